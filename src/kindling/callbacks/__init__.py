@@ -1,0 +1,16 @@
+"""Callbacks: one a file. Each is on by default, and its arguments are flags: `--confusion_matrix.max_classes 20`."""
+
+import re
+from importlib import import_module
+from pkgutil import iter_modules
+
+from lightning import Callback
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+
+def default() -> dict[str, type[Callback]]:
+    """The callbacks of this folder by their names as flags: ConfusionMatrix is confusion_matrix."""
+    own = [cls for cls in Callback.__subclasses__() if cls.__module__.startswith(f"{__name__}.")]
+    return {re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls for cls in own}

@@ -1,0 +1,163 @@
+"""Finds what is wrong in a config that the parser refused, and says it in one sentence.
+
+The parser's own messages nest every union and class they tried. This walks the same values along the same signatures
+and stops at the first key, class or value that does not belong.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from inspect import isabstract
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from jsonargparse import ArgumentParser
+from jsonargparse import Namespace as Parsed
+
+Source = tuple[str, dict[str, Any]]  # where values stand (a file, or the command line), and the values
+
+
+def explain(parser: ArgumentParser, sources: list[Source], message: str) -> str:
+    """One sentence for the first problem in `sources`, which are in rising priority; else the parser's `message`."""
+    known: dict[str, Any] = {}
+    for origin, values in sources:
+        problem = _problem(_options(parser), values, "", known)
+        if problem:
+            return f"{origin}: {problem}"
+        _merge(known, values)
+    return " ".join(message.split())
+
+
+def flags_as_values(flags: list[str]) -> dict[str, Any]:
+    """Nest flags as a config file would: `--model.width 16` → {"model": {"width": "16"}}."""
+    values: dict[str, Any] = {}
+    for position, flag in enumerate(flags):
+        if not flag.startswith("--"):
+            continue
+        key, equals, value = flag[2:].partition("=")
+        if not equals:
+            value = next(iter(flags[position + 1 : position + 2]), "")
+        nested: Any = value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        _merge(values, nested)
+    return values
+
+
+def _options(parser: ArgumentParser) -> dict[str, Any]:
+    """The parser's options as a tree of key → type."""
+    tree: dict[str, Any] = {}
+    for action in parser._actions:
+        if action.dest in ("help", "config", "print_config") or action.dest.endswith(".help"):
+            continue
+        *groups, leaf = action.dest.split(".")
+        branch = tree
+        for group in groups:
+            if not isinstance(branch.get(group), dict):
+                branch[group] = {}
+            branch = branch[group]
+        branch.setdefault(leaf, getattr(action, "_typehint", None) or action.type)
+    return tree
+
+
+def _problem(options: dict[str, Any], values: dict[str, Any], prefix: str, known: dict[str, Any]) -> str | None:
+    for key, value in values.items():
+        name, key = prefix + key, key.rstrip("+")
+        if key not in options:
+            return f"unknown key {name}{_near(key, options, prefix)}"
+        found = _value_problem(options[key], value, name, known.get(key))
+        if found:
+            return found
+    return None
+
+
+def _value_problem(kind: Any, value: Any, name: str, known: Any) -> str | None:
+    if isinstance(kind, dict):
+        if isinstance(value, dict):
+            return _problem(kind, value, f"{name}.", known if isinstance(known, dict) else {})
+        return f"{name} is {value!r}: expected keys below it, such as {', '.join(list(kind)[:3])}"
+    bases, positional = _class_bases(kind)
+    if bases and isinstance(value, dict | str) and value != "null":
+        return _class_problem(bases, positional, value, name, known)
+    if kind is not None and not _accepts(kind, value):
+        return f"{name} is {value!r}: expected {_say(kind)}"
+    return None
+
+
+def _class_problem(bases: list[type], positional: int, value: Any, name: str, known: Any) -> str | None:
+    """Check a class given by name, and its arguments in `init_args` (YAML) or beside it (flags)."""
+    value = value if isinstance(value, dict) else {"class_path": value}
+    known = known if isinstance(known, dict) else {"class_path": known}
+    class_name = value.get("class_path", known.get("class_path"))
+    if class_name is None:
+        return None
+    classes = {cls.__name__: cls for base in bases for cls in _subclasses(base)}
+    cls = classes.get(str(class_name).rpartition(".")[2])
+    if cls is None:
+        return f"{name} is {class_name!r}, which is no {bases[0].__name__} here{_near(str(class_name), classes)}"
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, skip={positional} if positional else set(), fail_untyped=False)
+    arguments = {**value, **(value.get("init_args") or {})}
+    for key in ("class_path", "init_args", "dict_kwargs"):
+        arguments.pop(key, None)
+    return _problem(_options(parser), arguments, f"{name}.", {**known, **(known.get("init_args") or {})})
+
+
+def _class_bases(kind: Any) -> tuple[list[type], int]:
+    """The classes that a type lets one choose from, and how many of their arguments are filled in by the code."""
+    if isinstance(kind, type) and not get_origin(kind):
+        return ([], 0) if kind.__module__ == "builtins" else ([kind], 0)
+    if get_origin(kind) in (Union, UnionType):
+        bases = [base for part in get_args(kind) for base in _class_bases(part)[0]]
+        return bases, 0
+    if "Callable" in str(get_origin(kind)) and get_args(kind):
+        inputs, result = get_args(kind)
+        return _class_bases(result)[0], len(inputs) if isinstance(inputs, list) else 0
+    return [], 0
+
+
+def _subclasses(base: type) -> Iterable[type]:
+    for cls in base.__subclasses__():
+        if not isabstract(cls) and not cls.__name__.startswith("_"):
+            yield cls
+        yield from _subclasses(cls)
+
+
+def _accepts(kind: Any, value: Any) -> bool:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=kind)
+    try:
+        parser.parse_object({"value": value if not isinstance(value, str) else Parsed(value=value).value})
+    except Exception:
+        return False
+    return True
+
+
+def _near(word: str, known: Iterable[str], prefix: str = "") -> str:
+    known = list(known)
+    lower = {name.lower(): name for name in known}
+    near = [prefix + lower[match] for match in get_close_matches(word.lower(), lower, n=3, cutoff=0.5)]
+    if near:
+        return f": did you mean {' or '.join(near)}?"
+    return f": expected one of {', '.join(sorted(prefix + name for name in known))}" if len(known) <= 20 else ""
+
+
+def _say(kind: Any) -> str:
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_say(part) for part in get_args(kind))
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    if kind is type(None):
+        return "null"
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")
+
+
+def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(into.get(key), str) and isinstance(value, dict):  # `--model MLP --model.dropout 0.1`
+            into[key] = {"class_path": into[key]}
+        if isinstance(into.get(key), dict) and isinstance(value, str) and "class_path" in into[key]:
+            value = {"class_path": value}
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, dict) else value

@@ -1,0 +1,7 @@
+"""Data: one kind of data a file. A new file here is at once a name for YAML and flags."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

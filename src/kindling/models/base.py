@@ -1,0 +1,144 @@
+"""What all models share: sizes from the data, a task, a recipe, and the steps of training and evaluation."""
+
+import inspect
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+from torchmetrics import MetricCollection
+
+from kindling.optim import WarmupCosine
+from kindling.tasks import Classification, Regression, Task
+
+
+class Model(L.LightningModule):
+    """Base of all models. A subclass builds its layers and defines `forward`: inputs (B, *input_shape) → (B, outputs).
+
+    From the command line the first three arguments come from the data. In Python give `optimizer` and `schedule` as a
+    class or a `functools.partial` of one, so that a checkpoint can name them.
+
+    Args:
+        input_shape: shape of one input, without the batch.
+        classes: names of the classes, if the data has classes.
+        targets: names of the numeric targets, if the data has those.
+        task: what the outputs mean; by default Classification for classes and Regression for targets.
+        optimizer: builds the optimiser from the parameters; it is fused where torch can fuse it.
+        schedule: builds the learning-rate schedule from the optimiser; `Constant` for none.
+
+    Raises:
+        ValueError: if an argument is out of range or does not fit the data.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        classes: list[str] | None = None,
+        targets: list[str] | None = None,
+        task: Task | None = None,
+        optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-3),
+        schedule: LRSchedulerCallable = lambda optimizer: WarmupCosine(optimizer),
+    ) -> None:
+        super().__init__()
+        if not (classes or targets):
+            raise ValueError("no classes and no targets: a model needs the names of at least one of either")
+        self.input_shape = tuple(input_shape)
+        self.task = task or (Classification() if classes else Regression())
+        self.task.build(classes, targets)
+        self.num_outputs = self.task.num_outputs
+        self.optimizer, self.schedule = optimizer, schedule
+        self._try_recipe()
+        self.example_input_array = torch.zeros(2, *self.input_shape)  # for the summary's sizes
+        self.save_hyperparameters(logger=False)
+        if "_class_path" not in self.hparams:  # built in Python rather than by the command line
+            self._name_hyperparameters()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters())
+        for group in optimizer.param_groups:
+            if "fused" in group and group["fused"] is None and not group["foreach"]:
+                group["fused"] = True
+        schedule = self.schedule(optimizer)
+        per_step = isinstance(schedule, OneCycleLR | CyclicLR)
+        interval = getattr(schedule, "interval", "step" if per_step else "epoch")
+        config = {"scheduler": schedule, "interval": interval, "name": "learning_rate"}
+        if hasattr(schedule, "monitor"):
+            config["monitor"] = schedule.monitor
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def on_train_start(self) -> None:
+        schedule = self.lr_schedulers()
+        if hasattr(schedule, "start"):
+            schedule.start(self.trainer.estimated_stepping_batches)
+        # A short epoch is logged at least once.
+        steps = -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches)
+        self.trainer.log_every_n_steps = min(self.trainer.log_every_n_steps, steps)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        outputs = self(inputs)
+        loss = self.task.loss(outputs, targets)
+        # Logging costs as much as a small network's step: only steps that reach the logger pay for it.
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self.log("train/loss", loss.detach(), prog_bar=True)
+            if len(targets) > 1:  # R² of one sample is undefined
+                self.log_dict(self.task.train_metrics(outputs.detach(), targets))
+                self.task.train_metrics.reset()
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate(batch, "val", self.task.val_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics(self.task.val_metrics, prog_bar=True)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate(batch, "test", self.task.test_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics(self.task.test_metrics)
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, metrics: MetricCollection) -> dict[str, Tensor]:
+        inputs, targets = batch
+        outputs = self(inputs)
+        metrics.update(outputs, targets)
+        loss = self.task.loss(outputs, targets)
+        self.log(f"{stage}/loss", loss, on_epoch=True, prog_bar=True, batch_size=len(targets), sync_dist=True)
+        return {"predictions": self.task.decode(outputs), "targets": targets}
+
+    def _log_metrics(self, metrics: MetricCollection, prog_bar: bool = False) -> None:
+        self.log_dict(metrics.compute(), prog_bar=prog_bar)
+        metrics.reset()
+
+    def _try_recipe(self) -> None:
+        """Build the recipe once on a dummy weight, so that a bad learning rate is refused before any data is read."""
+        try:
+            self.schedule(self.optimizer([nn.Parameter(torch.zeros(1))]))
+        except ValueError as error:
+            raise ValueError(f"the recipe (optimizer, schedule) is refused: {error}") from None
+
+    def _name_hyperparameters(self) -> None:
+        """Turn classes, partials and tasks among the hyper-parameters into the plain values that YAML would hold."""
+        parameters = inspect.signature(type(self)).parameters
+        for name, value in list(self.hparams.items()):
+            if isinstance(value, Task):
+                self.hparams[name] = {"class_path": _path(type(value)), "init_args": value.arguments()}
+            elif isinstance(value, partial):  # the command line's partials have the class among their arguments
+                cls = next(part for part in (value.func, *value.args) if isinstance(part, type))
+                self.hparams[name] = {"class_path": _path(cls), "init_args": dict(value.keywords)}
+            elif isinstance(value, type):
+                self.hparams[name] = {"class_path": _path(value)}
+            elif callable(value):
+                if name not in parameters or value is not parameters[name].default:
+                    raise ValueError(f"{name} is a function: give a class or a functools.partial of one")
+                del self.hparams[name]
+        self.hparams["_class_path"] = _path(type(self))
+        self.hparams["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

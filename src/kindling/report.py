@@ -1,0 +1,56 @@
+"""What a command prints besides its progress: what is trained on what, the results, and what to type next."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from rich.table import Table
+
+from kindling.data.base import Data
+from kindling.models.base import Model
+
+
+def print_header(model: Model, data: Data, trainer: L.Trainer, run: Path | None, seed: Any) -> None:
+    """Two lines on what is trained on what and how, and one on where the run is."""
+    sizes = ", ".join(f"{len(indices):,} {split}" for split, indices in data.splits.items())
+    names = data.classes or data.targets or []
+    kind = ("class" if len(names) == 1 else "classes") if data.classes else ("target" if len(names) == 1 else "targets")
+    shape = "×".join(map(str, data.input_shape))
+    device = "cpu" if trainer.strategy.root_device.type == "cpu" else f"{trainer.num_devices} × {trainer.accelerator}"
+    _print(
+        f"{type(model).__name__} ({count_parameters(model):,} parameters, {type(model.task).__name__}) on "
+        f"{type(data).__name__} ({shape} → {len(names)} {kind}; {sizes})",
+        f"device {device}, precision {trainer.precision}, batch {data.batch_size}, seed {seed}",
+        f"run    {run or 'none (nothing is written)'}",
+    )
+
+
+def print_results(title: str, results: dict[str, dict[str, float]]) -> None:
+    """A table with a row a metric and a column a split."""
+    _print(title)
+    table = Table("metric")
+    for split in results:
+        table.add_column({"val": "validation"}.get(split, split), justify="right")
+    for name in dict.fromkeys(name for metrics in results.values() for name in metrics):
+        table.add_row(name, *(f"{metrics[name]:.4f}" if name in metrics else "" for metrics in results.values()))
+    Console().print(table)
+
+
+def print_next(run: Path) -> None:
+    """What to type next."""
+    _print(
+        "next:",
+        f"  tensorboard --logdir {run.parent.parent}    # curves and figures",
+        f"  kindling test --run {run}",
+        f"  kindling fit --resume {run} --trainer.max_epochs 100    # train on",
+    )
+
+
+def count_parameters(model: L.LightningModule) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _print(*lines: str) -> None:
+    # soft_wrap: a path or a command must stay one line, so that it can be copied.
+    Console(soft_wrap=True, highlight=False).print("\n".join(lines), markup=False)
