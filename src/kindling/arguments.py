@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,8 @@ def read_arguments(argv: list[str]) -> Arguments:
         UsageError: if a run or a file is missing, is no YAML, or does not go with the command.
     """
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    options.add_argument("-c", "--config", dest="sources", action="append", type=lambda path: ("--config", path))
-    for option in ("--run", "--resume"):
-        options.add_argument(option, dest="sources", action="append", type=lambda path, option=option: (option, path))
+    for names in (["--config", "-c"], ["--run"], ["--resume"]):  # one list, since their order counts
+        options.add_argument(*names, dest="sources", action="append", type=partial(_pair, names[0]))
     options.add_argument("--ckpt")
     options.add_argument("--name")
     command = argv[0]
@@ -77,6 +77,10 @@ def read_arguments(argv: list[str]) -> Arguments:
     if not {"-h", "--help", "--print_config"}.intersection(flags) and not any(".help" in flag for flag in flags):
         _check(arguments)
     return arguments
+
+
+def _pair(option: str, path: str) -> tuple[str, str]:
+    return option, path
 
 
 def _check(arguments: Arguments) -> None:

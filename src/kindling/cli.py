@@ -51,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
 
         for library in ("lightning.pytorch", "lightning.fabric"):  # tips and adverts
             logging.getLogger(library).setLevel(logging.ERROR)
+        # Lightning sets this, and where there is no GPU torch then opens the driver's library at every optimiser step.
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         KindlingCLI(arguments)
     except UsageError as error:
         if "KINDLING_TRACEBACK" in os.environ:

@@ -2,6 +2,7 @@
 
 import shutil
 from argparse import ArgumentError
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -125,18 +126,21 @@ class KindlingCLI(LightningCLI):
         """Train, then measure the best checkpoint on the validation and the test split."""
         try:
             self.trainer.fit(model, datamodule=datamodule, ckpt_path=self.ckpt, weights_only=True)
-            best = self.run / "checkpoints" / "best.ckpt" if self.run else None
-            best = best if best and best.is_file() else None
-            loggers, self.trainer.loggers = self.trainer.loggers, []  # the curve of the validation is complete
-            results = self._measure("validate", best)
-            self.trainer.loggers = loggers
-            results |= self._measure("test", best)
         except (RuntimeError, MisconfigurationException, UsageError) as error:
             if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
                 raise
             self._refuse(error)
+        results: dict[str, Any] = {}
+        best = None
+        if self.run:
+            best = self._best()
+            results = self._figures(best)
+        loggers, self.trainer.loggers = self.trainer.loggers, []  # the curves of the validation are complete
+        metrics = self._measure("validate", best)
+        self.trainer.loggers = loggers
+        metrics |= self._measure("test", best)
         if self.trainer.is_global_zero:
-            self._report_fit(results, best)
+            self._report_fit(metrics, results)
 
     def validate(self, model: Model, datamodule: Data) -> None:
         self._report("validate", self._measure("validate", self.ckpt))
@@ -156,22 +160,28 @@ class KindlingCLI(LightningCLI):
             if self.run:
                 runs.write_json(self.run / command / "results.json", {"checkpoint": str(self.ckpt), **results})
 
-    def _report_fit(self, results: dict[str, dict[str, float]], best: Path | None) -> None:
-        if not self.run:
-            print_results("debug run: nothing was written", results)
-            return
+    def _best(self) -> Path | None:
+        path = self.run / "checkpoints" / "best.ckpt" if self.run else None
+        return path if path and path.is_file() else None
+
+    def _figures(self, best: Path | None) -> dict[str, Any]:
+        """What is known of the training at its end; loading a checkpoint would reset the record."""
         epochs = self.trainer.current_epoch
-        best_epoch = checkpoints.check(best, self.model)["epoch"] + 1 if best else epochs
-        seconds = self.record.seconds
-        figures = {
-            "best_epoch": best_epoch,
+        return {
+            "best_epoch": checkpoints.check(best, self.model)["epoch"] + 1 if best else epochs,
             "epochs": epochs,
             "parameters": count_parameters(self.model),
-            "seconds": round(seconds, 1),
-            "samples_per_second": round(self.record.samples / max(seconds, 1e-9), 1),
+            "seconds": round(self.record.seconds, 1),
+            "samples_per_second": round(self.record.samples / self.record.seconds, 1),
         }
-        runs.write_json(self.run / "results.json", results | figures)
-        print_results(f"best epoch {best_epoch} of {epochs}, trained in {seconds:.1f} s", results)
+
+    def _report_fit(self, metrics: dict[str, dict[str, float]], figures: dict[str, Any]) -> None:
+        if not self.run:
+            print_results("debug run: nothing was written", metrics)
+            return
+        runs.write_json(self.run / "results.json", metrics | figures)
+        title = "best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**figures)
+        print_results(title, metrics)
         print_next(self.run)
 
     def _loggers(self, chosen: Any, step: int | None) -> list[Any]:
@@ -179,7 +189,11 @@ class KindlingCLI(LightningCLI):
         if chosen is False:
             return []
         assert self.run
-        where = {"save_dir": self.run.parent.parent, "name": self.run.parent.name, "version": self.run.name}
+        where: dict[str, Any] = {
+            "save_dir": self.run.parent.parent,
+            "name": self.run.parent.name,
+            "version": self.run.name,
+        }
         added = [] if chosen in (None, True) else chosen if isinstance(chosen, list) else [chosen]
         if self.subcommand != "fit":  # in a folder of its own, or it would end the curves of the training at step 0
             return [TensorBoard(**where, sub_dir=self.subcommand, default_hp_metric=False)]
@@ -194,8 +208,16 @@ class KindlingCLI(LightningCLI):
         if finished and self.run and (self.run / "results.json").exists():
             raise UsageError(f"{self.run} has trained its {epochs} epochs: give --trainer.max_epochs for more")
 
-    def _refuse(self, error: Exception) -> NoReturn:
+    def _refuse(self, error: BaseException) -> NoReturn:
         """Turn an error into one sentence, and leave no run behind that has trained nothing."""
         if self.run and not self.arguments.run and not list(self.run.glob("checkpoints/*")):
             shutil.rmtree(self.run, ignore_errors=True)
-        raise UsageError(" ".join(str(error).split())) from error
+            for folder in self.run.parents[:2]:
+                with suppress(OSError):  # not empty
+                    folder.rmdir()
+        while error.__cause__:  # the parser wraps what a constructor raised
+            error = error.__cause__
+        reason = " ".join(str(error).split()).partition(" HINT")[0]
+        if "gpu backend" in reason:
+            reason = "trainer.accelerator is gpu, but torch finds no GPU: leave it out, or set it to auto or cpu"
+        raise UsageError(reason) from error

@@ -88,18 +88,19 @@ def _class_problem(bases: list[type], positional: int, value: Any, name: str, kn
     value = value if isinstance(value, dict) else {"class_path": value}
     known = known if isinstance(known, dict) else {"class_path": known}
     class_name = value.get("class_path", known.get("class_path"))
+    classes = {found.__name__: found for base in bases for found in _subclasses(base)}
     if class_name is None:
-        return None
-    classes = {cls.__name__: cls for base in bases for cls in _subclasses(base)}
-    cls = classes.get(str(class_name).rpartition(".")[2])
-    if cls is None:
+        return f"{name} has no default: name one first, such as --{name} {min(classes, default='')}" if value else None
+    chosen = classes.get(str(class_name).rpartition(".")[2])
+    if chosen is None:
         return f"{name} is {class_name!r}, which is no {bases[0].__name__} here{_near(str(class_name), classes)}"
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, skip={positional} if positional else set(), fail_untyped=False)
+    parser.add_class_arguments(chosen, skip={positional} if positional else set(), fail_untyped=False)
     arguments = {**value, **(value.get("init_args") or {})}
     for key in ("class_path", "init_args", "dict_kwargs"):
         arguments.pop(key, None)
-    return _problem(_options(parser), arguments, f"{name}.", {**known, **(known.get("init_args") or {})})
+    defaults = parser.get_defaults().as_dict()
+    return _problem(_options(parser), arguments, f"{name}.", {**defaults, **known, **(known.get("init_args") or {})})
 
 
 def _class_bases(kind: Any) -> tuple[list[type], int]:
@@ -107,15 +108,15 @@ def _class_bases(kind: Any) -> tuple[list[type], int]:
     if isinstance(kind, type) and not get_origin(kind):
         return ([], 0) if kind.__module__ == "builtins" else ([kind], 0)
     if get_origin(kind) in (Union, UnionType):
-        bases = [base for part in get_args(kind) for base in _class_bases(part)[0]]
-        return bases, 0
+        parts = [_class_bases(part) for part in get_args(kind) if part is not type(None)]
+        return ([base for bases, _ in parts for base in bases], parts[0][1]) if all(b for b, _ in parts) else ([], 0)
     if "Callable" in str(get_origin(kind)) and get_args(kind):
         inputs, result = get_args(kind)
         return _class_bases(result)[0], len(inputs) if isinstance(inputs, list) else 0
     return [], 0
 
 
-def _subclasses(base: type) -> Iterable[type]:
+def _subclasses(base: type[Any]) -> Iterable[type]:
     for cls in base.__subclasses__():
         if not isabstract(cls) and not cls.__name__.startswith("_"):
             yield cls
@@ -143,9 +144,9 @@ def _near(word: str, known: Iterable[str], prefix: str = "") -> str:
 
 def _say(kind: Any) -> str:
     if get_origin(kind) in (Union, UnionType):
-        return " or ".join(_say(part) for part in get_args(kind))
+        return " or ".join(dict.fromkeys(_say(part) for part in get_args(kind)))
     if get_origin(kind) is Literal:
-        return " or ".join(map(str, get_args(kind)))
+        return " or ".join(dict.fromkeys(map(str, get_args(kind))))
     if kind is type(None):
         return "null"
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")

@@ -5,6 +5,8 @@ A schedule that depends on the run's length has no length argument: the model te
 
 import math
 
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -12,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 class Constant(LRScheduler):
     """The optimiser's learning rate, unchanged."""
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         return list(self.base_lrs)
 
 
@@ -25,7 +27,7 @@ class WarmupCosine(LRScheduler):
         final: last learning rate, as a fraction of the peak.
 
     Raises:
-        ValueError: if a fraction is outside [0, 1], or if the run has no end.
+        ValueError: if a fraction is outside [0, 1].
     """
 
     interval = "step"
@@ -41,12 +43,14 @@ class WarmupCosine(LRScheduler):
     def start(self, total_steps: float) -> None:
         """Take the length of the run, in optimiser steps, and set the learning rate for the step to come."""
         if math.isinf(total_steps):
-            raise ValueError("WarmupCosine needs a run with an end: set trainer.max_epochs or trainer.max_steps")
+            raise MisconfigurationException(
+                "WarmupCosine needs a run with an end: set trainer.max_epochs or trainer.max_steps"
+            )
         self.total_steps = int(total_steps)
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = lr
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         warmup_steps = round(self.warmup * self.total_steps)
         if self.last_epoch < warmup_steps:
             factor = (self.last_epoch + 1) / (warmup_steps + 1)

@@ -31,6 +31,9 @@ class Progress(RichProgressBar):
             metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in trainer.progress_bar_metrics.items())
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {metrics}", flush=True)
 
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"  # Lightning counts from 0
+
     def get_metrics(self, trainer: L.Trainer, model: L.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, model)
         metrics.pop("v_num", None)
@@ -48,5 +51,5 @@ class Summary(ModelSummary):
             columns["Name"], columns["Type"], columns["Params"], columns["Out sizes"], strict=True
         ):
             if name != "task":
-                table.add_row(name, kind, count.strip(), "×".join(map(str, shape[1:])))
+                table.add_row(name, kind, count.strip(), "×".join(shape.strip("[]").split(", ")[1:]))
         Console().print(table)

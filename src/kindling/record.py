@@ -45,22 +45,17 @@ class Record(L.Callback):
                 )
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self.before, self.first_step = (self.seconds, self.samples), trainer.global_step
-        self.started = time.monotonic()
-
-    def on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._measure(trainer)
+        self.trainer, self.first_step = trainer, trainer.global_step
+        self.before, self.started = (self.seconds, self.samples), time.monotonic()
 
     def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._measure(trainer)
-
-    def _measure(self, trainer: L.Trainer) -> None:
-        batches = (trainer.global_step - self.first_step) * trainer.accumulate_grad_batches
-        batch_size = trainer.datamodule.batch_size * trainer.world_size  # type: ignore[attr-defined]
-        self.seconds = self.before[0] + time.monotonic() - self.started
-        self.samples = self.before[1] + batches * batch_size
+        self.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
+        batches = (self.trainer.global_step - self.first_step) * self.trainer.accumulate_grad_batches
+        batch_size = self.trainer.datamodule.batch_size * self.trainer.world_size  # type: ignore[attr-defined]
+        self.seconds = self.before[0] + time.monotonic() - self.started
+        self.samples = self.before[1] + batches * batch_size
         return {"seconds": self.seconds, "samples": self.samples}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -61,6 +61,7 @@ class Classification(Task):
             raise ValueError(f"label_smoothing is {label_smoothing}: expected a fraction in [0, 1)")
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
+        self.weight: Tensor | None
 
     def build(self, classes: list[str] | None, targets: list[str] | None) -> None:
         if not classes:

@@ -1,12 +1,13 @@
-"""A confusion-matrix heatmap after each validation that improves and after the test."""
+"""A confusion-matrix heatmap after a validation that improves and after the test."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.figure import Figure
 from torch import Tensor
 
 
@@ -17,14 +18,19 @@ class ConfusionMatrix(L.Callback):
         monitor: the metric that says whether a validation has improved.
         mode: whether lower (min) or higher (max) is better.
         max_classes: data with more classes than this gets no heatmap.
+        every_seconds: least time between two drawings in a training, in seconds; the last improvement is always drawn.
     """
 
-    def __init__(self, monitor: str = "val/loss", mode: str = "min", max_classes: int = 50) -> None:
+    def __init__(
+        self, monitor: str = "val/loss", mode: str = "min", max_classes: int = 50, every_seconds: float = 10.0
+    ) -> None:
         if mode not in ("min", "max"):
             raise ValueError(f"mode is {mode!r}: expected min or max")
-        self.monitor, self.mode, self.max_classes = monitor, mode, max_classes
+        self.monitor, self.mode, self.max_classes, self.every_seconds = monitor, mode, max_classes, every_seconds
         self.best = float("inf")  # of the monitored metric, its sign flipped in mode max
-        self.outputs: list[dict[str, Tensor]] = []
+        self.outputs: list[dict[str, Tensor]] = []  # of the validation or test under way
+        self.pending: np.ndarray | None = None  # counts of the best validation, not drawn yet
+        self.drawn = -float("inf")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -32,61 +38,83 @@ class ConfusionMatrix(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
-    def on_validation_batch_end(self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, *_: Any) -> None:
-        if not trainer.sanity_checking and len(_classes(trainer)) in range(2, self.max_classes + 1):
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any, **__: Any
+    ) -> None:
+        if not trainer.sanity_checking and 2 <= len(_classes(trainer)) <= self.max_classes:
             self.outputs.append(outputs)
 
-    on_test_batch_end = on_validation_batch_end
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any, **__: Any
+    ) -> None:
+        self.on_validation_batch_end(trainer, pl_module, outputs)
 
-    def on_validation_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        score = trainer.callback_metrics.get(self.monitor)
-        if score is not None and self.outputs:
-            score = float(score) if self.mode == "min" else -float(score)
-            if score < self.best or not trainer.training:
-                self.best = min(score, self.best)
-                self._draw(trainer, "val")
-        self.outputs.clear()
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        counts, value = self._count(trainer), trainer.callback_metrics.get(self.monitor)
+        if counts is None or value is None:
+            return
+        score = float(value) if self.mode == "min" else -float(value)
+        if trainer.state.fn != "fit":
+            self._draw(trainer, "val", counts)
+        elif score < self.best:
+            self.best, self.pending = score, counts
+        if time.monotonic() - self.drawn > self.every_seconds:
+            self.on_train_end(trainer, pl_module)
 
-    def on_test_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        if self.outputs:
-            self._draw(trainer, "test")
-        self.outputs.clear()
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.pending is not None:
+            self._draw(trainer, "val", self.pending)
+            self.pending, self.drawn = None, time.monotonic()
 
-    def _draw(self, trainer: L.Trainer, stage: str) -> None:
-        predictions, targets = (
-            torch.cat([batch[key] for batch in self.outputs]).cpu().numpy() for key in ("predictions", "targets")
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        counts = self._count(trainer)
+        if counts is not None:
+            self._draw(trainer, "test", counts)
+
+    def _count(self, trainer: L.Trainer) -> np.ndarray | None:
+        """Counts (K, K) of the samples of each true class (row) by predicted class (column)."""
+        from sklearn.metrics import confusion_matrix  # slow to import
+
+        outputs, self.outputs = self.outputs, []
+        if not outputs:
+            return None
+        targets, predictions = (
+            torch.cat([batch[key] for batch in outputs]).cpu() for key in ("targets", "predictions")
         )
-        figure = confusion_matrix_figure(targets, predictions, _classes(trainer))
-        if trainer.is_global_zero and trainer.log_dir:
+        return confusion_matrix(targets, predictions, labels=range(len(_classes(trainer))))
+
+    def _draw(self, trainer: L.Trainer, stage: str, counts: np.ndarray) -> None:
+        if not trainer.is_global_zero:
+            return
+        image = draw_confusion_matrix(counts, _classes(trainer))
+        if trainer.log_dir:
+            from matplotlib.image import imsave
+
             folder = Path(trainer.log_dir, "figures")
             folder.mkdir(parents=True, exist_ok=True)
-            figure.savefig(folder / f"{stage}_confusion_matrix.png", dpi=100)
+            imsave(folder / f"{stage}_confusion_matrix.png", image)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(f"{stage}/confusion_matrix", figure, trainer.global_step)
+                logger.experiment.add_image(f"{stage}/confusion_matrix", image, trainer.global_step, dataformats="HWC")
 
 
-def confusion_matrix_figure(targets: Any, predictions: Any, classes: list[str]) -> Figure:
-    """Heatmap of counts: a row a true class, a column a predicted class.
+def draw_confusion_matrix(counts: np.ndarray, classes: list[str]) -> np.ndarray:
+    """Draw a heatmap: counts (K, K), a row a true class → image (H, W, 3) uint8."""
+    import seaborn as sns  # slow to import
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    Args:
-        targets: class indices (N,).
-        predictions: class indices (N,).
-        classes: names of the K classes.
-    """
-    import seaborn as sns  # slow to import, and only needed here
-    from sklearn.metrics import confusion_matrix
-
-    counts = confusion_matrix(targets, predictions, labels=range(len(classes)))
-    side = 3 + 0.4 * len(classes)
-    figure = Figure(figsize=(side + 0.5, side), layout="constrained")
+    side = 3 + 0.4 * len(classes)  # inches
+    figure = Figure(figsize=(side + 0.5, side))
     axes = figure.subplots()
     sns.heatmap(
         counts, annot=len(classes) <= 20, fmt="d", cmap="Blues", xticklabels=classes, yticklabels=classes, ax=axes
     )
     accuracy = counts.trace() / max(1, counts.sum())
     axes.set(xlabel="predicted class", ylabel="true class", title=f"{counts.sum():,} samples, accuracy {accuracy:.4f}")
-    return figure
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _classes(trainer: L.Trainer) -> list[str]:

@@ -1,6 +1,7 @@
 """What all models share: sizes from the data, a task, a recipe, and the steps of training and evaluation."""
 
 import inspect
+import math
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torchmetrics import MetricCollection
 
-from kindling.optim import WarmupCosine
+from kindling.optim import Constant, WarmupCosine
 from kindling.tasks import Classification, Regression, Task
 
 
@@ -28,7 +29,7 @@ class Model(L.LightningModule):
         targets: names of the numeric targets, if the data has those.
         task: what the outputs mean; by default Classification for classes and Regression for targets.
         optimizer: builds the optimiser from the parameters; it is fused where torch can fuse it.
-        schedule: builds the learning-rate schedule from the optimiser; `Constant` for none.
+        schedule: builds the learning-rate schedule from the optimiser; null (or `Constant`) for none.
 
     Raises:
         ValueError: if an argument is out of range or does not fit the data.
@@ -50,7 +51,7 @@ class Model(L.LightningModule):
         self.task = task or (Classification() if classes else Regression())
         self.task.build(classes, targets)
         self.num_outputs = self.task.num_outputs
-        self.optimizer, self.schedule = optimizer, schedule
+        self.optimizer, self.schedule = optimizer, Constant if schedule is None else schedule
         self._try_recipe()
         self.example_input_array = torch.zeros(2, *self.input_shape)  # for the summary's sizes
         self.save_hyperparameters(logger=False)
@@ -71,19 +72,19 @@ class Model(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def on_train_start(self) -> None:
-        schedule = self.lr_schedulers()
-        if hasattr(schedule, "start"):
-            schedule.start(self.trainer.estimated_stepping_batches)
-        # A short epoch is logged at least once.
-        steps = -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches)
-        self.trainer.log_every_n_steps = min(self.trainer.log_every_n_steps, steps)
+        start = getattr(self.lr_schedulers(), "start", None)
+        if start:
+            start(self.trainer.estimated_stepping_batches)
+        # The epoch that is shorter than the logging interval is logged at least once.
+        steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        self.trainer.log_every_n_steps = min(self.trainer.log_every_n_steps, steps)  # type: ignore[attr-defined]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, targets = batch
         outputs = self(inputs)
         loss = self.task.loss(outputs, targets)
         # Logging costs as much as a small network's step: only steps that reach the logger pay for it.
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/loss", loss.detach(), prog_bar=True)
             if len(targets) > 1:  # R² of one sample is undefined
                 self.log_dict(self.task.train_metrics(outputs.detach(), targets))
@@ -94,7 +95,7 @@ class Model(L.LightningModule):
         return self._evaluate(batch, "val", self.task.val_metrics)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_metrics(self.task.val_metrics, prog_bar=True)
+        self._log_metrics(self.task.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self._evaluate(batch, "test", self.task.test_metrics)
@@ -110,8 +111,10 @@ class Model(L.LightningModule):
         self.log(f"{stage}/loss", loss, on_epoch=True, prog_bar=True, batch_size=len(targets), sync_dist=True)
         return {"predictions": self.task.decode(outputs), "targets": targets}
 
-    def _log_metrics(self, metrics: MetricCollection, prog_bar: bool = False) -> None:
-        self.log_dict(metrics.compute(), prog_bar=prog_bar)
+    def _log_metrics(self, metrics: MetricCollection) -> None:
+        (first, value), *others = metrics.compute().items()
+        self.log(first, value, prog_bar=True)
+        self.log_dict(dict(others))
         metrics.reset()
 
     def _try_recipe(self) -> None:
