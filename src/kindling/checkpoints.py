@@ -1,6 +1,7 @@
 """Reads a checkpoint before anything trusts it."""
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def check(path: Path, model: L.LightningModule) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if re.search("GLOBAL|Unsupported (global|class)|unrecognized function", str(error)):
             raise UsageError(
                 f"{path} is refused and nothing in it was run: it holds code or objects besides weights"
             ) from error

@@ -1,12 +1,11 @@
 """What `fit`, `validate` and `test` do: LightningCLI with runs, sizes that flow from data to model, and results."""
 
-import shutil
 from argparse import ArgumentError
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -15,11 +14,11 @@ from kindling import callbacks, checkpoints, runs
 from kindling.arguments import HELP, Arguments
 from kindling.config_errors import explain
 from kindling.data.base import Data
-from kindling.loggers import MetricsTable, TensorBoard
+from kindling.loggers import run_loggers
 from kindling.models.base import Model
 from kindling.progress import Progress, Summary
 from kindling.record import Record
-from kindling.report import count_parameters, print_header, print_next, print_results
+from kindling.report import print_header, print_metrics, print_next
 from kindling.runs import UsageError
 
 FROM_DATA = ("input_shape", "classes", "targets")  # what a model learns from the data
@@ -67,13 +66,16 @@ class KindlingCLI(LightningCLI):
             parser.add_lightning_class_args(callback, name)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        command, sources = self.arguments.command, self.arguments.sources()
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            options = self._parser(self.arguments.command)
-            raise UsageError(explain(options, self.arguments.sources(), str(error))) from error
+            raise UsageError(explain(self._parser(command), sources, str(error))) from error
+        config = self.config[command]
+        if any(not isinstance(config[group], Namespace) for group in ("trainer", "early_stopping", "checkpoint")):
+            raise UsageError(explain(self._parser(command), sources, "trainer needs keys below it"))
         for name in FROM_DATA:
-            if self.config[self.arguments.command].model.init_args.get(name) is not None:
+            if config.model.init_args.get(name) is not None:
                 raise UsageError(f"model.{name} comes from the data: leave it out")
 
     def instantiate_classes(self) -> None:
@@ -83,19 +85,12 @@ class KindlingCLI(LightningCLI):
             self._refuse(error)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        settings, seed = self._get(self.config_init, "trainer"), self._get(self.config, "seed_everything")
-        command, arguments = self.subcommand, self.arguments
-        self.ckpt: Path | None = None
-        step = None  # where a resumed run goes on
-        if arguments.run or arguments.ckpt:
-            self.ckpt = runs.find_checkpoint(arguments.run, arguments.ckpt or ("last" if command == "fit" else "best"))
-            checkpoint = checkpoints.check(self.ckpt, self.model)
-            step = checkpoint["global_step"] if command == "fit" else None
-            self._check_unfinished(checkpoint["epoch"] + 1, settings["max_epochs"])
+        settings, fitting = self._get(self.config_init, "trainer"), self.subcommand == "fit"
+        self.ckpt, first_step = self._find_checkpoint(settings["max_epochs"])
         if settings["fast_dev_run"]:
             self.run = None
-        elif command == "fit" and not self.run:
-            self.run = runs.new_run(arguments.experiment)
+        elif fitting and not self.run:
+            self.run = runs.new_run(self.arguments.experiment)
 
         extra: list[L.Callback] = []
         if settings["enable_progress_bar"] is not False:
@@ -103,23 +98,24 @@ class KindlingCLI(LightningCLI):
         if settings["enable_model_summary"] is not False:
             extra.append(Summary())
         if settings["enable_checkpointing"] is False:
-            self._parser(command).callback_keys.remove("checkpoint")
+            self._parser(self.subcommand).callback_keys.remove("checkpoint")
         if self.run:
             kwargs["default_root_dir"] = str(self.run)
-            kwargs["logger"] = self._loggers(settings["logger"], step)
-        if self.run and command == "fit":
-            config = self._parser(command).dump(self.config[command], skip_none=False)
-            self.record = Record(self.run, config, seed)
+            kwargs["logger"] = settings["logger"]
+            if settings["logger"] in (None, True):
+                kwargs["logger"] = run_loggers(self.run, self.subcommand or "", first_step)
+        if self.run and fitting:
+            config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+            self.record = Record(self.run, config, self._get(self.config, "seed_everything"))
             extra.append(self.record)
-            if kwargs["logger"]:
+            if kwargs["logger"] is not False:
                 extra.append(LearningRateMonitor("step"))
             if settings["enable_checkpointing"] is not False:
-                folder = self.run / "checkpoints"
-                extra.append(ModelCheckpoint(folder, "last", enable_version_counter=False))
+                extra.append(ModelCheckpoint(self.run / "checkpoints", "last", enable_version_counter=False))
         self.trainer_defaults["callbacks"] = extra
         trainer = super().instantiate_trainer(**kwargs)
         if trainer.is_global_zero:
-            print_header(self.model, self.datamodule, trainer, self.run, seed)
+            print_header(self.model, self.datamodule, trainer, self.run, self._get(self.config, "seed_everything"))
         return trainer
 
     def fit(self, model: Model, datamodule: Data) -> None:
@@ -130,23 +126,38 @@ class KindlingCLI(LightningCLI):
             if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
                 raise
             self._refuse(error)
-        results: dict[str, Any] = {}
-        best = None
-        if self.run:
-            best = self._best()
-            results = self._figures(best)
+        except SystemExit as error:  # Lightning's answer to Ctrl-C
+            if self.run and (self.run / "checkpoints" / "last.ckpt").is_file():
+                print(f"\nstopped; to go on: kindling fit --resume {self.run}")
+            raise SystemExit(130) from error
+        best = self.run / "checkpoints" / "best.ckpt" if self.run else None
+        best = best if best and best.is_file() else None
+        results = self.record.results(best) if self.run else {}
         loggers, self.trainer.loggers = self.trainer.loggers, []  # the curves of the validation are complete
         metrics = self._measure("validate", best)
         self.trainer.loggers = loggers
         metrics |= self._measure("test", best)
-        if self.trainer.is_global_zero:
-            self._report_fit(metrics, results)
+        if not self.trainer.is_global_zero:
+            return
+        if not self.run:
+            print_metrics("debug run: nothing was written", metrics)
+            return
+        runs.write_json(self.run / "results.json", metrics | results)
+        print_metrics("best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**results), metrics)
+        print_next(self.run)
 
     def validate(self, model: Model, datamodule: Data) -> None:
-        self._report("validate", self._measure("validate", self.ckpt))
+        self._report("validate")
 
     def test(self, model: Model, datamodule: Data) -> None:
-        self._report("test", self._measure("test", self.ckpt))
+        self._report("test")
+
+    def _report(self, command: str) -> None:
+        metrics = self._measure(command, self.ckpt)
+        if self.trainer.is_global_zero:
+            print_metrics(f"{command} of {self.ckpt}", metrics)
+            if self.run:
+                runs.write_json(self.run / command / "results.json", {"checkpoint": str(self.ckpt), **metrics})
 
     def _measure(self, command: str, ckpt: Path | None) -> dict[str, dict[str, float]]:
         measure = getattr(self.trainer, command)
@@ -154,70 +165,27 @@ class KindlingCLI(LightningCLI):
         split = "val" if command == "validate" else "test"
         return {split: {name.removeprefix(f"{split}/"): value for name, value in metrics.items()}}
 
-    def _report(self, command: str, results: dict[str, dict[str, float]]) -> None:
-        if self.trainer.is_global_zero:
-            print_results(f"{command} of {self.ckpt}", results)
-            if self.run:
-                runs.write_json(self.run / command / "results.json", {"checkpoint": str(self.ckpt), **results})
-
-    def _best(self) -> Path | None:
-        path = self.run / "checkpoints" / "best.ckpt" if self.run else None
-        return path if path and path.is_file() else None
-
-    def _figures(self, best: Path | None) -> dict[str, Any]:
-        """What is known of the training at its end; loading a checkpoint would reset the record."""
-        epochs = self.trainer.current_epoch
-        return {
-            "best_epoch": checkpoints.check(best, self.model)["epoch"] + 1 if best else epochs,
-            "epochs": epochs,
-            "parameters": count_parameters(self.model),
-            "seconds": round(self.record.seconds, 1),
-            "samples_per_second": round(self.record.samples / self.record.seconds, 1),
-        }
-
-    def _report_fit(self, metrics: dict[str, dict[str, float]], figures: dict[str, Any]) -> None:
-        if not self.run:
-            print_results("debug run: nothing was written", metrics)
-            return
-        runs.write_json(self.run / "results.json", metrics | figures)
-        title = "best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**figures)
-        print_results(title, metrics)
-        print_next(self.run)
-
-    def _loggers(self, chosen: Any, step: int | None) -> list[Any]:
-        """TensorBoard and `metrics.csv` in the run, and what the config adds."""
-        if chosen is False:
-            return []
-        assert self.run
-        where: dict[str, Any] = {
-            "save_dir": self.run.parent.parent,
-            "name": self.run.parent.name,
-            "version": self.run.name,
-        }
-        added = [] if chosen in (None, True) else chosen if isinstance(chosen, list) else [chosen]
-        if self.subcommand != "fit":  # in a folder of its own, or it would end the curves of the training at step 0
-            return [TensorBoard(**where, sub_dir=self.subcommand, default_hp_metric=False)]
-        return [
-            TensorBoard(**where, default_hp_metric=False, purge_step=step),
-            MetricsTable(**where, flush_logs_every_n_steps=1, purge_step=step),
-            *added,
-        ]
-
-    def _check_unfinished(self, epochs: int, max_epochs: int | None) -> None:
-        finished = self.arguments.resume and max_epochs is not None and 0 <= max_epochs <= epochs
-        if finished and self.run and (self.run / "results.json").exists():
-            raise UsageError(f"{self.run} has trained its {epochs} epochs: give --trainer.max_epochs for more")
+    def _find_checkpoint(self, max_epochs: int | None) -> tuple[Path | None, int | None]:
+        """The checkpoint to load, and for `--resume` the step at which it goes on."""
+        run = self.arguments.run
+        if not run and not self.arguments.ckpt:
+            return None, None
+        path = runs.find_checkpoint(run, self.arguments.ckpt or ("last" if self.arguments.resume else "best"))
+        checkpoint = checkpoints.check(path, self.model)
+        if not self.arguments.resume:
+            return path, None
+        epochs = checkpoint["epoch"] + 1
+        if run and (run / "results.json").exists() and 0 <= (max_epochs or -1) <= epochs:
+            raise UsageError(f"{run} has trained its {epochs} epochs: give --trainer.max_epochs for more")
+        return path, checkpoint["global_step"]
 
     def _refuse(self, error: BaseException) -> NoReturn:
         """Turn an error into one sentence, and leave no run behind that has trained nothing."""
-        if self.run and not self.arguments.run and not list(self.run.glob("checkpoints/*")):
-            shutil.rmtree(self.run, ignore_errors=True)
-            for folder in self.run.parents[:2]:
-                with suppress(OSError):  # not empty
-                    folder.rmdir()
+        if self.run and not self.arguments.run:
+            runs.discard_run(self.run)
         while error.__cause__:  # the parser wraps what a constructor raised
             error = error.__cause__
         reason = " ".join(str(error).split()).partition(" HINT")[0]
-        if "gpu backend" in reason:
+        if "gpu backend" in reason or "CUDAAccelerator" in reason:
             reason = "trainer.accelerator is gpu, but torch finds no GPU: leave it out, or set it to auto or cpu"
         raise UsageError(reason) from error

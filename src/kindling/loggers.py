@@ -2,11 +2,26 @@
 
 import csv
 import os
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+
+
+def run_loggers(run: Path, command: str, first_step: int | None) -> list[Any]:
+    """The loggers of a command. A resumed training goes on at `first_step`: what was logged from there on is dropped.
+
+    `validate` and `test` log to a folder of their own, since at step 0 they would break the curves of the training.
+    """
+    where: dict[str, Any] = {"save_dir": run.parent.parent, "name": run.parent.name, "version": run.name}
+    if command != "fit":
+        return [TensorBoard(**where, sub_dir=command, default_hp_metric=False)]
+    return [
+        TensorBoard(**where, default_hp_metric=False, purge_step=first_step),
+        MetricsTable(**where, flush_logs_every_n_steps=1, first_step=first_step or 0),
+    ]
 
 
 class TensorBoard(TensorBoardLogger):
@@ -20,13 +35,13 @@ class MetricsTable(CSVLogger):
     """Lightning's CSV logger, which on a resume goes on in the same `metrics.csv` instead of deleting it.
 
     Args:
-        purge_step: the step at which a resumed run goes on; rows from there on are dropped.
+        first_step: the step at which a resumed run goes on; rows from there on are dropped.
         **csv_logger: see Lightning's CSVLogger.
     """
 
-    def __init__(self, *, purge_step: int | None = None, **csv_logger: Any) -> None:
+    def __init__(self, *, first_step: int = 0, **csv_logger: Any) -> None:
         super().__init__(**csv_logger)
-        self.purge_step = purge_step
+        self.first_step = first_step
 
     @property
     @rank_zero_experiment
@@ -34,7 +49,7 @@ class MetricsTable(CSVLogger):
         if self._experiment is None:
             os.makedirs(self.log_dir, exist_ok=True)
             self._experiment = _Writer(self.log_dir)
-            self._experiment.go_on_from(self.purge_step or 0)
+            self._experiment.go_on_from(self.first_step)
         return self._experiment
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 
 from kindling.runs import UsageError, environment, write_json
 
@@ -26,11 +27,11 @@ class Record(L.Callback):
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage != "fit" or not trainer.is_global_zero:
             return
-        path = self.run / "config.yaml"
-        number = len(list(self.run.glob("config.*.yaml")))
-        if path.exists() and path.read_text() != self.config:  # resumed with other settings: keep the old ones
-            path.rename(self.run / f"config.{number}.yaml")
-        path.write_text(self.config)
+        number = len(list(self.run.glob("environment.*.json")))
+        for path in (self.run / "config.yaml", self.run / "environment.json"):
+            if path.exists():  # a resume keeps what was true before it
+                path.rename(path.with_suffix(f".{number}{path.suffix}"))
+        (self.run / "config.yaml").write_text(self.config)
         write_json(self.run / "environment.json", environment(self.seed))
 
     def on_sanity_check_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -57,6 +58,21 @@ class Record(L.Callback):
         self.seconds = self.before[0] + time.monotonic() - self.started
         self.samples = self.before[1] + batches * batch_size
         return {"seconds": self.seconds, "samples": self.samples}
+
+    def results(self, best: Path | None) -> dict[str, Any]:
+        """What is known of the training at its end. To be asked before a checkpoint is loaded, which resets the time.
+
+        Args:
+            best: the best checkpoint, if one was kept.
+        """
+        epochs = self.trainer.current_epoch
+        return {
+            "best_epoch": torch.load(best, map_location="cpu", weights_only=True)["epoch"] + 1 if best else epochs,
+            "epochs": epochs,
+            "parameters": self.trainer.lightning_module.num_parameters,
+            "seconds": round(self.seconds, 1),
+            "samples_per_second": round(self.samples / self.seconds, 1),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.samples = state_dict["seconds"], state_dict["samples"]

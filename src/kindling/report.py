@@ -19,21 +19,21 @@ def print_header(model: Model, data: Data, trainer: L.Trainer, run: Path | None,
     shape = "×".join(map(str, data.input_shape))
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else f"{trainer.num_devices} × {trainer.accelerator}"
     _print(
-        f"{type(model).__name__} ({count_parameters(model):,} parameters, {type(model.task).__name__}) on "
+        f"{type(model).__name__} ({model.num_parameters:,} parameters, {type(model.task).__name__}) on "
         f"{type(data).__name__} ({shape} → {len(names)} {kind}; {sizes})",
         f"device {device}, precision {trainer.precision}, batch {data.batch_size}, seed {seed}",
         f"run    {run or 'none (nothing is written)'}",
     )
 
 
-def print_results(title: str, results: dict[str, dict[str, float]]) -> None:
+def print_metrics(title: str, metrics: dict[str, dict[str, float]]) -> None:
     """A table with a row a metric and a column a split."""
     _print(title)
     table = Table("metric")
-    for split in results:
+    for split in metrics:
         table.add_column({"val": "validation"}.get(split, split), justify="right")
-    for name in dict.fromkeys(name for metrics in results.values() for name in metrics):
-        table.add_row(name, *(f"{metrics[name]:.4f}" if name in metrics else "" for metrics in results.values()))
+    for name in dict.fromkeys(name for values in metrics.values() for name in values):
+        table.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in metrics.values()))
     Console().print(table)
 
 
@@ -45,10 +45,6 @@ def print_next(run: Path) -> None:
         f"  kindling test --run {run}",
         f"  kindling fit --resume {run} --trainer.max_epochs 100    # train on",
     )
-
-
-def count_parameters(model: L.LightningModule) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _print(*lines: str) -> None:

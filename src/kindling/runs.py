@@ -3,8 +3,10 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,31 @@ class UsageError(Exception):
 
 def new_run(experiment: str) -> Path:
     """Make the next free folder `lightning_logs/<experiment>/version_N`."""
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # one of several processes of the same training
+        return Path(os.environ["KINDLING_RUN"])
     folder = ROOT / experiment
     folder.mkdir(parents=True, exist_ok=True)
     taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdigit()]
     number = max(taken, default=-1) + 1
-    while True:  # two runs that start at once race for the number
+    while True:
+        run = folder / f"version_{number}"
         try:
-            (folder / f"version_{number}").mkdir()
-            return folder / f"version_{number}"
-        except FileExistsError:
+            run.mkdir()
+        except FileExistsError:  # two runs that start at once race for the number
             number += 1
+        else:
+            os.environ["KINDLING_RUN"] = str(run)
+            return run
+
+
+def discard_run(run: Path) -> None:
+    """Remove a run that has no checkpoint yet, and the folders that it leaves empty."""
+    if list(run.glob("checkpoints/*")):
+        return
+    shutil.rmtree(run, ignore_errors=True)
+    for folder in run.parents[:2]:
+        with suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def find_run(name: str) -> Path:

@@ -32,6 +32,12 @@ class ConfusionMatrix(L.Callback):
         self.pending: np.ndarray | None = None  # counts of the best validation, not drawn yet
         self.drawn = -float("inf")
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        log_dir = trainer.log_dir  # asked here because all processes must ask at once
+        self.folder = None if trainer.fast_dev_run else log_dir  # type: ignore[attr-defined]
+        self.classes = getattr(trainer.datamodule, "classes", None) or []  # type: ignore[attr-defined]
+        self.active = 2 <= len(self.classes) <= self.max_classes
+
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
 
@@ -41,7 +47,7 @@ class ConfusionMatrix(L.Callback):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any, **__: Any
     ) -> None:
-        if not trainer.sanity_checking and 2 <= len(_classes(trainer)) <= self.max_classes:
+        if self.active and not trainer.sanity_checking:
             self.outputs.append(outputs)
 
     def on_test_batch_end(
@@ -50,13 +56,15 @@ class ConfusionMatrix(L.Callback):
         self.on_validation_batch_end(trainer, pl_module, outputs)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        counts, value = self._count(trainer), trainer.callback_metrics.get(self.monitor)
-        if counts is None or value is None:
+        if not self.active or trainer.sanity_checking:
             return
-        score = float(value) if self.mode == "min" else -float(value)
+        counts = self._count(trainer)
         if trainer.state.fn != "fit":
             self._draw(trainer, "val", counts)
-        elif score < self.best:
+            return
+        value = float(trainer.callback_metrics.get(self.monitor, float("inf")))
+        score = value if self.mode == "min" else -value
+        if score < self.best:
             self.best, self.pending = score, counts
         if time.monotonic() - self.drawn > self.every_seconds:
             self.on_train_end(trainer, pl_module)
@@ -67,30 +75,28 @@ class ConfusionMatrix(L.Callback):
             self.pending, self.drawn = None, time.monotonic()
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        counts = self._count(trainer)
-        if counts is not None:
-            self._draw(trainer, "test", counts)
+        if self.active:
+            self._draw(trainer, "test", self._count(trainer))
 
-    def _count(self, trainer: L.Trainer) -> np.ndarray | None:
-        """Counts (K, K) of the samples of each true class (row) by predicted class (column)."""
+    def _count(self, trainer: L.Trainer) -> np.ndarray:
+        """Counts (K, K) of the samples of each true class (row) by predicted class (column), of all processes."""
         from sklearn.metrics import confusion_matrix  # slow to import
 
         outputs, self.outputs = self.outputs, []
-        if not outputs:
-            return None
         targets, predictions = (
             torch.cat([batch[key] for batch in outputs]).cpu() for key in ("targets", "predictions")
         )
-        return confusion_matrix(targets, predictions, labels=range(len(_classes(trainer))))
+        counts = torch.from_numpy(confusion_matrix(targets, predictions, labels=range(len(self.classes))))
+        return trainer.strategy.reduce(counts.to(trainer.strategy.root_device), reduce_op="sum").cpu().numpy()
 
     def _draw(self, trainer: L.Trainer, stage: str, counts: np.ndarray) -> None:
         if not trainer.is_global_zero:
             return
-        image = draw_confusion_matrix(counts, _classes(trainer))
-        if trainer.log_dir:
+        image = draw_confusion_matrix(counts, self.classes)
+        if self.folder:
             from matplotlib.image import imsave
 
-            folder = Path(trainer.log_dir, "figures")
+            folder = Path(self.folder, "figures")
             folder.mkdir(parents=True, exist_ok=True)
             imsave(folder / f"{stage}_confusion_matrix.png", image)
         for logger in trainer.loggers:
@@ -105,17 +111,14 @@ def draw_confusion_matrix(counts: np.ndarray, classes: list[str]) -> np.ndarray:
     from matplotlib.figure import Figure
 
     side = 3 + 0.4 * len(classes)  # inches
-    figure = Figure(figsize=(side + 0.5, side))
+    figure = Figure(figsize=(side + 0.5, side), layout="constrained")
     axes = figure.subplots()
     sns.heatmap(
         counts, annot=len(classes) <= 20, fmt="d", cmap="Blues", xticklabels=classes, yticklabels=classes, ax=axes
     )
+    axes.tick_params(axis="y", rotation=0)
     accuracy = counts.trace() / max(1, counts.sum())
     axes.set(xlabel="predicted class", ylabel="true class", title=f"{counts.sum():,} samples, accuracy {accuracy:.4f}")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _classes(trainer: L.Trainer) -> list[str]:
-    return getattr(trainer.datamodule, "classes", None) or []  # type: ignore[attr-defined]

@@ -58,6 +58,10 @@ class Model(L.LightningModule):
         if "_class_path" not in self.hparams:  # built in Python rather than by the command line
             self._name_hyperparameters()
 
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())
         for group in optimizer.param_groups:

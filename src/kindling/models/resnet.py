@@ -50,7 +50,7 @@ class ResNet(Model):
         self,
         width: int = 64,
         depths: list[int] = [2, 2, 2, 2],  # noqa: B006 (read only)
-        optimizer: OptimizerCallable = lambda params: AdamW(params, lr=2e-3, weight_decay=0.05),
+        optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-3, weight_decay=0.05),
         schedule: LRSchedulerCallable = lambda optimizer: WarmupCosine(optimizer),
         **model: Any,
     ) -> None:

@@ -1,0 +1,40 @@
+# `make help` lists the targets. `PYTHON=python3.12 make demo` uses another interpreter.
+ifneq ($(origin PYTHON), undefined)
+  # One was asked for: a .venv of another version is made anew.
+  $(shell test "$$(.venv/bin/python -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" || rm -rf .venv)
+endif
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help demo test lint clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \t\2/p' Makefile
+
+demo: .venv/installed  ## train a ResNet on real handwritten digits, test it, say where everything is
+	$(BIN)/kindling fit --config configs/digits_resnet.yaml
+	@echo "in a new shell, first: source .venv/bin/activate"
+
+test: .venv/installed-dev  ## run all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev  ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:  ## remove .venv and caches; runs and data stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build src/*.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | $(BIN)/python
+	@echo "installing (PyTorch is large: some minutes the first time) …"
+	$(PIP) -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) -e ".[dev]"
+	@touch $@

@@ -1,0 +1,57 @@
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kindling.cli import main
+
+ROOT = Path(__file__).parents[1]
+QUICK = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep one test's seed from the next, and Lightning's chatter out of the report."""
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with the repository's configs, as the working folder."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def kindling(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Runs a command in this process."""
+
+    def run(*argv: object) -> Result:
+        capsys.readouterr()
+        code = main([str(part) for part in argv])
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+def child(*argv: object, cwd: Path) -> Result:
+    """Runs a command in a process of its own, as a user does."""
+    command = [sys.executable, "-m", "kindling", *map(str, argv)]
+    finished = subprocess.run(command, cwd=cwd, env=os.environ.copy(), capture_output=True, text=True, timeout=300)
+    return Result(finished.returncode, finished.stdout, finished.stderr)

@@ -1,0 +1,99 @@
+import csv
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch.optim import SGD, AdamW
+from torch.optim.lr_scheduler import OneCycleLR, StepLR
+
+from kindling.data.synthetic import SyntheticClassification
+from kindling.models.mlp import MLP
+from kindling.optim import WarmupCosine
+
+
+def build(**arguments: Any) -> MLP:
+    return MLP(input_shape=(10,), classes=["a", "b", "c"], hidden_sizes=[8], **arguments)
+
+
+def train(model: MLP, folder: Path, size: int = 300, **settings: Any) -> L.Trainer:
+    data = SyntheticClassification(size=size, batch_size=16)
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    trainer = L.Trainer(accelerator="cpu", logger=CSVLogger(folder), **quiet, **settings)
+    trainer.fit(model, datamodule=data)
+    return trainer
+
+
+def logged_steps(trainer: L.Trainer, name: str) -> list[int]:
+    assert trainer.log_dir
+    with open(Path(trainer.log_dir, "metrics.csv")) as file:
+        return [int(row["step"]) for row in csv.DictReader(file) if row[name]]
+
+
+def test_optimisers_are_fused_unless_told_otherwise() -> None:
+    assert build(optimizer=AdamW).configure_optimizers()["optimizer"].param_groups[0]["fused"] is True
+    unfused = partial(AdamW, fused=False)
+    assert build(optimizer=unfused).configure_optimizers()["optimizer"].param_groups[0]["fused"] is False
+
+
+@pytest.mark.parametrize(
+    ("schedule", "interval"),
+    [
+        (WarmupCosine, "step"),
+        (partial(OneCycleLR, max_lr=0.1, total_steps=10), "step"),
+        (partial(StepLR, step_size=2), "epoch"),
+    ],
+)
+def test_the_schedule_decides_whether_it_steps_by_batch_or_epoch(schedule: Any, interval: str) -> None:
+    assert build(schedule=schedule).configure_optimizers()["lr_scheduler"]["interval"] == interval
+
+
+def test_no_schedule_keeps_the_learning_rate(tmp_path: Path) -> None:
+    trainer = train(build(optimizer=partial(SGD, lr=0.3), schedule=None), tmp_path, max_epochs=2)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0.3
+
+
+def test_the_schedule_takes_its_length_from_the_run(tmp_path: Path) -> None:
+    trainer = train(build(), tmp_path, max_epochs=3, accumulate_grad_batches=2)
+    schedule = trainer.lr_scheduler_configs[0].scheduler
+    assert schedule.total_steps == trainer.global_step == schedule.last_epoch  # type: ignore[union-attr]
+    assert trainer.optimizers[0].param_groups[0]["lr"] < 1e-5
+
+
+def test_a_function_as_optimiser_is_refused_since_no_checkpoint_can_name_it() -> None:
+    with pytest.raises(ValueError, match=r"optimizer is a function: give a class or a functools\.partial"):
+        build(optimizer=lambda params: SGD(params, lr=0.1))
+
+
+def test_a_bad_recipe_is_refused_before_the_training() -> None:
+    with pytest.raises(ValueError, match="Invalid learning rate: -1"):
+        build(optimizer=partial(SGD, lr=-1.0))
+
+
+def test_a_model_needs_classes_or_targets() -> None:
+    with pytest.raises(ValueError, match="no classes and no targets"):
+        MLP(input_shape=(10,), classes=[])
+
+
+def test_training_is_logged_at_the_interval_alone(tmp_path: Path) -> None:
+    trainer = train(build(), tmp_path, max_epochs=2, log_every_n_steps=5)  # 12 steps an epoch
+    assert logged_steps(trainer, "train/loss") == [4, 9, 14, 19]
+    assert logged_steps(trainer, "train/accuracy") == [4, 9, 14, 19]
+
+
+def test_a_short_epoch_is_logged_once(tmp_path: Path) -> None:
+    trainer = train(build(), tmp_path, size=100, max_epochs=3, log_every_n_steps=50)  # 4 steps an epoch
+    assert logged_steps(trainer, "train/loss") == [3, 7, 11]
+
+
+def test_validation_metrics_are_those_of_the_whole_split(tmp_path: Path) -> None:
+    model = build()
+    trainer = train(model, tmp_path, max_epochs=1)
+    inputs, targets = trainer.datamodule.sets["val"][torch.arange(45)]  # type: ignore[attr-defined]
+    with torch.no_grad():
+        outputs = model.eval()(inputs)
+    assert trainer.callback_metrics["val/accuracy"] == (outputs.argmax(1) == targets).float().mean()
+    torch.testing.assert_close(trainer.callback_metrics["val/loss"], model.task.loss(outputs, targets))

@@ -1,0 +1,139 @@
+"""Each mistake gets one sentence on stderr and exit code 2; no traceback, and no run folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import QUICK, Result, child
+
+MLP = ["--config", "configs/digits_mlp.yaml", *QUICK]
+Run = Callable[..., Result]
+
+FLAGS = {
+    "key of a model": (["--model.hiden_sizes", "[3]"], "unknown key model.hiden_sizes: did you mean model.hidden_sizes?"),
+    "key of the trainer": (["--trainer.max_epoch", "3"], "unknown key trainer.max_epoch: did you mean trainer.max_epochs"),
+    "key at the top": (["--modle", "MLP"], "unknown key modle: did you mean model?"),
+    "key of an optimiser": (["--model.optimizer.lrr", "3"], "unknown key model.optimizer.lrr: did you mean model.optimizer.lr?"),
+    "key of a schedule": (["--model.schedule.warmpu", "0"], "did you mean model.schedule.warmup?"),
+    "key of a callback": (["--early_stopping.patiense", "3"], "did you mean early_stopping.patience?"),
+    "key of a task": (
+        ["--model.task", "Classification", "--model.task.label_smooting", "0.1"],
+        "did you mean model.task.label_smoothing?",
+    ),
+    "task not named": (["--model.task.label_smoothing", "0.1"], "model.task has no default: name one first"),
+    "class of model": (["--model", "ResNt"], "model is 'ResNt', which is no Model here: did you mean ResNet?"),
+    "class of data": (["--data", "Digitss"], "data is 'Digitss', which is no Data here: did you mean Digits?"),
+    "class of optimiser": (["--model.optimizer", "SDG"], "is no Optimizer here: did you mean SGD"),
+    "class of task": (["--model.task", "Clasification"], "did you mean Classification?"),
+    "type of an integer": (["--data.batch_size", "many"], "data.batch_size is 'many': expected int"),
+    "type of a learning rate": (["--model.optimizer.lr", "fast"], "model.optimizer.lr is 'fast': expected float"),
+    "type of a list": (["--model.hidden_sizes", "wide"], "model.hidden_sizes is 'wide': expected list[int]"),
+    "choice": (["--model.norm", "group"], "model.norm is 'group': expected batch or layer or null"),
+    "dropout": (["--model.dropout", "1.5"], "dropout is 1.5: expected a fraction in [0, 1)"),
+    "batch size": (["--data.batch_size", "0"], "batch_size is 0: expected a positive integer"),
+    "learning rate": (["--model.optimizer.lr", "-0.1"], "Invalid learning rate: -0.1"),
+    "no classes": (["--data.classes", "[]"], "classes is []: expected at least two different digits"),
+    "no classes for the model": (["--model.classes", "[]"], "model.classes comes from the data: leave it out"),
+    "activation": (["--model.activation", "relo"], "activation is 'relo': expected a name from torch.nn, such as relu"),
+    "fractions": (["--data.val_fraction", "0.9"], "expected positive fractions that leave samples for training"),
+    "warm-up": (["--model.schedule.warmup", "2"], "warmup is 2.0: expected a fraction in [0, 1]"),
+    "task of other data": (["--model.task", "Regression"], "Regression needs data with numeric targets"),
+    "weights of classes": (
+        ["--model.task", "Classification", "--model.task.class_weights", "[1, 2]"],
+        "class_weights has 2 values: expected one for each of 10 classes",
+    ),
+    "image model on vectors": (["--model", "ResNet", "--data", "SyntheticClassification"], "ResNet needs images"),
+    "metric to stop by": (
+        ["--early_stopping.monitor", "val/acuracy"],
+        "EarlyStopping monitors val/acuracy, which is never logged: logged are val/accuracy, val/f1, val/loss",
+    ),
+    "metric to keep by": (["--checkpoint.monitor", "nothing"], "'train/loss', 'train/accuracy', 'train/f1', 'val/loss'"),
+    "metric of no stage": (["--early_stopping.monitor", "nothing"], "`val/loss`, `val/accuracy`, `val/f1`"),
+    "run without an end": (["--trainer.max_epochs", "-1"], "set trainer.max_epochs or trainer.max_steps"),
+    "no GPU": (["--config", "configs/trainer/gpu.yaml", "--trainer.accelerator", "cuda"], "GPU"),
+    "missing config": (["--config", "configs/digit.yaml"], "can't read config configs/digit.yaml"),
+    "config without a name": (["--config"], "--config/-c: expected one argument"),
+    "checkpoint for fit": (["--ckpt", "best"], "fit has no --ckpt: --resume RUN"),
+    "run for fit": (["--run", "latest"], "fit has no --run"),
+}  # fmt: skip
+
+YAML = {
+    "key of a model": ("model:\n  class_path: MLP\n  init_args: {hiden_sizes: [3]}", "unknown key model.hiden_sizes: did"),
+    "key of the trainer": ("trainer: {max_epoch: 3}", "unknown key trainer.max_epoch: did you mean trainer.max_epochs"),
+    "key at the top": ("modle: MLP", "unknown key modle: did you mean model?"),
+    "class": ("data: Digitss", "data is 'Digitss', which is no Data here: did you mean Digits?"),
+    "type": ("data:\n  class_path: Digits\n  init_args: {batch_size: many}", "data.batch_size is 'many': expected int"),
+    "task": (
+        "model:\n  class_path: MLP\n  init_args:\n    task: {class_path: Classification, init_args: {smoothing: 1}}",
+        "unknown key model.task.smoothing: did you mean model.task.label_smoothing?",
+    ),
+}  # fmt: skip
+
+
+def assert_refused(finished: Result, message: str) -> None:
+    assert finished.code == 2
+    assert message in finished.err
+    assert finished.err.startswith("kindling: ")
+    assert finished.err.count("\n") == 1
+    assert "Traceback" not in finished.out + finished.err
+    assert not Path("lightning_logs").exists()
+
+
+@pytest.mark.parametrize(("flags", "message"), FLAGS.values(), ids=FLAGS)
+def test_a_bad_flag(flags: list[str], message: str, kindling: Run) -> None:
+    assert_refused(kindling("fit", *MLP, *flags), message)
+
+
+@pytest.mark.parametrize(("text", "message"), YAML.values(), ids=YAML)
+def test_a_bad_config_is_named(text: str, message: str, kindling: Run) -> None:
+    Path("mine.yaml").write_text(text + "\n")
+    assert_refused(kindling("fit", *MLP, "--config", "mine.yaml"), f"mine.yaml: {message}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"model: MLP\n data: [\n", "mine.yaml, line 2: not valid YAML: "),
+        (b"model: [\n", "mine.yaml, line 2: not valid YAML: "),
+        (b"just words\n", "mine.yaml: expected keys such as model:, data: and trainer:, got 'just words'"),
+        (b"\xff\xfe\x00", "mine.yaml"),
+        (b"model: MLP\ndata: Digits\ntrainer: 3\n", "mine.yaml: trainer is 3: expected keys below it"),
+    ],
+)
+def test_a_config_that_is_no_yaml(content: bytes, message: str, kindling: Run) -> None:
+    Path("mine.yaml").write_bytes(content)
+    assert_refused(kindling("fit", "--config", "mine.yaml"), message)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["fitt"], "unknown command 'fitt': expected fit, validate, test"),
+        (["fit"], "nothing says what to train: give --config FILE (configs/digits_mlp.yaml"),
+        (["test"], "test needs --run RUN"),
+        (["validate", "--ckpt", "best"], "validate needs --run RUN"),
+        (["test", "--run", "nowhere"], "nowhere is not a run (it has no config.yaml): there are no runs in lightning_logs/"),
+        (["test", "--run", "latest"], "no run in lightning_logs/ yet"),
+        (["fit", "--resume", "latest"], "no run in lightning_logs/ yet"),
+        (["test", "--resume", "x"], "test has no --resume"),
+        (["test", *MLP, "--ckpt", "no.ckpt"], "there is no checkpoint no.ckpt"),
+    ],
+    ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_command_that_lacks_something(argv: list[str], message: str, kindling: Run) -> None:
+    assert_refused(kindling(*argv), message)
+
+
+@pytest.mark.slow
+def test_a_process_exits_with_2(project: Path) -> None:
+    finished = child("fit", *MLP, "--model.dropout", "1.5", cwd=project)
+    assert_refused(finished, "dropout is 1.5")
+    assert finished.out == ""
+
+
+def test_a_users_own_mistake_in_code_keeps_its_traceback(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kindling.models.mlp import MLP as Broken
+
+    monkeypatch.setattr(Broken, "forward", lambda self, inputs: self.nett(inputs))
+    with pytest.raises(AttributeError, match="nett"):
+        kindling("fit", *MLP)

@@ -1,0 +1,255 @@
+"""The commands as a user types them."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import QUICK, Result, child
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kindling import __version__
+
+MLP = ["--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", *QUICK]
+RUN = Path("lightning_logs/digits_mlp/version_0")
+Run = Callable[..., Result]
+
+
+def weights(run: Path = RUN, name: str = "best") -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def results(path: str = "results.json") -> dict[str, Any]:
+    return json.loads((RUN / path).read_text())
+
+
+def table() -> list[dict[str, str]]:
+    with open(RUN / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_holds_everything_that_a_training_produced(kindling: Run) -> None:
+    finished = kindling("fit", *MLP)
+    assert (finished.code, finished.err) == (0, "")
+    files = {str(path.relative_to(RUN)) for path in RUN.rglob("*") if path.is_file()}
+    events = {name for name in files if "tfevents" in name}
+    assert events
+    assert files - events == {
+        "config.yaml",
+        "environment.json",
+        "metrics.csv",
+        "results.json",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "figures/val_confusion_matrix.png",
+        "figures/test_confusion_matrix.png",
+    }
+    found = results()
+    assert set(found["val"]) == set(found["test"]) == {"loss", "accuracy", "f1"}
+    assert found["epochs"] == 2
+    assert found["best_epoch"] in (1, 2)
+    assert found["parameters"] == 64 * 32 + 2 * 32 + 33 * 10
+    assert found["seconds"] > 0
+    assert found["samples_per_second"] > 0
+
+    config = yaml.safe_load((RUN / "config.yaml").read_text())
+    assert config["model"]["init_args"]["hidden_sizes"] == [32]
+    assert config["trainer"]["gradient_clip_val"] == 1.0
+    origin = json.loads((RUN / "environment.json").read_text())
+    assert origin["seed"] == 0
+    assert origin["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert set(origin) >= {"command", "git_commit", "git_dirty", "cpus", "gpus"}
+
+    rows = table()
+    for name in ("train/loss", "train/accuracy", "train/f1", "val/loss", "val/accuracy", "val/f1", "learning_rate"):
+        assert sum(bool(row[name]) for row in rows) == 2, name  # once an epoch: an epoch is 18 steps, the interval 50
+    assert sum(bool(row["test/accuracy"]) for row in rows) == 1
+    scalars = EventAccumulator(str(RUN)).Reload().Tags()["scalars"]
+    assert {"train/loss", "val/loss", "val/accuracy", "learning_rate", "test/accuracy"} <= set(scalars)
+    assert "hp_metric" not in scalars
+
+
+def test_the_output_says_what_where_and_what_next(kindling: Run) -> None:
+    out = kindling("fit", *MLP).out
+    assert (
+        "MLP (2,442 parameters, Classification) on Digits (1×8×8 → 10 classes; 1,167 train, 270 val, 360 test)" in out
+    )
+    assert f"run    {RUN}\n" in out
+    assert re.search(r"^epoch 2/2  train/loss \S+  val/loss \S+  val/accuracy \S+$", out, re.MULTILINE)
+    assert re.search(r"accuracy +│ +0\.\d{4} +│ +0\.\d{4}", out)
+    assert f"kindling test --run {RUN}\n" in out
+
+
+@pytest.mark.slow
+def test_a_user_sees_no_warning_tip_or_advert(project: Path) -> None:
+    finished = child("fit", *MLP, cwd=project)
+    assert (finished.code, finished.err) == (0, "")
+    assert not re.search("warn|deprecat|tip:|💡|litlogger|GPU available|Restor", finished.out, re.IGNORECASE)
+
+
+def test_test_and_validate_repeat_the_results_to_the_last_digit(kindling: Run) -> None:
+    kindling("fit", *MLP)
+    assert kindling("test", "--run", RUN).code == 0
+    assert results("test/results.json")["test"] == results()["test"]
+    assert kindling("validate", "--run", "latest").code == 0
+    assert results("validate/results.json")["val"] == results()["val"]
+    assert (RUN / "test" / "figures" / "test_confusion_matrix.png").is_file()
+
+
+@pytest.mark.slow
+def test_another_process_repeats_them_too(project: Path) -> None:
+    child("fit", *MLP, cwd=project)
+    assert child("test", "--run", RUN, cwd=project).code == 0
+    assert results("test/results.json")["test"] == results()["test"]
+
+
+def test_a_checkpoint_can_be_chosen(kindling: Run) -> None:
+    kindling("fit", *MLP)
+    for ckpt in ("last", RUN / "checkpoints" / "last.ckpt"):
+        assert kindling("test", "--run", RUN, "--ckpt", ckpt).code == 0
+        assert results("test/results.json")["checkpoint"] == str(RUN / "checkpoints" / "last.ckpt")
+    path = RUN / "checkpoints" / "best.ckpt"
+    assert kindling("test", *MLP, "--ckpt", path).code == 0  # without a run: the config says what the model is
+
+
+def test_flags_beat_the_run_wherever_they_stand(kindling: Run) -> None:
+    kindling("fit", *MLP)
+    before = results()["test"]
+    flag = ["--model.task", "Classification", "--model.task.label_smoothing", "0.5"]
+    for arguments in (["--run", RUN, *flag], [*flag, "--run", RUN]):
+        assert kindling("test", *arguments).code == 0
+        after = results("test/results.json")["test"]
+        assert after["accuracy"] == before["accuracy"]
+        assert after["loss"] > before["loss"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(kindling: Run) -> None:
+    for seed in (0, 0, 1):
+        kindling("fit", *MLP, "--seed_everything", seed)
+    first, second, third = (weights(RUN.with_name(f"version_{version}")) for version in range(3))
+    assert same(first, second)
+    assert not same(first, third)
+
+
+def test_the_split_is_the_same_for_every_seed(kindling: Run) -> None:
+    kindling("fit", *MLP, "--seed_everything", 5)
+    before = results()["test"]
+    assert kindling("test", "--run", RUN, "--seed_everything", 6).code == 0
+    assert results("test/results.json")["test"] == before
+
+
+def test_resume_goes_on_in_the_same_folder(kindling: Run) -> None:
+    kindling("fit", *MLP)
+    resolved = (RUN / "config.yaml").read_text()
+    finished = kindling("fit", "--resume", RUN, "--trainer.max_epochs", 4)
+    assert (finished.code, finished.err) == (0, "")
+    assert [path.name for path in RUN.parent.iterdir()] == ["version_0"]
+    assert results()["epochs"] == 4
+    steps = [int(row["step"]) for row in table() if row["val/loss"]]
+    assert steps == [17, 35, 53, 71]
+    assert (RUN / "config.0.yaml").read_text() == resolved
+    assert yaml.safe_load((RUN / "config.yaml").read_text())["trainer"]["max_epochs"] == 4
+    assert "epoch 3/4" in finished.out
+    assert "epoch 2/4" not in finished.out
+
+
+def test_a_finished_run_says_so(kindling: Run) -> None:
+    kindling("fit", *MLP)
+    finished = kindling("fit", "--resume", RUN)
+    assert finished.code == 2
+    assert finished.err == f"kindling: {RUN} has trained its 2 epochs: give --trainer.max_epochs for more\n"
+
+
+@pytest.mark.slow
+def test_a_killed_run_can_be_resumed(project: Path) -> None:
+    command = [sys.executable, "-m", "kindling", "fit", *MLP, "--trainer.max_epochs", "500"]
+    command += ["--early_stopping.patience", "500"]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("epoch 3/"):
+            break
+    process.kill()
+    process.wait()
+    epoch = torch.load(RUN / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
+    assert epoch >= 2
+    finished = child("fit", "--resume", "latest", "--trainer.max_epochs", epoch + 1, cwd=project)
+    assert (finished.code, finished.err) == (0, "")
+    assert f"epoch {epoch + 1}/{epoch + 1}" in finished.out
+    assert results()["epochs"] == epoch + 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model_in_one_run(project: Path) -> None:
+    finished = child("fit", *MLP, "--trainer.devices", 2, "--trainer.strategy", "ddp", cwd=project)
+    assert (finished.code, finished.err) == (0, "")
+    assert [path.name for path in RUN.parent.iterdir()] == ["version_0"]
+    assert child("test", "--run", "latest", cwd=project).code == 0
+    one, two = results("test/results.json")["test"], results()["test"]
+    assert one == pytest.approx(two, abs=1e-6)
+
+
+def test_the_run_is_filed_under_the_experiment_or_a_name(kindling: Run) -> None:
+    kindling("fit", *MLP, "--trainer.max_epochs", 1, "--name", "mine")
+    kindling("fit", "--model", "MLP", "--data", "Digits", "--trainer.max_epochs", 1)
+    assert Path("lightning_logs/mine/version_0/results.json").is_file()
+    assert Path("lightning_logs/unnamed/version_0/results.json").is_file()
+
+
+def test_data_and_task_change_with_one_flag(kindling: Run) -> None:
+    assert kindling("fit", *MLP, "--data", "SyntheticRegression").code == 0
+    assert set(results()["test"]) == {"loss", "mae", "rmse", "r2"}
+
+
+def test_monitoring_another_metric(kindling: Run) -> None:
+    better = ["--checkpoint.monitor", "val/accuracy", "--checkpoint.mode", "max", "--early_stopping.monitor", "val/f1"]
+    assert kindling("fit", *MLP, *better, "--early_stopping.mode", "max").code == 0
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"],
+        ["--trainer.logger", "false"],
+        ["--trainer.enable_checkpointing", "false"],
+        ["--trainer.callbacks+=EMAWeightAveraging", "--trainer.gradient_clip_val", "null"],
+        ["--model.optimizer", "SGD", "--model.optimizer.lr", "0.1", "--model.schedule", "null"],
+        ["--model.schedule", "StepLR", "--model.schedule.step_size", "1"],
+        ["--trainer.precision", "bf16-mixed", "--trainer.accumulate_grad_batches", "2"],
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_settings_that_users_change(flags: list[str], kindling: Run) -> None:
+    finished = kindling("fit", *MLP, *flags)
+    assert (finished.code, finished.err) == (0, "")
+    assert results()["epochs"] == 2
+
+
+@pytest.mark.slow
+def test_help_and_version_do_not_wait_for_torch(tmp_path: Path) -> None:
+    for argument in ("--help", "--version"):
+        script = f"import sys; from kindling.cli import main; main(['{argument}']); print('torch' in sys.modules)"
+        command = [sys.executable, "-c", script]
+        out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+        assert out.endswith("False\n")
+    assert __version__ in out
+
+
+def test_help_of_a_command_shows_the_models_arguments(kindling: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        kindling("fit", "--model.help", "MLP")
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert "share of hidden units zeroed in training" in out
+    assert "--model.optimizer" in out
