@@ -38,8 +38,9 @@ def print_metrics(title: str, metrics: dict[str, dict[str, float]]) -> None:
 
 
 def print_next(run: Path) -> None:
-    """What to type next."""
+    """Where everything is, and what to type next."""
     _print(
+        f"in {run}: checkpoints/, figures/, metrics.csv, results.json, config.yaml, environment.json",
         "next:",
         f"  tensorboard --logdir {run.parent.parent}    # curves and figures",
         f"  kindling test --run {run}",

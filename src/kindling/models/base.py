@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torchmetrics import MetricCollection
 
@@ -64,9 +64,10 @@ class Model(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())
-        for group in optimizer.param_groups:
-            if "fused" in group and group["fused"] is None and not group["foreach"]:
-                group["fused"] = True
+        if isinstance(optimizer, Adam | AdamW | SGD):  # those that torch can fuse on every device
+            for group in optimizer.param_groups:
+                if group["fused"] is None and not (group["foreach"] or group["differentiable"]):
+                    group["fused"] = True
         schedule = self.schedule(optimizer)
         per_step = isinstance(schedule, OneCycleLR | CyclicLR)
         interval = getattr(schedule, "interval", "step" if per_step else "epoch")
@@ -130,7 +131,8 @@ class Model(L.LightningModule):
 
     def _name_hyperparameters(self) -> None:
         """Turn classes, partials and tasks among the hyper-parameters into the plain values that YAML would hold."""
-        parameters = inspect.signature(type(self)).parameters
+        signatures = [inspect.signature(cls).parameters for cls in type(self).__mro__ if issubclass(cls, Model)]
+        defaults = [parameter.default for signature in signatures for parameter in signature.values()]
         for name, value in list(self.hparams.items()):
             if isinstance(value, Task):
                 self.hparams[name] = {"class_path": _path(type(value)), "init_args": value.arguments()}
@@ -140,7 +142,7 @@ class Model(L.LightningModule):
             elif isinstance(value, type):
                 self.hparams[name] = {"class_path": _path(value)}
             elif callable(value):
-                if name not in parameters or value is not parameters[name].default:
+                if not any(value is default for default in defaults):
                     raise ValueError(f"{name} is a function: give a class or a functools.partial of one")
                 del self.hparams[name]
         self.hparams["_class_path"] = _path(type(self))
