@@ -11,6 +11,7 @@ import yaml
 from kindling.config_errors import Source, flags_as_values
 from kindling.runs import UsageError, find_run
 
+USAGE = "kindling %s [--config FILE …] [--KEY VALUE …]"
 HELP = {
     "fit": "Train on the training split, keep the checkpoint that is best on the validation split, and test it. "
     "--config FILE names an experiment; more than one compose, the later ones win, and flags win over all. "

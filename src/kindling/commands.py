@@ -11,7 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kindling import callbacks, checkpoints, runs
-from kindling.arguments import HELP, Arguments
+from kindling.arguments import HELP, USAGE, Arguments
 from kindling.config_errors import explain
 from kindling.data.base import Data
 from kindling.loggers import run_loggers
@@ -45,7 +45,8 @@ class KindlingCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             trainer_defaults={"max_epochs": 20, "gradient_clip_val": 1.0},
-            parser_kwargs=strict | {command: strict | {"description": text} for command, text in HELP.items()},
+            parser_kwargs=strict
+            | {name: strict | {"usage": USAGE % name, "description": text} for name, text in HELP.items()},
             auto_configure_optimizers=False,
             args=arguments.parser_args,
         )

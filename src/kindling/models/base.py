@@ -20,13 +20,13 @@ from kindling.tasks import Classification, Regression, Task
 class Model(L.LightningModule):
     """Base of all models. A subclass builds its layers and defines `forward`: inputs (B, *input_shape) → (B, outputs).
 
-    From the command line the first three arguments come from the data. In Python give `optimizer` and `schedule` as a
-    class or a `functools.partial` of one, so that a checkpoint can name them.
+    In Python give `optimizer` and `schedule` as a class or a `functools.partial` of one, so that a checkpoint can name
+    them.
 
     Args:
-        input_shape: shape of one input, without the batch.
-        classes: names of the classes, if the data has classes.
-        targets: names of the numeric targets, if the data has those.
+        input_shape: shape of one input, without the batch; on the command line it comes from the data.
+        classes: names of the classes, if the data has classes; likewise from the data.
+        targets: names of the numeric targets, if the data has those; likewise from the data.
         task: what the outputs mean; by default Classification for classes and Regression for targets.
         optimizer: builds the optimiser from the parameters; it is fused where torch can fuse it.
         schedule: builds the learning-rate schedule from the optimiser; null (or `Constant`) for none.

@@ -23,8 +23,8 @@ class MLP(Model):
         activation: name of an activation in `torch.nn`: relu, leaky_relu, gelu, silu…
         dropout: share of hidden units zeroed in training, in [0, 1).
         norm: normalisation of the hidden layers; null for none.
-        optimizer: see Model.
-        schedule: see Model.
+        optimizer: builds the optimiser from the parameters; part of the recipe.
+        schedule: builds the learning-rate schedule from the optimiser; part of the recipe. `Constant` for none.
         **model: input_shape, classes, targets, task: see Model.
 
     Raises:

@@ -38,8 +38,8 @@ class ResNet(Model):
     Args:
         width: channels of the first stage; each later stage doubles them and halves height and width.
         depths: residual blocks in each stage; [2, 2, 2, 2] with width 64 is ResNet-18.
-        optimizer: see Model.
-        schedule: see Model.
+        optimizer: builds the optimiser from the parameters; part of the recipe.
+        schedule: builds the learning-rate schedule from the optimiser; part of the recipe. `Constant` for none.
         **model: input_shape, classes, targets, task: see Model.
 
     Raises:
