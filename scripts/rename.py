@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     print(f"""\
 This is {name} now. What is left to do:
   pip uninstall -y kindling           # takes the old console script away
-  pip install -e .                    # brings the new one: {name}
+  pip install -e ".[dev]"             # brings the new one: {name}
   ruff check --fix . && ruff format . # imports are sorted, and lines broken, by the new name
   pytest
   git commit -am "Rename to {name}"   # git reset --hard would take the renaming back""")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import QUICK, Result, child
 
 MLP = ["--config", "configs/digits_mlp.yaml", *QUICK]
@@ -12,6 +13,10 @@ Run = Callable[..., Result]
 FLAGS = {
     "key of a model": (["--model.hiden_sizes", "[3]"], "unknown key model.hiden_sizes: did you mean model.hidden_sizes?"),
     "key of the trainer": (["--trainer.max_epoch", "3"], "unknown key trainer.max_epoch: did you mean trainer.max_epochs"),
+    "key beside good ones": (
+        ["--model.hidden_sizes", "[3, 4]", "--model.optimizer.lr", "1e-3", "--model.dropuot", "0.1"],
+        "unknown key model.dropuot: did you mean model.dropout?",
+    ),
     "key at the top": (["--modle", "MLP"], "unknown key modle: did you mean model?"),
     "key of an optimiser": (["--model.optimizer.lrr", "3"], "unknown key model.optimizer.lrr: did you mean model.optimizer.lr?"),
     "key of a schedule": (["--model.schedule.warmpu", "0"], "did you mean model.schedule.warmup?"),
@@ -47,10 +52,27 @@ FLAGS = {
         ["--early_stopping.monitor", "val/acuracy"],
         "EarlyStopping monitors val/acuracy, which is never logged: logged are val/accuracy, val/f1, val/loss",
     ),
-    "metric to keep by": (["--checkpoint.monitor", "nothing"], "'train/loss', 'train/accuracy', 'train/f1', 'val/loss'"),
-    "metric of no stage": (["--early_stopping.monitor", "nothing"], "`val/loss`, `val/accuracy`, `val/f1`"),
+    "metric to keep by": (["--checkpoint.monitor", "nothing"], "Checkpoint monitors nothing, which is never logged: logged are val/"),
+    "metric of no stage": (["--early_stopping.monitor", "nothing"], "EarlyStopping monitors nothing, which is never logged: logged are val/"),
     "run without an end": (["--trainer.max_epochs", "-1"], "set trainer.max_epochs or trainer.max_steps"),
-    "no GPU": (["--config", "configs/trainer/gpu.yaml", "--trainer.accelerator", "cuda"], "GPU"),
+    "metric with an underscore": (["--early_stopping.monitor", "val_loss"], "EarlyStopping monitors val_loss, which is"),
+    "no epoch": (["--trainer.max_epochs", "0"], "trainer.max_epochs is 0: nothing would be trained"),
+    "no batch": (["--trainer.limit_train_batches", "0"], "trainer.limit_train_batches is 0: nothing would be trained"),
+    "overfit_batches": (["--trainer.overfit_batches", "1"], "use trainer.limit_train_batches"),
+    "patience": (["--early_stopping.patience", "-1"], "command line: early_stopping.patience is -1: expected"),
+    "seed": (["--seed_everything", "-3"], "seed_everything is -3: expected an integer from 0"),
+    "clipping": (["--trainer.gradient_clip_val", "-1"], "trainer.gradient_clip_val is -1: expected a positive norm"),
+    "one sample a batch": (["--data.batch_size", "1"], "raise data.batch_size"),
+    "too little data": (["--data", "SyntheticClassification", "--data.size", "5"], "the data is too small for its splits"),
+    "devices": (["--trainer.devices", "two"], "devices"),
+    "schedule's argument": (["--model.schedule", "StepLR"], "model.schedule is StepLR, which needs step_size: set model.schedule.step_size"),
+    "two classes of a name": (["--model.schedule", "ReduceLROnPlateau"], "which names two classes: give lightning.pytorch.cli.ReduceLROnPlateau or"),
+    "metric of a schedule": (
+        ["--model.schedule", "lightning.pytorch.cli.ReduceLROnPlateau", "--model.schedule.monitor", "val/los"],
+        "the schedule monitors val/los, which is never logged",
+    ),
+    "class of callback": (["--trainer.callbacks+=Timr"], "trainer.callbacks+ is 'Timr', which is no Callback here: did you mean Timer"),
+    "name of a run": (["--name", "../x"], "--name is '../x': expected the name of one folder"),
     "missing config": (["--config", "configs/digit.yaml"], "can't read config configs/digit.yaml"),
     "config without a name": (["--config"], "--config/-c: expected one argument"),
     "checkpoint for fit": (["--ckpt", "best"], "fit has no --ckpt: --resume RUN"),
@@ -61,6 +83,13 @@ YAML = {
     "key of a model": ("model:\n  class_path: MLP\n  init_args: {hiden_sizes: [3]}", "unknown key model.hiden_sizes: did"),
     "key of the trainer": ("trainer: {max_epoch: 3}", "unknown key trainer.max_epoch: did you mean trainer.max_epochs"),
     "key at the top": ("modle: MLP", "unknown key modle: did you mean model?"),
+    "arguments beside": ("model: {class_path: MLP, dropout: 0.1}", "model.dropout stands beside class_path: put it under init_args"),
+    "range": ("model: {class_path: MLP, init_args: {dropout: 1.5}}", "model.dropout is 1.5: expected a fraction"),
+    "key of a callback": (
+        "trainer: {callbacks: [{class_path: Timer, init_args: {duratio: 3}}]}",
+        "unknown key trainer.callbacks.duratio: did you mean trainer.callbacks.duration",
+    ),
+    "integer as key": ("1: 3", "unknown key 1"),
     "class": ("data: Digitss", "data is 'Digitss', which is no Data here: did you mean Digits?"),
     "type": ("data:\n  class_path: Digits\n  init_args: {batch_size: many}", "data.batch_size is 'many': expected int"),
     "task": (
@@ -97,6 +126,7 @@ def test_a_bad_config_is_named(text: str, message: str, kindling: Run) -> None:
         (b"model: [\n", "mine.yaml, line 2: not valid YAML: "),
         (b"just words\n", "mine.yaml: expected keys such as model:, data: and trainer:, got 'just words'"),
         (b"\xff\xfe\x00", "mine.yaml"),
+        (b"# nothing\n", "mine.yaml is empty: expected keys such as model:"),
         (b"model: MLP\ndata: Digits\ntrainer: 3\n", "mine.yaml: trainer is 3: expected keys below it"),
     ],
 )
@@ -110,6 +140,7 @@ def test_a_config_that_is_no_yaml(content: bytes, message: str, kindling: Run) -
     [
         (["fitt"], "unknown command 'fitt': expected fit, validate, test"),
         (["fit"], "nothing says what to train: give --config FILE (configs/digits_mlp.yaml"),
+        (["fit", "configs/digits_mlp.yaml"], "unexpected 'configs/digits_mlp.yaml': a config file is given with --config FILE"),
         (["test"], "test needs --run RUN"),
         (["validate", "--ckpt", "best"], "validate needs --run RUN"),
         (["test", "--run", "nowhere"], "nowhere is not a run (it has no config.yaml): there are no runs in lightning_logs/"),
@@ -122,6 +153,20 @@ def test_a_config_that_is_no_yaml(content: bytes, message: str, kindling: Run) -
 )  # fmt: skip
 def test_a_command_that_lacks_something(argv: list[str], message: str, kindling: Run) -> None:
     assert_refused(kindling(*argv), message)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu(kindling: Run) -> None:
+    assert_refused(
+        kindling("fit", *MLP[:2], "--config", "configs/trainer/gpu.yaml"), "torch finds none: set it to auto or cpu"
+    )
+
+
+def test_lightning_logs_that_can_not_be_made(kindling: Run) -> None:
+    Path("lightning_logs").write_text("in the way")
+    finished = kindling("fit", *MLP)
+    assert (finished.code, finished.err.count("\n")) == (2, 1)
+    assert "can't make the run's folder in lightning_logs/digits_mlp" in finished.err
 
 
 @pytest.mark.slow

@@ -144,7 +144,7 @@ def test_the_renamed_project_works(clone: Path, tmp_path_factory: pytest.TempPat
     licence = (clone / "LICENSE").read_bytes() if (clone / "LICENSE").exists() else None
     finished = rename(clone, "my_project")
     assert (finished.returncode, finished.stderr) == (0, "")
-    assert "pip install -e ." in finished.stdout
+    assert "pip install -e" in finished.stdout
 
     found = run(clone, "git", "grep", "-i", "kindling").stdout.splitlines()
     assert [line for line in found if not line.startswith("LICENSE:")] == []
@@ -160,7 +160,8 @@ def test_the_renamed_project_works(clone: Path, tmp_path_factory: pytest.TempPat
     programs = install(clone, tmp_path_factory.mktemp("environment"))
     assert run(clone, programs / "my_project", "--version").stdout.startswith("my_project ")
     assert run(clone, programs / "python", "-c", "import kindling").returncode == 1
-    suite = run(clone, programs / "python", "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider")
+    fast = [part for part in ("tests/models", "tests/data", "tests/test_configs.py") if (clone / part).exists()]
+    suite = run(clone, programs / "python", "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *fast)
     assert suite.returncode == 0, suite.stdout[-5000:] + suite.stderr[-1000:]
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,23 @@ def test_regression_loss_and_metrics_equal_scikit_learns() -> None:
             "test/r2": metrics.r2_score(targets, outputs),
         }
     )
+
+
+class Focal(Classification):
+    def __init__(self, gamma: float = 2.0, **classification: Any) -> None:
+        super().__init__(**classification)
+        self.gamma = gamma
+
+
+class Forgetful(Classification):
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+
+
+def test_a_users_task_names_its_arguments() -> None:
+    assert Focal(label_smoothing=0.1).arguments() == {"class_weights": None, "gamma": 2.0, "label_smoothing": 0.1}
+    with pytest.raises(ValueError, match="Forgetful must keep its argument gamma as self.gamma"):
+        Forgetful().arguments()
 
 
 def test_a_task_saves_nothing_in_the_weights() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from kindling.config_errors import Source, flags_as_values
 from kindling.runs import UsageError, find_run
+from kindling.sources import Source, flags_as_values
 
 USAGE = "kindling %s [--config FILE …] [--KEY VALUE …]"
 HELP = {
@@ -68,13 +68,13 @@ def read_arguments(argv: list[str]) -> Arguments:
         raise UsageError(f"{error.argument_name}: {error.message}") from error
     arguments = Arguments(command, [], flags, ckpt=own.ckpt, name=own.name)
     for option, path in own.sources or []:
-        if option != "--config":
-            if (option == "--resume") != (command == "fit"):
-                raise UsageError(f"{command} has no {option}: fit takes --resume RUN, validate and test take --run RUN")
-            arguments.run, arguments.resume = find_run(path), option == "--resume"
-        arguments.configs.append(
-            arguments.run / "config.yaml" if arguments.run and option != "--config" else Path(path)
-        )
+        if option == "--config":
+            arguments.configs.append(Path(path))
+            continue
+        if (option == "--resume") != (command == "fit"):
+            raise UsageError(f"{command} has no {option}: fit takes --resume RUN, validate and test take --run RUN")
+        arguments.run, arguments.resume = find_run(path), option == "--resume"
+        arguments.configs.append(arguments.run / "config.yaml")
     if not {"-h", "--help", "--print_config"}.intersection(flags) and not any(".help" in flag for flag in flags):
         _check(arguments)
     return arguments
@@ -85,8 +85,13 @@ def _pair(option: str, path: str) -> tuple[str, str]:
 
 
 def _check(arguments: Arguments) -> None:
+    if arguments.flags and not arguments.flags[0].startswith("-"):
+        raise UsageError(f"unexpected {arguments.flags[0]!r}: a config file is given with --config FILE")
+    if arguments.name is not None and (not arguments.name.strip(". ") or set("/\\") & set(arguments.name)):
+        raise UsageError(f"--name is {arguments.name!r}: expected the name of one folder, such as my_experiment")
     for path in arguments.configs:
-        read_yaml(path)
+        if not read_yaml(path):
+            raise UsageError(f"{path} is empty: expected keys such as model:, data: and trainer:")
     if arguments.command == "fit" and arguments.ckpt:
         raise UsageError("fit has no --ckpt: --resume RUN goes on from a run's last checkpoint")
     if arguments.command != "fit" and not arguments.run and arguments.ckpt in (None, "best", "last"):

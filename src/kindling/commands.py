@@ -1,29 +1,33 @@
 """What `fit`, `validate` and `test` do: LightningCLI with runs, sizes that flow from data to model, and results."""
 
+import shlex
 from argparse import ArgumentError
 from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kindling import callbacks, checkpoints, runs
 from kindling.arguments import HELP, USAGE, Arguments
+from kindling.callbacks.checkpoint import last_checkpoint
 from kindling.config_errors import explain
 from kindling.data.base import Data
 from kindling.loggers import run_loggers
 from kindling.models.base import Model
 from kindling.progress import Progress, Summary
 from kindling.record import Record
+from kindling.refusals import check_trainer, is_setting, sentence
 from kindling.report import print_header, print_metrics, print_next
 from kindling.runs import UsageError
 
 FROM_DATA = ("input_shape", "classes", "targets")  # what a model learns from the data
-FILLED_IN = {"model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders"}
-FILLED_IN |= {"ckpt_path", "weights_only", "verbose"}
+FILLED_IN = {"model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path"}
+FILLED_IN |= {"weights_only", "verbose"}
+STRICT = {"allow_abbrev": False, "exit_on_error": False}
 
 
 class KindlingCLI(LightningCLI):
@@ -36,7 +40,7 @@ class KindlingCLI(LightningCLI):
     def __init__(self, arguments: Arguments) -> None:
         self.arguments = arguments
         self.run: Path | None = arguments.run
-        strict = {"allow_abbrev": False, "exit_on_error": False}
+        parsers = {name: {**STRICT, "usage": USAGE % name, "description": text} for name, text in HELP.items()}
         super().__init__(
             model_class=Model,
             datamodule_class=Data,
@@ -45,8 +49,7 @@ class KindlingCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             trainer_defaults={"max_epochs": 20, "gradient_clip_val": 1.0},
-            parser_kwargs=strict
-            | {name: strict | {"usage": USAGE % name, "description": text} for name, text in HELP.items()},
+            parser_kwargs={**STRICT, **parsers},
             auto_configure_optimizers=False,
             args=arguments.parser_args,
         )
@@ -58,11 +61,6 @@ class KindlingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for name in FROM_DATA:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
-        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
-        parser.set_defaults({"early_stopping.monitor": "val/loss", "early_stopping.patience": 10})
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        best = {"monitor": "val/loss", "filename": "best", "enable_version_counter": False}
-        parser.set_defaults({f"checkpoint.{key}": value for key, value in best.items()})
         for name, callback in callbacks.default().items():
             parser.add_lightning_class_args(callback, name)
 
@@ -73,11 +71,12 @@ class KindlingCLI(LightningCLI):
         except ArgumentError as error:
             raise UsageError(explain(self._parser(command), sources, str(error))) from error
         config = self.config[command]
-        if any(not isinstance(config[group], Namespace) for group in ("trainer", "early_stopping", "checkpoint")):
+        if any(not isinstance(config[group], Namespace) for group in ("trainer", *callbacks.default())):
             raise UsageError(explain(self._parser(command), sources, "trainer needs keys below it"))
         for name in FROM_DATA:
             if config.model.init_args.get(name) is not None:
                 raise UsageError(f"model.{name} comes from the data: leave it out")
+        check_trainer(config.trainer, config.seed_everything)
 
     def instantiate_classes(self) -> None:
         try:
@@ -94,7 +93,8 @@ class KindlingCLI(LightningCLI):
             self.run = runs.new_run(self.arguments.experiment)
 
         extra: list[L.Callback] = []
-        if settings["enable_progress_bar"] is not False:
+        own = settings["callbacks"] if isinstance(settings["callbacks"], list) else [settings["callbacks"]]
+        if settings["enable_progress_bar"] is not False and not any(isinstance(bar, ProgressBar) for bar in own):
             extra.append(Progress())
         if settings["enable_model_summary"] is not False:
             extra.append(Summary())
@@ -105,16 +105,18 @@ class KindlingCLI(LightningCLI):
             kwargs["logger"] = settings["logger"]
             if settings["logger"] in (None, True):
                 kwargs["logger"] = run_loggers(self.run, self.subcommand or "", first_step)
+            self._get(self.config_init, "checkpoint").dirpath = str(self.run.resolve() / "checkpoints")
         if self.run and fitting:
             config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
             self.record = Record(self.run, config, self._get(self.config, "seed_everything"))
             extra.append(self.record)
-            if kwargs["logger"] is not False:
-                extra.append(LearningRateMonitor("step"))
             if settings["enable_checkpointing"] is not False:
-                extra.append(ModelCheckpoint(self.run / "checkpoints", "last", enable_version_counter=False))
+                extra.append(last_checkpoint(self.run))
         self.trainer_defaults["callbacks"] = extra
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except Exception as error:  # the Trainer refuses settings in many ways
+            self._refuse(error)
         if trainer.is_global_zero:
             print_header(self.model, self.datamodule, trainer, self.run, self._get(self.config, "seed_everything"))
         return trainer
@@ -122,18 +124,22 @@ class KindlingCLI(LightningCLI):
     def fit(self, model: Model, datamodule: Data) -> None:
         """Train, then measure the best checkpoint on the validation and the test split."""
         try:
-            self.trainer.fit(model, datamodule=datamodule, ckpt_path=self.ckpt, weights_only=True)
-        except (RuntimeError, MisconfigurationException, UsageError) as error:
-            if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
+            self._fit(model, datamodule)
+        except (RuntimeError, ValueError, MisconfigurationException, UsageError) as error:
+            if not isinstance(error, MisconfigurationException | UsageError) and not is_setting(error):
                 raise
             self._refuse(error)
         except SystemExit as error:  # Lightning's answer to Ctrl-C
             if self.run and (self.run / "checkpoints" / "last.ckpt").is_file():
-                print(f"\nstopped; to go on: kindling fit --resume {self.run}")
+                print(f"\nstopped; to go on: kindling fit --resume {shlex.quote(str(self.run))}")
             raise SystemExit(130) from error
+
+    def _fit(self, model: Model, datamodule: Data) -> None:
+        self.trainer.fit(model, datamodule=datamodule, ckpt_path=self.ckpt, weights_only=True)
+        stopped = getattr(self.trainer.early_stopping_callback, "stopping_reason_message", None)
         best = self.run / "checkpoints" / "best.ckpt" if self.run else None
         best = best if best and best.is_file() else None
-        results = self.record.results(best) if self.run else {}
+        results = self.record.results(self.trainer, model, best) if self.run else {}
         loggers, self.trainer.loggers = self.trainer.loggers, []  # the curves of the validation are complete
         metrics = self._measure("validate", best)
         self.trainer.loggers = loggers
@@ -144,6 +150,8 @@ class KindlingCLI(LightningCLI):
             print_metrics("debug run: nothing was written", metrics)
             return
         runs.write_json(self.run / "results.json", metrics | results)
+        if stopped:
+            print(f"stopped early: {stopped}")
         print_metrics("best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**results), metrics)
         print_next(self.run)
 
@@ -162,9 +170,9 @@ class KindlingCLI(LightningCLI):
 
     def _measure(self, command: str, ckpt: Path | None) -> dict[str, dict[str, float]]:
         measure = getattr(self.trainer, command)
-        (metrics,) = measure(self.model, datamodule=self.datamodule, ckpt_path=ckpt, weights_only=True, verbose=False)
+        found = measure(self.model, datamodule=self.datamodule, ckpt_path=ckpt, weights_only=True, verbose=False)
         split = "val" if command == "validate" else "test"
-        return {split: {name.removeprefix(f"{split}/"): value for name, value in metrics.items()}}
+        return {split: {name.removeprefix(f"{split}/"): value for metrics in found for name, value in metrics.items()}}
 
     def _find_checkpoint(self, max_epochs: int | None) -> tuple[Path | None, int | None]:
         """The checkpoint to load, and for `--resume` the step at which it goes on."""
@@ -176,17 +184,16 @@ class KindlingCLI(LightningCLI):
         if not self.arguments.resume:
             return path, None
         epochs = checkpoint["epoch"] + 1
-        if run and (run / "results.json").exists() and 0 <= (max_epochs or -1) <= epochs:
-            raise UsageError(f"{run} has trained its {epochs} epochs: give --trainer.max_epochs for more")
+        for part in ("optimizer", "schedule"):
+            if checkpoint["hyper_parameters"].get(part) != self.model.hparams.get(part):
+                raise UsageError(f"a resumed run keeps its {part}: leave out --model.{part}, or start a new run")
+        finished = run and (run / "results.json").exists()
+        if max_epochs is not None and 0 <= max_epochs < epochs + bool(finished):
+            raise UsageError(f"{run} has trained {epochs} epochs: give a larger --trainer.max_epochs to go on")
         return path, checkpoint["global_step"]
 
     def _refuse(self, error: BaseException) -> NoReturn:
         """Turn an error into one sentence, and leave no run behind that has trained nothing."""
         if self.run and not self.arguments.run:
             runs.discard_run(self.run)
-        while error.__cause__:  # the parser wraps what a constructor raised
-            error = error.__cause__
-        reason = " ".join(str(error).split()).partition(" HINT")[0]
-        if "gpu backend" in reason or "CUDAAccelerator" in reason:
-            reason = "trainer.accelerator is gpu, but torch finds no GPU: leave it out, or set it to auto or cpu"
-        raise UsageError(reason) from error
+        raise UsageError(sentence(error, self.arguments.sources())) from error

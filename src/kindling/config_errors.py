@@ -11,9 +11,10 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
-from jsonargparse import Namespace as Parsed
 
-Source = tuple[str, dict[str, Any]]  # where values stand (a file, or the command line), and the values
+from kindling.sources import Flags, Source, merge
+
+FROM_CODE = {"input_shape", "optimizer"}  # required arguments that no user gives
 
 
 def explain(parser: ArgumentParser, sources: list[Source], message: str) -> str:
@@ -23,24 +24,8 @@ def explain(parser: ArgumentParser, sources: list[Source], message: str) -> str:
         problem = _problem(_options(parser), values, "", known)
         if problem:
             return f"{origin}: {problem}"
-        _merge(known, values)
+        merge(known, values)
     return " ".join(message.split())
-
-
-def flags_as_values(flags: list[str]) -> dict[str, Any]:
-    """Nest flags as a config file would: `--model.width 16` → {"model": {"width": "16"}}."""
-    values: dict[str, Any] = {}
-    for position, flag in enumerate(flags):
-        if not flag.startswith("--"):
-            continue
-        key, equals, value = flag[2:].partition("=")
-        if not equals:
-            value = next(iter(flags[position + 1 : position + 2]), "")
-        nested: Any = value
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        _merge(values, nested)
-    return values
 
 
 def _options(parser: ArgumentParser) -> dict[str, Any]:
@@ -61,7 +46,7 @@ def _options(parser: ArgumentParser) -> dict[str, Any]:
 
 def _problem(options: dict[str, Any], values: dict[str, Any], prefix: str, known: dict[str, Any]) -> str | None:
     for key, value in values.items():
-        name, key = prefix + key, key.rstrip("+")
+        name, key = f"{prefix}{key}", str(key).rstrip("+")
         if key not in options:
             return f"unknown key {name}{_near(key, options, prefix)}"
         found = _value_problem(options[key], value, name, known.get(key))
@@ -78,6 +63,10 @@ def _value_problem(kind: Any, value: Any, name: str, known: Any) -> str | None:
     bases, positional = _class_bases(kind)
     if bases and isinstance(value, dict | str) and value != "null":
         return _class_problem(bases, positional, value, name, known)
+    for item in [part for part in get_args(kind) if get_origin(part) is list and _class_bases(get_args(part)[0])[0]]:
+        if isinstance(value, str | list | dict):  # a list of classes, such as trainer.callbacks
+            found = (_value_problem(get_args(item)[0], part, name, None) for part in _as_list(value))
+            return next(filter(None, found), None)
     if kind is not None and not _accepts(kind, value):
         return f"{name} is {value!r}: expected {_say(kind)}"
     return None
@@ -88,19 +77,32 @@ def _class_problem(bases: list[type], positional: int, value: Any, name: str, kn
     value = value if isinstance(value, dict) else {"class_path": value}
     known = known if isinstance(known, dict) else {"class_path": known}
     class_name = value.get("class_path", known.get("class_path"))
-    classes = {found.__name__: found for base in bases for found in _subclasses(base)}
+    found = {cls for base in bases for cls in _subclasses(base)}
+    classes = {cls.__name__: cls for cls in found}
     if class_name is None:
         return f"{name} has no default: name one first, such as --{name} {min(classes, default='')}" if value else None
     chosen = classes.get(str(class_name).rpartition(".")[2])
     if chosen is None:
         return f"{name} is {class_name!r}, which is no {bases[0].__name__} here{_near(str(class_name), classes)}"
+    twins = sorted(f"{cls.__module__}.{cls.__name__}" for cls in found if cls.__name__ == class_name)
+    if len(twins) > 1:
+        return f"{name} is {class_name!r}, which names two classes: give {' or '.join(twins)}"
+    beside = [key for key in value if key not in ("class_path", "init_args", "dict_kwargs")]
+    if beside and "class_path" in value and not isinstance(value, Flags):
+        return f"{name}.{beside[0]} stands beside class_path: put it under init_args"
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(chosen, skip={positional} if positional else set(), fail_untyped=False)
     arguments = {**value, **(value.get("init_args") or {})}
     for key in ("class_path", "init_args", "dict_kwargs"):
         arguments.pop(key, None)
     defaults = parser.get_defaults().as_dict()
-    return _problem(_options(parser), arguments, f"{name}.", {**defaults, **known, **(known.get("init_args") or {})})
+    known = {**defaults, **known, **(known.get("init_args") or {})}
+    problem = _problem(_options(parser), arguments, f"{name}.", known)
+    required = {action.dest for action in parser._actions if action.required} - FROM_CODE
+    missing = sorted(required - set(arguments) - {key for key, given in known.items() if given is not None})
+    return problem or (
+        f"{name} is {class_name}, which needs {missing[0]}: set {name}.{missing[0]}" if missing else None
+    )
 
 
 def _class_bases(kind: Any) -> tuple[list[type], int]:
@@ -116,6 +118,10 @@ def _class_bases(kind: Any) -> tuple[list[type], int]:
     return [], 0
 
 
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _subclasses(base: type[Any]) -> Iterable[type]:
     for cls in base.__subclasses__():
         if not isabstract(cls) and not cls.__name__.startswith("_"):
@@ -127,7 +133,7 @@ def _accepts(kind: Any, value: Any) -> bool:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=kind)
     try:
-        parser.parse_object({"value": value if not isinstance(value, str) else Parsed(value=value).value})
+        parser.parse_object({"value": value})
     except Exception:
         return False
     return True
@@ -150,15 +156,3 @@ def _say(kind: Any) -> str:
     if kind is type(None):
         return "null"
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")
-
-
-def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(into.get(key), str) and isinstance(value, dict):  # `--model MLP --model.dropout 0.1`
-            into[key] = {"class_path": into[key]}
-        if isinstance(into.get(key), dict) and isinstance(value, str) and "class_path" in into[key]:
-            value = {"class_path": value}
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = dict(value) if isinstance(value, dict) else value

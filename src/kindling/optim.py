@@ -4,6 +4,7 @@ A schedule that depends on the run's length has no length argument: the model te
 """
 
 import math
+from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
@@ -49,6 +50,10 @@ class WarmupCosine(LRScheduler):
         self.total_steps = int(total_steps)
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = lr
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position alone: the shape and the length are the resumed run's own."""
+        return {key: value for key, value in super().state_dict().items() if key in ("last_epoch", "base_lrs")}
 
     def get_lr(self) -> list[float | Tensor]:
         warmup_steps = round(self.warmup * self.total_steps)

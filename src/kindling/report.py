@@ -1,5 +1,6 @@
 """What a command prints besides its progress: what is trained on what, the results, and what to type next."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ def print_next(run: Path) -> None:
         f"in {run}: checkpoints/, figures/, metrics.csv, results.json, config.yaml, environment.json",
         "next:",
         f"  tensorboard --logdir {run.parent.parent}    # curves and figures",
-        f"  kindling test --run {run}",
-        f"  kindling fit --resume {run} --trainer.max_epochs 100    # train on",
+        f"  kindling test --run {shlex.quote(str(run))}",
+        f"  kindling fit --resume {shlex.quote(str(run))} --trainer.max_epochs 100    # train on",
     )
 
 

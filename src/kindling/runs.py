@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,17 @@ class UsageError(Exception):
 
 def new_run(experiment: str) -> Path:
     """Make the next free folder `lightning_logs/<experiment>/version_N`."""
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # one of several processes of the same training
+    from lightning.pytorch.utilities import rank_zero_only  # slow to import
+
+    if rank_zero_only.rank:  # type: ignore[attr-defined]  # one of several processes of a training
+        if "KINDLING_RUN" not in os.environ:
+            raise UsageError("start kindling without torchrun or srun: --trainer.devices N starts the processes")
         return Path(os.environ["KINDLING_RUN"])
     folder = ROOT / experiment
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"can't make the run's folder in {folder}: {error.strerror}") from error
     taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdigit()]
     number = max(taken, default=-1) + 1
     while True:
@@ -72,9 +80,10 @@ def find_checkpoint(run: Path | None, name: str) -> Path:
     Raises:
         UsageError: if it does not exist.
     """
+    there = sorted(str(found) for found in run.glob("checkpoints/*.ckpt")) if run else []
     path = run / "checkpoints" / f"{name}.ckpt" if run and name in ("best", "last") else Path(name)
     if not path.is_file():
-        raise UsageError(f"there is no checkpoint {path}: give --ckpt best, --ckpt last or the path of a .ckpt file")
+        raise UsageError(f"there is no checkpoint {path}; the run has {', '.join(there) or 'none'}")
     return path
 
 
@@ -84,10 +93,10 @@ def environment(seed: Any) -> dict[str, Any]:
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(["kindling", *sys.argv[1:]]),
         "seed": seed,
         "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
+        "git_dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "platform": platform.platform(),
@@ -99,12 +108,13 @@ def environment(seed: Any) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    plain = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # JSON knows no NaN
+    path.write_text(json.dumps(plain, indent=2) + "\n")
 
 
 def _git(*args: str) -> str | None:
     try:
-        git = subprocess.run(["git", *args], capture_output=True, text=True, check=True)
+        git = subprocess.run(["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return git.stdout.strip()

@@ -14,12 +14,16 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 
 class Task(nn.Module):
-    """Base of all tasks. It keeps each constructor argument under the argument's own name, so that it can be saved."""
+    """Base of all tasks. A task keeps each constructor argument under its own name, so that it can be saved."""
 
     num_outputs: int  # how many outputs the model must have
 
     def build(self, classes: list[str] | None, targets: list[str] | None) -> None:
-        """Take the names of the classes or the targets from the data; set `num_outputs`, and call `add_metrics`."""
+        """Take the names of the classes or the targets from the data; set `num_outputs`, and call `add_metrics`.
+
+        Raises:
+            ValueError: if the task does not fit the data.
+        """
         raise NotImplementedError
 
     def add_metrics(self, metrics: dict[str, Metric]) -> None:
@@ -30,16 +34,21 @@ class Task(nn.Module):
         self.test_metrics = collection.clone(prefix="test/")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Scalar loss of a batch, averaged over its samples."""
+        """Loss of a batch, averaged over its samples: outputs (B, num_outputs), targets (B, …) → scalar."""
         raise NotImplementedError
 
     def decode(self, outputs: Tensor) -> Tensor:
-        """Turn the model's raw outputs into predictions that compare with the targets."""
+        """Predictions that compare with the targets: outputs (B, num_outputs) → (B, …)."""
         raise NotImplementedError
 
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments, as plain values."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        signatures = [inspect.signature(cls).parameters for cls in type(self).__mro__ if issubclass(cls, Task)]
+        named = {name for signature in signatures for name, p in signature.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
+        for name in named:
+            if not hasattr(self, name):
+                raise ValueError(f"{type(self).__name__} must keep its argument {name} as self.{name}")
+        return {name: getattr(self, name) for name in sorted(named)}
 
 
 class Classification(Task):

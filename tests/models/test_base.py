@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
@@ -74,8 +75,29 @@ def test_a_bad_recipe_is_refused_before_the_training() -> None:
 
 
 def test_a_model_needs_classes_or_targets() -> None:
-    with pytest.raises(ValueError, match="no classes and no targets"):
+    with pytest.raises(ValueError, match="classes and targets are empty"):
         MLP(input_shape=(10,), classes=[])
+
+
+class Pinned(MLP):
+    """A model that sets an argument of its parent."""
+
+    def __init__(self, extra: int = 3, **mlp: Any) -> None:
+        super().__init__(hidden_sizes=[extra], **mlp)
+
+
+def test_a_subclass_that_sets_its_parents_argument_saves_and_loads(tmp_path: Path) -> None:
+    model = Pinned(extra=5, input_shape=(10,), classes=["a", "b", "c"])
+    assert "hidden_sizes" not in model.hparams
+    train(model, tmp_path, max_epochs=1).save_checkpoint(tmp_path / "pinned.ckpt")
+    loaded = Pinned.load_from_checkpoint(tmp_path / "pinned.ckpt", weights_only=True)
+    assert loaded.net[1].out_features == 5
+
+
+@pytest.mark.parametrize("value", [np.array([8]), [np.int64(8)], range(8, 9)])
+def test_what_a_checkpoint_can_not_keep_is_refused_at_once(value: Any) -> None:
+    with pytest.raises(ValueError, match="hidden_sizes is .*: a checkpoint keeps plain numbers"):
+        MLP(input_shape=(10,), classes=["a", "b"], hidden_sizes=value)
 
 
 def test_training_is_logged_at_the_interval_alone(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Callbacks: one a file. Each is on by default, and its arguments are flags: `--confusion_matrix.max_classes 20`."""
 
 import re
+import sys
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -12,5 +13,7 @@ for _module in iter_modules(__path__):
 
 def default() -> dict[str, type[Callback]]:
     """The callbacks of this folder by their names as flags: ConfusionMatrix is confusion_matrix."""
-    own = [cls for cls in Callback.__subclasses__() if cls.__module__.startswith(f"{__name__}.")]
+    modules = [module for name, module in sys.modules.items() if name.startswith(f"{__name__}.")]
+    found = [cls for module in modules for cls in vars(module).values() if isinstance(cls, type)]
+    own = [cls for cls in found if issubclass(cls, Callback) and cls.__module__.startswith(f"{__name__}.")]
     return {re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls for cls in own}

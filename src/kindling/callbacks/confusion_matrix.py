@@ -34,7 +34,7 @@ class ConfusionMatrix(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         log_dir = trainer.log_dir  # asked here because all processes must ask at once
-        self.folder = None if trainer.fast_dev_run else log_dir  # type: ignore[attr-defined]
+        self.folder = log_dir if trainer.loggers and not trainer.fast_dev_run else None  # type: ignore[attr-defined]
         self.classes = getattr(trainer.datamodule, "classes", None) or []  # type: ignore[attr-defined]
         self.active = 2 <= len(self.classes) <= self.max_classes
 
@@ -67,9 +67,12 @@ class ConfusionMatrix(L.Callback):
         if score < self.best:
             self.best, self.pending = score, counts
         if time.monotonic() - self.drawn > self.every_seconds:
-            self.on_train_end(trainer, pl_module)
+            self._draw_pending(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._draw_pending(trainer)
+
+    def _draw_pending(self, trainer: L.Trainer) -> None:
         if self.pending is not None:
             self._draw(trainer, "val", self.pending)
             self.pending, self.drawn = None, time.monotonic()

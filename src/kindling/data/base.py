@@ -134,8 +134,8 @@ class BatchIndices(DistributedSampler):
         if self.shuffle:
             generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
             indices = torch.randperm(self.size, generator=generator)
-        batches = indices[self.rank :: self.num_replicas].split(self.batch_size)
-        return iter(batches[: len(self)])
+        # A generator: on a resume Lightning calls set_epoch after iter(), and before the first batch is asked for.
+        yield from indices[self.rank :: self.num_replicas].split(self.batch_size)[: len(self)]
 
     def __len__(self) -> int:
         if self.shuffle:

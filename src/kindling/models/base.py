@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW
@@ -46,17 +47,21 @@ class Model(L.LightningModule):
     ) -> None:
         super().__init__()
         if not (classes or targets):
-            raise ValueError("no classes and no targets: a model needs the names of at least one of either")
+            raise ValueError("classes and targets are empty: a model needs the names of one or the other")
         self.input_shape = tuple(input_shape)
         self.task = task or (Classification() if classes else Regression())
         self.task.build(classes, targets)
         self.num_outputs = self.task.num_outputs
         self.optimizer, self.schedule = optimizer, Constant if schedule is None else schedule
         self._try_recipe()
-        self.example_input_array = torch.zeros(2, *self.input_shape)  # for the summary's sizes
         self.save_hyperparameters(logger=False)
         if "_class_path" not in self.hparams:  # built in Python rather than by the command line
             self._name_hyperparameters()
+
+    @property  # type: ignore[misc]
+    def example_input_array(self) -> Tensor:
+        """Two empty inputs, for the summary's sizes."""
+        return torch.zeros(2, *self.input_shape, dtype=next(self.parameters()).dtype)
 
     @property
     def num_parameters(self) -> int:
@@ -80,21 +85,28 @@ class Model(L.LightningModule):
         start = getattr(self.lr_schedulers(), "start", None)
         if start:
             start(self.trainer.estimated_stepping_batches)
-        # The epoch that is shorter than the logging interval is logged at least once.
-        steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        self.trainer.log_every_n_steps = min(self.trainer.log_every_n_steps, steps)  # type: ignore[attr-defined]
+        # An epoch that is shorter than the logging interval is logged once all the same.
+        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        self.trainer.log_every_n_steps = math.ceil(min(self.trainer.log_every_n_steps, steps))  # type: ignore[attr-defined]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, targets = batch
         outputs = self(inputs)
         loss = self.task.loss(outputs, targets)
-        # Logging costs as much as a small network's step: only steps that reach the logger pay for it.
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if self._is_logged(batch_idx):
             self.log("train/loss", loss.detach(), prog_bar=True)
+            self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
             if len(targets) > 1:  # R² of one sample is undefined
                 self.log_dict(self.task.train_metrics(outputs.detach(), targets))
                 self.task.train_metrics.reset()
         return loss
+
+    def _is_logged(self, batch_idx: int) -> bool:
+        """Whether this step reaches the logger: logging costs as much as a small network's step, so no other pays."""
+        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not interval or (self.global_step + 1) % interval:
+            return False
+        return (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self._evaluate(batch, "val", self.task.val_metrics)
@@ -125,7 +137,7 @@ class Model(L.LightningModule):
     def _try_recipe(self) -> None:
         """Build the recipe once on a dummy weight, so that a bad learning rate is refused before any data is read."""
         try:
-            self.schedule(self.optimizer([nn.Parameter(torch.zeros(1))]))
+            self.schedule(self.optimizer([nn.Parameter(torch.zeros(1, 1))]))
         except ValueError as error:
             raise ValueError(f"the recipe (optimizer, schedule) is refused: {error}") from None
 
@@ -145,9 +157,23 @@ class Model(L.LightningModule):
                 if not any(value is default for default in defaults):
                     raise ValueError(f"{name} is a function: give a class or a functools.partial of one")
                 del self.hparams[name]
+        taken = ArgumentParser().add_class_arguments(type(self), fail_untyped=False)
+        for name in set(self.hparams) - set(taken):  # set by a subclass for its parent
+            del self.hparams[name]
+        for name, value in self.hparams.items():
+            if not _is_plain(value):
+                raise ValueError(f"{name} is {value!r}: a checkpoint keeps plain numbers, strings and lists of them")
         self.hparams["_class_path"] = _path(type(self))
         self.hparams["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
 
 
 def _path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)

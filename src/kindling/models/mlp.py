@@ -1,5 +1,6 @@
 """A multilayer perceptron: `kindling fit --config configs/digits_mlp.yaml`."""
 
+import math
 from typing import Any, Literal
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -48,9 +49,7 @@ class MLP(Model):
             raise ValueError(f"hidden_sizes is {hidden_sizes}: expected positive integers")
 
         layers: list[nn.Module] = [nn.Flatten()]
-        width = 1
-        for size in self.input_shape:
-            width *= size
+        width = math.prod(self.input_shape)
         for size in hidden_sizes:
             layers.append(nn.Linear(width, size, bias=norm is None))  # the norm has a bias of its own
             if norm:
