@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 
 def draw(run: Path) -> Figure:
-    """Loss and accuracy over the steps of the training, beside the confusion matrix of the test."""
+    """Loss and accuracy over the steps of a classification, beside the confusion matrix of its test."""
     table = pd.read_csv(run / "metrics.csv")
     figure = Figure(figsize=(12, 5), layout="constrained")
     curves, matrix = figure.subplot_mosaic([["loss", "matrix"], ["accuracy", "matrix"]]), "matrix"
@@ -25,6 +25,7 @@ def draw(run: Path) -> Figure:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not Path(sys.argv[1], "metrics.csv").is_file():
-        sys.exit("usage: python scripts/demo_figure.py RUN    (a folder with a metrics.csv)")
+    if len(sys.argv) != 2 or not Path(sys.argv[1], "figures", "test_confusion_matrix.png").is_file():
+        sys.exit("usage: python scripts/demo_figure.py RUN    (the folder of a finished classification run)")
     draw(Path(sys.argv[1])).savefig(Path(__file__).with_suffix(".png"), dpi=80)
+    print(f"drew {Path(__file__).with_suffix('.png')}")
