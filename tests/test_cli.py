@@ -167,6 +167,26 @@ def test_resume_goes_on_in_the_same_folder(kindling: Run) -> None:
     assert "epoch 2/4" not in finished.out
 
 
+def test_a_run_that_was_moved_remembers_its_best(kindling: Run) -> None:
+    kindling("fit", *MLP, "--trainer.max_epochs", 4)
+    best = results()["best_epoch"]
+    moved = Path("elsewhere/my best run")
+    moved.parent.mkdir()
+    RUN.rename(moved)
+    flags = ["--trainer.max_epochs", 6, "--checkpoint.mode", "min", "--trainer.limit_val_batches", 1]
+    before = weights(moved)
+    checkpoint = torch.load(moved / "checkpoints" / "last.ckpt", weights_only=True)
+    (key,) = [key for key in checkpoint["callbacks"] if key.startswith("Checkpoint")]
+    checkpoint["callbacks"][key]["best_model_score"] = torch.tensor(0.0)  # nothing will be better
+    checkpoint["callbacks"][key]["kth_value"] = torch.tensor(0.0)
+    (path,) = checkpoint["callbacks"][key]["best_k_models"]
+    checkpoint["callbacks"][key]["best_k_models"] = {path: torch.tensor(0.0)}
+    torch.save(checkpoint, moved / "checkpoints" / "last.ckpt")
+    assert kindling("fit", "--resume", moved, *flags).code == 0
+    assert same(weights(moved), before)
+    assert json.loads((moved / "results.json").read_text())["best_epoch"] == best
+
+
 def test_a_finished_run_says_so(kindling: Run) -> None:
     kindling("fit", *MLP)
     finished = kindling("fit", "--resume", RUN)
