@@ -189,9 +189,11 @@ def test_a_run_that_was_moved_remembers_its_best(kindling: Run) -> None:
 
 def test_a_finished_run_says_so(kindling: Run) -> None:
     kindling("fit", *MLP)
+    before = {path: path.stat().st_mtime_ns for path in RUN.rglob("*")}
     finished = kindling("fit", "--resume", RUN)
-    assert finished.code == 2
-    assert finished.err == f"kindling: {RUN} has trained 2 epochs: give a larger --trainer.max_epochs to go on\n"
+    assert (finished.code, finished.err) == (0, "")
+    assert finished.out == f"nothing to do: {RUN} has trained its 2 epochs; --trainer.max_epochs 4 trains on\n"
+    assert {path: path.stat().st_mtime_ns for path in RUN.rglob("*")} == before
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"kindling {__version__}")
         return 0
 
-    from kindling.runs import UsageError
+    from kindling.runs import NothingToDo, UsageError
 
     try:
         if argv[0] not in COMMANDS:
@@ -54,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         # Lightning sets this, and where there is no GPU torch then opens the driver's library at every optimiser step.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         KindlingCLI(arguments)
+    except NothingToDo as done:
+        print(f"nothing to do: {done}")
     except UsageError as error:
         if "KINDLING_TRACEBACK" in os.environ:
             raise

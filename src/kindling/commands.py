@@ -22,7 +22,7 @@ from kindling.progress import Progress, Summary
 from kindling.record import Record
 from kindling.refusals import check_trainer, is_setting, sentence
 from kindling.report import print_header, print_metrics, print_next
-from kindling.runs import UsageError
+from kindling.runs import NothingToDo, UsageError
 
 FROM_DATA = ("input_shape", "classes", "targets")  # what a model learns from the data
 FILLED_IN = {"model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path"}
@@ -187,9 +187,10 @@ class KindlingCLI(LightningCLI):
         for part in ("optimizer", "schedule"):
             if checkpoint["hyper_parameters"].get(part) != self.model.hparams.get(part):
                 raise UsageError(f"a resumed run keeps its {part}: leave out --model.{part}, or start a new run")
-        finished = run and (run / "results.json").exists()
-        if max_epochs is not None and 0 <= max_epochs < epochs + bool(finished):
+        if max_epochs is not None and 0 <= max_epochs < epochs:
             raise UsageError(f"{run} has trained {epochs} epochs: give a larger --trainer.max_epochs to go on")
+        if max_epochs == epochs and run and (run / "results.json").exists():
+            raise NothingToDo(f"{run} has trained its {epochs} epochs; --trainer.max_epochs {2 * epochs} trains on")
         return path, checkpoint["global_step"]
 
     def _refuse(self, error: BaseException) -> NoReturn:

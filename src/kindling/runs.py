@@ -20,6 +20,10 @@ class UsageError(Exception):
     """What the user typed can't be done. The message is one sentence: what is wrong and what would be right."""
 
 
+class NothingToDo(Exception):
+    """The command has no work left. The message says why, and how to go on all the same."""
+
+
 def new_run(experiment: str) -> Path:
     """Make the next free folder `lightning_logs/<experiment>/version_N`."""
     from lightning.pytorch.utilities import rank_zero_only  # slow to import
