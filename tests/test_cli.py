@@ -246,7 +246,7 @@ def test_the_best_checkpoint_follows_the_metric_asked_for(kindling: Run) -> None
 
 @pytest.mark.slow
 def test_the_demo_reaches_its_accuracy(kindling: Run) -> None:
-    """The issue of the demo: 0.985 on the test split, which no setting was chosen by."""
+    """At least 0.985 on the test split, by which no setting was chosen."""
     assert kindling("fit", "--config", "configs/digits_resnet.yaml", "--trainer.accelerator", "cpu").code == 0
     found = json.loads(Path("lightning_logs/digits_resnet/version_0/results.json").read_text())
     assert found["test"]["accuracy"] >= 0.985
