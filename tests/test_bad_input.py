@@ -33,6 +33,8 @@ FLAGS = {
     "type of an integer": (["--data.batch_size", "many"], "data.batch_size is 'many': expected int"),
     "type of a learning rate": (["--model.optimizer.lr", "fast"], "model.optimizer.lr is 'fast': expected float"),
     "type of a list": (["--model.hidden_sizes", "wide"], "model.hidden_sizes is 'wide': expected list[int]"),
+    "null for a number": (["--data.batch_size", "null"], "command line: data.batch_size is null: expected int"),
+    "null for an optimiser": (["--model.optimizer", "null"], "optimizer is null: expected an optimiser"),
     "choice": (["--model.norm", "group"], "model.norm is 'group': expected batch or layer or null"),
     "dropout": (["--model.dropout", "1.5"], "dropout is 1.5: expected a fraction in [0, 1)"),
     "batch size": (["--data.batch_size", "0"], "batch_size is 0: expected a positive integer"),
@@ -179,6 +181,11 @@ def test_a_process_exits_with_2(project: Path) -> None:
 def test_a_users_own_mistake_in_code_keeps_its_traceback(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from kindling.models.mlp import MLP as Broken
 
-    monkeypatch.setattr(Broken, "forward", lambda self, inputs: self.nett(inputs))
-    with pytest.raises(AttributeError, match="nett"):
+    with monkeypatch.context() as patch:
+        patch.setattr(Broken, "forward", lambda self, inputs: self.nett(inputs))
+        with pytest.raises(AttributeError, match="nett"):
+            kindling("fit", *MLP)
+    monkeypatch.setattr("kindling.models.mlp.build_activation", lambda name: None + 1)  # in the constructor
+    with pytest.raises(ValueError, match="NoneType") as raised:
         kindling("fit", *MLP)
+    assert isinstance(raised.value.__cause__, TypeError)

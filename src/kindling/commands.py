@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 import lightning as L
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -18,11 +17,12 @@ from kindling.config_errors import explain
 from kindling.data.base import Data
 from kindling.loggers import run_loggers
 from kindling.models.base import Model
-from kindling.progress import Progress, Summary
+from kindling.progress import terminal_callbacks
 from kindling.record import Record
-from kindling.refusals import check_trainer, is_setting, sentence
+from kindling.refusals import check_trainer, is_setting, origin, sentence
 from kindling.report import print_header, print_metrics, print_next
 from kindling.runs import NothingToDo, UsageError
+from kindling.sources import has_null
 
 FROM_DATA = ("input_shape", "classes", "targets")  # what a model learns from the data
 FILLED_IN = {"model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path"}
@@ -71,8 +71,9 @@ class KindlingCLI(LightningCLI):
         except ArgumentError as error:
             raise UsageError(explain(self._parser(command), sources, str(error))) from error
         config = self.config[command]
-        if any(not isinstance(config[group], Namespace) for group in ("trainer", *callbacks.default())):
-            raise UsageError(explain(self._parser(command), sources, "trainer needs keys below it"))
+        scalar = any(not isinstance(config[group], Namespace) for group in ("trainer", *callbacks.default()))
+        if (scalar or has_null(sources)) and (problem := explain(self._parser(command), sources)):
+            raise UsageError(problem)  # which the parser lets pass
         for name in FROM_DATA:
             if config.model.init_args.get(name) is not None:
                 raise UsageError(f"model.{name} comes from the data: leave it out")
@@ -82,6 +83,8 @@ class KindlingCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
+            if not isinstance(origin(error), ValueError | MisconfigurationException):
+                raise  # a mistake in code, which the parser wraps
             self._refuse(error)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -92,12 +95,7 @@ class KindlingCLI(LightningCLI):
         elif fitting and not self.run:
             self.run = runs.new_run(self.arguments.experiment)
 
-        extra: list[L.Callback] = []
-        own = settings["callbacks"] if isinstance(settings["callbacks"], list) else [settings["callbacks"]]
-        if settings["enable_progress_bar"] is not False and not any(isinstance(bar, ProgressBar) for bar in own):
-            extra.append(Progress())
-        if settings["enable_model_summary"] is not False:
-            extra.append(Summary())
+        extra = terminal_callbacks(settings)
         if settings["enable_checkpointing"] is False:
             self._parser(self.subcommand).callback_keys.remove("checkpoint")
         if self.run:

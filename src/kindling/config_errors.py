@@ -17,7 +17,7 @@ from kindling.sources import Flags, Source, merge
 FROM_CODE = {"input_shape", "optimizer"}  # required arguments that no user gives
 
 
-def explain(parser: ArgumentParser, sources: list[Source], message: str) -> str:
+def explain(parser: ArgumentParser, sources: list[Source], message: str = "") -> str:
     """One sentence for the first problem in `sources`, which are in rising priority; else the parser's `message`."""
     known: dict[str, Any] = {}
     for origin, values in sources:
@@ -60,8 +60,11 @@ def _value_problem(kind: Any, value: Any, name: str, known: Any) -> str | None:
         if isinstance(value, dict):
             return _problem(kind, value, f"{name}.", known if isinstance(known, dict) else {})
         return f"{name} is {value!r}: expected keys below it, such as {', '.join(list(kind)[:3])}"
+    value = None if value == "null" else value
+    if value is None and kind in (int, float, str, bool):  # the parser takes null for a value left out
+        return f"{name} is null: expected {_say(kind)}"
     bases, positional = _class_bases(kind)
-    if bases and isinstance(value, dict | str) and value != "null":
+    if bases and isinstance(value, dict | str):
         return _class_problem(bases, positional, value, name, known)
     for item in [part for part in get_args(kind) if get_origin(part) is list and _class_bases(get_args(part)[0])[0]]:
         if isinstance(value, str | list | dict):  # a list of classes, such as trainer.callbacks

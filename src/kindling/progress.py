@@ -2,12 +2,21 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelSummary, RichProgressBar
+from lightning.pytorch.callbacks import ModelSummary, ProgressBar, RichProgressBar
 from rich.console import Console
 from rich.table import Table
+
+
+def terminal_callbacks(trainer: Mapping[str, Any]) -> list[L.Callback]:
+    """The progress bar and the summary, unless the trainer's settings switch them off or bring a bar of their own."""
+    own = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else [trainer["callbacks"]]
+    bar = trainer["enable_progress_bar"] is not False and not any(isinstance(each, ProgressBar) for each in own)
+    summary = trainer["enable_model_summary"] is not False
+    return [Progress()] * bar + [Summary()] * summary
 
 
 class Progress(RichProgressBar):

@@ -45,11 +45,14 @@ def is_setting(error: Exception) -> bool:
     return any(re.search(pattern, str(error)) for pattern in SENTENCES)
 
 
+def origin(error: BaseException) -> BaseException:
+    """What was raised first: the parser wraps what a constructor raised."""
+    return origin(error.__cause__) if error.__cause__ else error
+
+
 def sentence(error: BaseException, sources: list[Source]) -> str:
     """What to tell a user of an error: one sentence, with the key and where it stands if the error names a value."""
-    while error.__cause__:  # the parser wraps what a constructor raised
-        error = error.__cause__
-    words = " ".join(str(error).split()).partition(" HINT")[0]
+    words = " ".join(str(origin(error)).split()).partition(" HINT")[0]
     for pattern, better in SENTENCES.items():
         if better and re.search(pattern, words):
             return better

@@ -36,6 +36,18 @@ def locate(name: str, sources: list[Source]) -> str:
     return ""
 
 
+def has_null(sources: list[Source]) -> bool:
+    """Whether a source says null anywhere."""
+    found = [dict(values) for _, values in sources]
+    while found:
+        for value in found.pop().values():
+            if value in (None, "null"):
+                return True
+            if isinstance(value, dict):
+                found.append(value)
+    return False
+
+
 def _paths(values: dict[str, Any]) -> Iterable[list[str]]:
     for key, value in values.items():
         yield [str(key)]

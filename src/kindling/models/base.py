@@ -52,6 +52,8 @@ class Model(L.LightningModule):
         self.task = task or (Classification() if classes else Regression())
         self.task.build(classes, targets)
         self.num_outputs = self.task.num_outputs
+        if optimizer is None:
+            raise ValueError("optimizer is null: expected an optimiser, such as AdamW")
         self.optimizer, self.schedule = optimizer, Constant if schedule is None else schedule
         self._try_recipe()
         self.save_hyperparameters(logger=False)
