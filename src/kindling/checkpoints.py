@@ -24,9 +24,13 @@ def check(path: Path, model: L.LightningModule) -> dict[str, Any]:
             raise UsageError(
                 f"{path} is refused and nothing in it was run: it holds code or objects besides weights"
             ) from error
-        raise UsageError(f"{path} is not a checkpoint, or it is damaged: choose another with --ckpt") from error
+        raise UsageError(
+            f"{path} is not a checkpoint, or it is damaged: validate and test take another with --ckpt"
+        ) from error
     except Exception as error:  # damaged bytes can make the reader fail in any way
-        raise UsageError(f"{path} is damaged (truncated or corrupted): choose another with --ckpt") from error
+        raise UsageError(
+            f"{path} is damaged (truncated or corrupted): validate and test take another with --ckpt"
+        ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UsageError(f"{path} is not a Lightning checkpoint: it has no state_dict")
     _check_fit(path, checkpoint, model)

@@ -19,9 +19,10 @@ FROM_CODE = {"input_shape", "optimizer"}  # required arguments that no user give
 
 def explain(parser: ArgumentParser, sources: list[Source], message: str = "") -> str:
     """One sentence for the first problem in `sources`, which are in rising priority; else the parser's `message`."""
+    options = _options(parser)
     known: dict[str, Any] = {}
     for origin, values in sources:
-        problem = _problem(_options(parser), values, "", known)
+        problem = _problem(options, values, "", known)
         if problem:
             return f"{origin}: {problem}"
         merge(known, values)

@@ -66,9 +66,11 @@ class Record(L.Callback):
             model: the model.
             best: the best checkpoint, if one was kept.
         """
-        epochs = trainer.current_epoch
+        epochs = best_epoch = trainer.current_epoch
+        if best:  # mapped, so that the weights are not read for one number
+            best_epoch = torch.load(best, mmap=True, map_location="cpu", weights_only=True)["epoch"] + 1
         return {
-            "best_epoch": torch.load(best, map_location="cpu", weights_only=True)["epoch"] + 1 if best else epochs,
+            "best_epoch": best_epoch,
             "epochs": epochs,
             "parameters": model.num_parameters,
             "seconds": round(self.seconds, 1),

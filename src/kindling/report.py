@@ -16,7 +16,7 @@ def print_header(model: Model, data: Data, trainer: L.Trainer, run: Path | None,
     """Two lines on what is trained on what and how, and one on where the run is."""
     sizes = ", ".join(f"{len(indices):,} {split}" for split, indices in data.splits.items())
     names = data.classes or data.targets or []
-    kind = ("class" if len(names) == 1 else "classes") if data.classes else ("target" if len(names) == 1 else "targets")
+    kind = "classes" if data.classes else "target" if len(names) == 1 else "targets"
     shape = "×".join(map(str, data.input_shape))
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else f"{trainer.num_devices} × {trainer.accelerator}"
     _print(
@@ -40,8 +40,9 @@ def print_metrics(title: str, metrics: dict[str, dict[str, float]]) -> None:
 
 def print_next(run: Path) -> None:
     """Where everything is, and what to type next."""
+    parts = ("checkpoints", "figures", "metrics.csv", "results.json", "config.yaml", "environment.json")
     _print(
-        f"in {run}: checkpoints/, figures/, metrics.csv, results.json, config.yaml, environment.json",
+        f"in {run}: {', '.join(part for part in parts if (run / part).exists())}",
         "next:",
         f"  tensorboard --logdir {run.parent.parent}    # curves and figures",
         f"  kindling test --run {shlex.quote(str(run))}",

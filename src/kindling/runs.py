@@ -84,10 +84,11 @@ def find_checkpoint(run: Path | None, name: str) -> Path:
     Raises:
         UsageError: if it does not exist.
     """
-    there = sorted(str(found) for found in run.glob("checkpoints/*.ckpt")) if run else []
     path = run / "checkpoints" / f"{name}.ckpt" if run and name in ("best", "last") else Path(name)
     if not path.is_file():
-        raise UsageError(f"there is no checkpoint {path}; the run has {', '.join(there) or 'none'}")
+        folder = run / "checkpoints" if run else path.parent
+        there = ", ".join(sorted(str(found) for found in folder.glob("*.ckpt"))) or "none"
+        raise UsageError(f"there is no checkpoint {path}; in {folder} there is: {there}")
     return path
 
 
