@@ -15,10 +15,9 @@ from kindling.arguments import HELP, USAGE, Arguments
 from kindling.callbacks.checkpoint import last_checkpoint
 from kindling.config_errors import explain
 from kindling.data.base import Data
-from kindling.loggers import run_loggers
 from kindling.models.base import Model
 from kindling.progress import terminal_callbacks
-from kindling.record import Record
+from kindling.record import Record, run_loggers
 from kindling.refusals import check_trainer, is_setting, origin, sentence
 from kindling.report import print_header, print_metrics, print_next
 from kindling.runs import NothingToDo, UsageError
@@ -137,7 +136,7 @@ class KindlingCLI(LightningCLI):
         stopped = getattr(self.trainer.early_stopping_callback, "stopping_reason_message", None)
         best = self.run / "checkpoints" / "best.ckpt" if self.run else None
         best = best if best and best.is_file() else None
-        results = self.record.results(self.trainer, model, best) if self.run else {}
+        results = self.record.results(self.trainer, best) if self.run else {}
         loggers, self.trainer.loggers = self.trainer.loggers, []  # the curves of the validation are complete
         metrics = self._measure("validate", best)
         self.trainer.loggers = loggers

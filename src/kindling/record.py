@@ -1,24 +1,31 @@
-"""Writes what a run must remember besides its weights and logs: config, origin and results."""
+"""What a run remembers besides its weights: config, origin, results, `metrics.csv` and TensorBoard events."""
 
+import csv
+import os
+import platform
+import shlex
+import sys
 import time
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
+from subprocess import DEVNULL, CalledProcessError, check_output
 from typing import Any
+from warnings import catch_warnings
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from kindling.models.base import Model
-from kindling.runs import UsageError, environment, write_json
+from kindling import __version__
+from kindling.runs import UsageError, write_json
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "scikit-learn")
 
 
 class Record(L.Callback):
-    """Write `config.yaml` and `environment.json` when the training starts; measure its time, over all its resumes.
-
-    Args:
-        run: the run's folder.
-        config: the resolved config, as YAML.
-        seed: the seed of the run.
-    """
+    """Write the resolved config and where the run comes from; measure the time of its training, over all resumes."""
 
     def __init__(self, run: Path, config: str, seed: Any) -> None:
         self.run, self.config, self.seed = run, config, seed
@@ -27,15 +34,14 @@ class Record(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         """Refuse a misspelt metric after the sanity check, not after the first epoch."""
         logged = sorted(name for name in trainer.callback_metrics if not name.startswith("train/"))
-        plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
-        for watcher in [*trainer.callbacks, *plateaus]:  # type: ignore[attr-defined]
+        for watcher in [*trainer.callbacks, *trainer.lr_scheduler_configs]:  # type: ignore[attr-defined]
             monitor = getattr(watcher, "monitor", None) or "train/"
             if not monitor.startswith("train/") and monitor not in logged:
-                name = "the schedule" if watcher in plateaus else type(watcher).__name__
+                name = type(watcher).__name__.replace("LRSchedulerConfig", "the schedule")
                 raise UsageError(f"{name} monitors {monitor}, which is never logged: logged are {', '.join(logged)}")
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self.clock = time.monotonic()
+        self.start = time.monotonic() - self.seconds
         if not trainer.is_global_zero:
             return
         number = len(list(self.run.glob("environment.*.json")))
@@ -45,11 +51,8 @@ class Record(L.Callback):
         (self.run / "config.yaml").write_text(self.config)
         write_json(self.run / "environment.json", environment(self.seed))
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, batch: Any, _: int
-    ) -> None:
-        now = time.monotonic()
-        self.seconds, self.clock = self.seconds + now - self.clock, now
+    def on_train_batch_end(self, trainer: L.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seconds = time.monotonic() - self.start
         self.samples += len(batch[1]) * trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
@@ -58,21 +61,70 @@ class Record(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.samples = state_dict["seconds"], state_dict["samples"]
 
-    def results(self, trainer: L.Trainer, model: Model, best: Path | None) -> dict[str, Any]:
-        """What is known of the training at its end. To be asked before a checkpoint is loaded, which resets the time.
-
-        Args:
-            trainer: the trainer.
-            model: the model.
-            best: the best checkpoint, if one was kept.
-        """
+    def results(self, trainer: L.Trainer, best: Path | None) -> dict[str, Any]:
+        """What is known of a training at its end. Ask before its `best` checkpoint is loaded, which resets the time."""
         epochs = best_epoch = trainer.current_epoch
         if best:  # mapped, so that the weights are not read for one number
             best_epoch = torch.load(best, mmap=True, map_location="cpu", weights_only=True)["epoch"] + 1
         return {
             "best_epoch": best_epoch,
             "epochs": epochs,
-            "parameters": model.num_parameters,
+            "parameters": trainer.lightning_module.num_parameters,
             "seconds": round(self.seconds, 1),
             "samples_per_second": round(self.samples / max(self.seconds, 1e-9), 1),
         }
+
+
+def environment(seed: Any) -> dict[str, Any]:
+    """Where a run comes from: code, package versions, hardware, seed and command line."""
+    return {
+        "command": shlex.join(["kindling", *sys.argv[1:]]),
+        "seed": seed,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
+        "python": platform.python_version(),
+        "packages": {"kindling": __version__} | {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def _git(*args: str) -> str | None:
+    with suppress(OSError, CalledProcessError):
+        return check_output(["git", *args], cwd=Path(__file__).parent, stderr=DEVNULL, text=True).strip()
+    return None
+
+
+def run_loggers(run: Path, command: str, first_step: int | None) -> list[Any]:
+    """The loggers of a command. A resumed training goes on at `first_step`: what was logged after that is dropped."""
+    if command != "fit":  # in a folder of its own, since at step 0 it would break the curves of the training
+        return [TensorBoard(run, name="", version="", sub_dir=command, default_hp_metric=False)]
+    table = MetricsTable(run, name="", version="", flush_logs_every_n_steps=1)
+    table.first_step = first_step or 0
+    return [TensorBoard(run, name="", version="", default_hp_metric=False, purge_step=first_step), table]
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's TensorBoard logger, without the `hparams.yaml` that would repeat the run's `config.yaml`."""
+
+    def save(self) -> None:
+        self.experiment.flush()
+
+
+class MetricsTable(CSVLogger):
+    """Lightning's CSV logger, which in a resumed run keeps the rows of `metrics.csv` that are before `first_step`."""
+
+    first_step = 0
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            path = Path(self.log_dir, "metrics.csv")
+            rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+            with catch_warnings(record=True):  # of the deletion
+                super().experiment.metrics = [row for row in rows if int(row["step"]) < self.first_step]
+            self.save()
+        return self._experiment

@@ -2,18 +2,12 @@
 
 import json
 import os
-import platform
-import shlex
 import shutil
-import subprocess
-import sys
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path("lightning_logs")
-PACKAGES = ("kindling", "torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "scikit-learn")
 
 
 class UsageError(Exception):
@@ -33,100 +27,49 @@ def new_run(experiment: str) -> Path:
             raise UsageError("start kindling without torchrun or srun: --trainer.devices N starts the processes")
         return Path(os.environ["KINDLING_RUN"])
     folder = ROOT / experiment
+    taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdecimal()]
+    run = folder / f"version_{max(taken, default=-1) + 1}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        run.mkdir(parents=True)
     except OSError as error:
+        if run.exists():  # a run that started at the same time won the race for the number
+            return new_run(experiment)
         raise UsageError(f"can't make the run's folder in {folder}: {error.strerror}") from error
-    taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdigit()]
-    number = max(taken, default=-1) + 1
-    while True:
-        run = folder / f"version_{number}"
-        try:
-            run.mkdir()
-        except FileExistsError:  # two runs that start at once race for the number
-            number += 1
-        else:
-            os.environ["KINDLING_RUN"] = str(run)
-            return run
+    os.environ["KINDLING_RUN"] = str(run)
+    return run
 
 
 def discard_run(run: Path) -> None:
     """Remove a run that has no checkpoint yet, and the folders that it leaves empty."""
-    if list(run.glob("checkpoints/*")):
-        return
-    shutil.rmtree(run, ignore_errors=True)
-    for folder in run.parents[:2]:
+    if not any(run.glob("checkpoints/*")):
+        shutil.rmtree(run, ignore_errors=True)
         with suppress(OSError):  # not empty
-            folder.rmdir()
+            os.removedirs(run.parent)
 
 
 def find_run(name: str) -> Path:
-    """The run at a path, or the newest one for `latest`.
-
-    Raises:
-        UsageError: if there is no run.
-    """
-    if name == "latest":
-        configs = sorted(ROOT.glob("*/version_*/config.yaml"), key=lambda path: path.stat().st_mtime)
-        if not configs:
-            raise UsageError(f"no run in {ROOT}/ yet: train one first, with kindling fit --config configs/…")
-        return configs[-1].parent
-    if not (Path(name) / "config.yaml").is_file():
-        runs = sorted(str(path.parent) for path in ROOT.glob("*/version_*/config.yaml"))
-        known = f"the runs here are {', '.join(runs[-5:])}" if runs else f"there are no runs in {ROOT}/ yet"
+    """The run at a path, or the newest one for `latest`; a UsageError if there is none."""
+    runs = [path.parent for path in sorted(ROOT.glob("*/version_*/config.yaml"), key=os.path.getmtime)]
+    if name == "latest" and not runs:
+        raise UsageError(f"no run in {ROOT}/ yet: train one first, with kindling fit --config configs/…")
+    run = runs[-1] if name == "latest" else Path(name)
+    if not (run / "config.yaml").is_file():
+        known = f"the newest are {', '.join(map(str, runs[-5:]))}" if runs else f"there are no runs in {ROOT}/ yet"
         raise UsageError(f"{name} is not a run (it has no config.yaml): {known}")
-    return Path(name)
+    return run
 
 
 def find_checkpoint(run: Path | None, name: str) -> Path:
-    """A checkpoint by path, or the run's `best` or `last`.
-
-    Raises:
-        UsageError: if it does not exist.
-    """
+    """A checkpoint by path, or the run's `best` or `last`; a UsageError if it does not exist."""
     path = run / "checkpoints" / f"{name}.ckpt" if run and name in ("best", "last") else Path(name)
     if not path.is_file():
         folder = run / "checkpoints" if run else path.parent
-        there = ", ".join(sorted(str(found) for found in folder.glob("*.ckpt"))) or "none"
+        there = ", ".join(sorted(map(str, folder.glob("*.ckpt")))) or "none"
         raise UsageError(f"there is no checkpoint {path}; in {folder} there is: {there}")
     return path
-
-
-def environment(seed: Any) -> dict[str, Any]:
-    """Where a run comes from: code, package versions, hardware, seed and command line."""
-    import torch
-
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "command": shlex.join(["kindling", *sys.argv[1:]]),
-        "seed": seed,
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpus": gpus,
-    }
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # JSON knows no NaN
     path.write_text(json.dumps(plain, indent=2) + "\n")
-
-
-def _git(*args: str) -> str | None:
-    try:
-        git = subprocess.run(["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return git.stdout.strip()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
