@@ -16,12 +16,11 @@ from kindling.callbacks.checkpoint import last_checkpoint
 from kindling.config_errors import explain
 from kindling.data.base import Data
 from kindling.models.base import Model
-from kindling.progress import terminal_callbacks
 from kindling.record import Record, run_loggers
 from kindling.refusals import check_trainer, is_setting, origin, sentence
-from kindling.report import print_header, print_metrics, print_next
 from kindling.runs import NothingToDo, UsageError
 from kindling.sources import has_null
+from kindling.terminal import print_header, print_metrics, print_next, terminal_callbacks
 
 FROM_DATA = ("input_shape", "classes", "targets")  # what a model learns from the data
 FILLED_IN = {"model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path"}
