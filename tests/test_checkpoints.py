@@ -9,9 +9,8 @@ import pytest
 import torch
 from conftest import QUICK, Result
 
-from kindling.checkpoints import check
 from kindling.models.mlp import MLP
-from kindling.runs import UsageError
+from kindling.runs import UsageError, read_checkpoint
 
 FIT = ["fit", "--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", *QUICK]
 RUN = Path("lightning_logs/digits_mlp/version_0")
@@ -91,7 +90,7 @@ def test_weights_that_differ_where_the_settings_agree(tmp_path: Path) -> None:
     state = {name: weight.new_zeros(7) for name, weight in model.state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "odd.ckpt")
     with pytest.raises(UsageError, match=r"weight net.1.weight is \(7,\) in the checkpoint and \(3, 4\) here"):
-        check(tmp_path / "odd.ckpt", model)
+        read_checkpoint(tmp_path / "odd.ckpt", model)
 
 
 def test_a_refused_resume_loses_nothing(trained: Run) -> None:

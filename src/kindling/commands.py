@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from kindling import callbacks, checkpoints, runs
+from kindling import callbacks, runs
 from kindling.arguments import HELP, USAGE, Arguments
 from kindling.callbacks.checkpoint import last_checkpoint
 from kindling.config_errors import explain
@@ -176,7 +176,7 @@ class KindlingCLI(LightningCLI):
         if not run and not self.arguments.ckpt:
             return None, None
         path = runs.find_checkpoint(run, self.arguments.ckpt or ("last" if self.arguments.resume else "best"))
-        checkpoint = checkpoints.check(path, self.model)
+        checkpoint = runs.read_checkpoint(path, self.model)
         if not self.arguments.resume:
             return path, None
         epochs = checkpoint["epoch"] + 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -67,6 +68,36 @@ def find_checkpoint(run: Path | None, name: str) -> Path:
         there = ", ".join(sorted(map(str, folder.glob("*.ckpt")))) or "none"
         raise UsageError(f"there is no checkpoint {path}; in {folder} there is: {there}")
     return path
+
+
+def read_checkpoint(path: Path, model: Any) -> dict[str, Any]:
+    """Load a checkpoint of tensors and plain values; a UsageError if it is damaged, holds more, or does not fit."""
+    import torch  # slow to import
+
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes can make the reader fail in any way
+        reason = "is not a checkpoint, or it is damaged (truncated?): validate and test take another with --ckpt"
+        if re.search("GLOBAL|Unsupported (global|class)|unrecognized function", str(error)):
+            reason = "is refused and nothing in it was run: it holds code or objects besides weights"
+        raise UsageError(f"{path} {reason}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UsageError(f"{path} is not a Lightning checkpoint: it has no state_dict")
+    theirs = {name: tuple(weight.shape) for name, weight in checkpoint["state_dict"].items()}
+    ours = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    different = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    if not different:
+        return checkpoint
+    trained = checkpoint.get("hyper_parameters", {})
+    settings = [
+        f"{name.replace('_class_path', 'the model')} is {trained[name]} in the checkpoint and {value} here"
+        for name, value in model.hparams.items()
+        if name in trained and trained[name] != value and name not in ("optimizer", "schedule", "_instantiator")
+    ]
+    first, *more = different
+    weight = f"weight {first} is {theirs.get(first, 'absent')} in the checkpoint and {ours.get(first, 'absent')} here"
+    reason = ", ".join(settings) or f"{weight} (and {len(more)} more)"
+    raise UsageError(f"{path} does not fit this {type(model).__name__}: {reason}")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
