@@ -12,7 +12,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kindling import callbacks, runs
 from kindling.arguments import HELP, USAGE, Arguments
-from kindling.callbacks.checkpoint import last_checkpoint
 from kindling.config_errors import explain
 from kindling.data.base import Data
 from kindling.models.base import Model
@@ -106,8 +105,6 @@ class KindlingCLI(LightningCLI):
             config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
             self.record = Record(self.run, config, self._get(self.config, "seed_everything"))
             extra.append(self.record)
-            if settings["enable_checkpointing"] is not False:
-                extra.append(last_checkpoint(self.run))
         self.trainer_defaults["callbacks"] = extra
         try:
             trainer = super().instantiate_trainer(**kwargs)

@@ -12,11 +12,8 @@ class EarlyStopping(callbacks.EarlyStopping):
     Args:
         monitor: the metric to watch, as it is logged.
         mode: whether lower (min) or higher (max) is better.
-        patience: validations without improvement before the training stops; null to go on whatever comes.
+        patience: validations without improvement before the training stops, not negative; null to go on whatever comes.
         min_delta: the least change that counts as an improvement.
-
-    Raises:
-        ValueError: if the patience is negative.
     """
 
     def __init__(
