@@ -1,15 +1,14 @@
 """Reads the command line: Kindling's own options, the config files, and the flags that win over them."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from kindling.runs import UsageError, find_run
-from kindling.sources import Source, flags_as_values
 
 USAGE = "kindling %s [--config FILE …] [--KEY VALUE …]"
 HELP = {
@@ -21,33 +20,19 @@ HELP = {
 }
 HELP["test"] = HELP["validate"].replace("validation split", "test split")
 
+Setting = tuple[str, str, Any]  # a config file or "command line", the key as flags name it, and the value
+
 
 @dataclass
 class Arguments:
     """A command line, taken apart. `parser_args` has the configs first, so that flags win wherever they stand."""
 
     command: str
-    configs: list[Path]
-    flags: list[str]
-    run: Path | None = None
-    resume: bool = False
-    ckpt: str | None = None
-    name: str | None = None
-
-    @property
-    def parser_args(self) -> list[str]:
-        configs = [part for path in self.configs for part in ("--config", str(path))]
-        return [self.command, *configs, *self.flags]
-
-    @property
-    def experiment(self) -> str:
-        """The name that the run is filed under."""
-        return self.name or (self.configs[0].stem if self.configs else "unnamed")
-
-    def sources(self) -> list[Source]:
-        """The values of each config file and of the flags, in rising priority."""
-        files = [(str(path), read_yaml(path)) for path in self.configs]
-        return [*files, ("command line", flags_as_values(self.flags))]
+    parser_args: list[str]
+    settings: list[Setting]  # of the configs and the flags, in rising priority
+    run: Path | None
+    ckpt: str | None
+    name: str  # that the run is filed under
 
 
 def read_arguments(argv: list[str]) -> Arguments:
@@ -56,72 +41,82 @@ def read_arguments(argv: list[str]) -> Arguments:
     Raises:
         UsageError: if a run or a file is missing, is no YAML, or does not go with the command.
     """
+    command = argv[0]
+    if command not in HELP:
+        raise UsageError(f"unknown command {command!r}: expected {', '.join(HELP)}")
+
+    def config_of_run(name: str) -> Path:
+        own.run = find_run(name)
+        return own.run / "config.yaml"
+
+    own = argparse.Namespace(run=None)
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for names in (["--config", "-c"], ["--run"], ["--resume"]):  # one list, since their order counts
-        options.add_argument(*names, dest="sources", action="append", type=partial(_pair, names[0]))
+    options.add_argument("--config", "-c", dest="configs", action="append", default=[], type=Path)
+    run = "--resume" if command == "fit" else "--run"
+    options.add_argument(run, dest="configs", action="append", type=config_of_run)  # one list, since the order counts
     options.add_argument("--ckpt")
     options.add_argument("--name")
-    command = argv[0]
     try:
-        own, flags = options.parse_known_args(argv[1:])
+        _, flags = options.parse_known_args(argv[1:], own)
     except argparse.ArgumentError as error:
         raise UsageError(f"{error.argument_name}: {error.message}") from error
-    arguments = Arguments(command, [], flags, ckpt=own.ckpt, name=own.name)
-    for option, path in own.sources or []:
-        if option == "--config":
-            arguments.configs.append(Path(path))
-            continue
-        if (option == "--resume") != (command == "fit"):
-            raise UsageError(f"{command} has no {option}: fit takes --resume RUN, validate and test take --run RUN")
-        arguments.run, arguments.resume = find_run(path), option == "--resume"
-        arguments.configs.append(arguments.run / "config.yaml")
-    if not {"-h", "--help", "--print_config"}.intersection(flags) and not any(".help" in flag for flag in flags):
-        _check(arguments)
-    return arguments
+    settings = [(str(path), key, value) for path in own.configs for key, value in _flatten(_read_yaml(path))]
+    for flag, following in zip(flags, [*flags[1:], ""], strict=False):
+        if flag.startswith("--"):
+            key, equals, value = flag[2:].partition("=")
+            settings.append(("command line", key, value if equals else following))
+    if not any(flag in ("-h", "--help", "--print_config") or ".help" in flag for flag in flags):
+        _check(command, own, flags)
+    parser_args = [command, *(f"--config={path}" for path in own.configs), *flags]
+    name = own.name or next((path.stem for path in own.configs), "unnamed")
+    return Arguments(command, parser_args, settings, own.run, own.ckpt, name)
 
 
-def _pair(option: str, path: str) -> tuple[str, str]:
-    return option, path
-
-
-def _check(arguments: Arguments) -> None:
-    if arguments.flags and not arguments.flags[0].startswith("-"):
-        raise UsageError(f"unexpected {arguments.flags[0]!r}: a config file is given with --config FILE")
-    if arguments.name is not None and (not arguments.name.strip(". ") or set("/\\") & set(arguments.name)):
-        raise UsageError(f"--name is {arguments.name!r}: expected the name of one folder, such as my_experiment")
-    for path in arguments.configs:
-        if not read_yaml(path):
-            raise UsageError(f"{path} is empty: expected keys such as model:, data: and trainer:")
-    if arguments.command == "fit" and arguments.ckpt:
+def _check(command: str, own: argparse.Namespace, flags: list[str]) -> None:
+    given = {flag.partition("=")[0] for flag in flags}
+    if flags and not flags[0].startswith("-"):
+        raise UsageError(f"unexpected {flags[0]!r}: a config file is given with --config FILE")
+    for option in given & {"--run", "--resume"}:
+        raise UsageError(f"{command} has no {option}: fit takes --resume RUN, validate and test take --run RUN")
+    if own.name is not None and (not own.name.strip(". ") or "/" in own.name or "\\" in own.name):
+        raise UsageError(f"--name is {own.name!r}: expected the name of one folder, such as my_experiment")
+    if command == "fit" and own.ckpt:
         raise UsageError("fit has no --ckpt: --resume RUN goes on from a run's last checkpoint")
-    if arguments.command != "fit" and not arguments.run and arguments.ckpt in (None, "best", "last"):
-        raise UsageError(f"{arguments.command} needs --run RUN (a folder or latest), or --config FILE with --ckpt PATH")
-    named = {flag.partition("=")[0] for flag in arguments.flags}
-    if not arguments.configs and not {"--model", "--data"} <= named:
+    if command != "fit" and not own.run and own.ckpt in (None, "best", "last"):
+        raise UsageError(f"{command} needs --run RUN (a folder or latest), or --config FILE with --ckpt PATH")
+    if not own.configs and not {"--model", "--data"} <= given:
         known = ", ".join(sorted(str(path) for path in Path("configs").glob("*.yaml"))) or "one of your own"
         raise UsageError(f"nothing says what to train: give --config FILE ({known}) or --model and --data")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The values in a config file.
-
-    Raises:
-        UsageError: if the file is missing or is no YAML mapping; the message names the line.
-    """
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """The values in a config file; a UsageError names the line that is no YAML."""
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
         near = ", ".join(sorted(str(found) for found in path.parent.glob("*.yaml"))) or f"no YAML in {path.parent}/"
         raise UsageError(f"can't read config {path} ({error.strerror}); there is: {near}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not a text file: expected YAML") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not valid YAML: {error}") from error
-    if values is None:
-        return {}
+    except (ValueError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UsageError(f"{path}{f', line {mark.line + 1}' if mark else ''}: not valid YAML: {problem}") from error
+    if values in (None, {}):
+        raise UsageError(f"{path} is empty: expected keys such as model:, data: and trainer:")
     if not isinstance(values, dict):
         raise UsageError(f"{path}: expected keys such as model:, data: and trainer:, got {str(values)[:40]!r}")
     return values
+
+
+def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys and values, outer ones first: `{model: {class_path: MLP, init_args: {dropout: 0}}}` has `model.dropout`."""
+    if key:
+        yield key, value
+    if isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict) and "class_path" in item:
+                yield from _flatten(item, key)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            below = f"{key}.{name}" if key else str(name)
+            if name not in ("class_path", "dict_kwargs"):
+                yield from _flatten(inner, key if name == "init_args" else below)

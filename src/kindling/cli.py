@@ -6,6 +6,8 @@ import sys
 import warnings
 
 from kindling import __version__
+from kindling.arguments import read_arguments
+from kindling.runs import NothingToDo, UsageError
 
 HELP = """\
 usage: kindling COMMAND [--config FILE …] [--KEY VALUE …]
@@ -24,7 +26,6 @@ Examples:
 Everything a command takes: kindling fit --help.
 What a model, a data set or a task takes: kindling fit --model.help MLP.
 """
-COMMANDS = ("fit", "validate", "test")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,14 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] in ("-V", "--version"):
         print(f"kindling {__version__}")
         return 0
-
-    from kindling.runs import NothingToDo, UsageError
-
     try:
-        if argv[0] not in COMMANDS:
-            raise UsageError(f"unknown command {argv[0]!r}: expected {', '.join(COMMANDS)}")
-        from kindling.arguments import read_arguments
-
         arguments = read_arguments(argv)
         if "PYTHONWARNINGS" not in os.environ:  # noise to a newcomer; PYTHONWARNINGS=default shows it
             warnings.simplefilter("ignore")

@@ -18,7 +18,6 @@ from kindling.models.base import Model
 from kindling.record import Record, run_loggers
 from kindling.refusals import check_trainer, is_setting, origin, sentence
 from kindling.runs import NothingToDo, UsageError
-from kindling.sources import has_null
 from kindling.terminal import print_header, print_metrics, print_next, terminal_callbacks
 
 FROM_DATA = ("input_shape", "classes", "targets")  # what a model learns from the data
@@ -62,14 +61,15 @@ class KindlingCLI(LightningCLI):
             parser.add_lightning_class_args(callback, name)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        command, sources = self.arguments.command, self.arguments.sources()
+        command, settings = self.arguments.command, self.arguments.settings
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise UsageError(explain(self._parser(command), sources, str(error))) from error
+            raise UsageError(explain(self._parser(command), settings, str(error))) from error
         config = self.config[command]
         scalar = any(not isinstance(config[group], Namespace) for group in ("trainer", *callbacks.default()))
-        if (scalar or has_null(sources)) and (problem := explain(self._parser(command), sources)):
+        null = any(value in (None, "null") for _, _, value in settings)
+        if (scalar or null) and (problem := explain(self._parser(command), settings)):
             raise UsageError(problem)  # which the parser lets pass
         for name in FROM_DATA:
             if config.model.init_args.get(name) is not None:
@@ -90,7 +90,7 @@ class KindlingCLI(LightningCLI):
         if settings["fast_dev_run"]:
             self.run = None
         elif fitting and not self.run:
-            self.run = runs.new_run(self.arguments.experiment)
+            self.run = runs.new_run(self.arguments.name)
 
         extra = terminal_callbacks(settings)
         if settings["enable_checkpointing"] is False:
@@ -169,12 +169,12 @@ class KindlingCLI(LightningCLI):
 
     def _find_checkpoint(self, max_epochs: int | None) -> tuple[Path | None, int | None]:
         """The checkpoint to load, and for `--resume` the step at which it goes on."""
-        run = self.arguments.run
+        run, resume = self.arguments.run, self.arguments.command == "fit"
         if not run and not self.arguments.ckpt:
             return None, None
-        path = runs.find_checkpoint(run, self.arguments.ckpt or ("last" if self.arguments.resume else "best"))
+        path = runs.find_checkpoint(run, self.arguments.ckpt or ("last" if resume else "best"))
         checkpoint = runs.read_checkpoint(path, self.model)
-        if not self.arguments.resume:
+        if not resume:
             return path, None
         epochs = checkpoint["epoch"] + 1
         for part in ("optimizer", "schedule"):
@@ -190,4 +190,4 @@ class KindlingCLI(LightningCLI):
         """Turn an error into one sentence, and leave no run behind that has trained nothing."""
         if self.run and not self.arguments.run:
             runs.discard_run(self.run)
-        raise UsageError(sentence(error, self.arguments.sources())) from error
+        raise UsageError(sentence(error, self.arguments.settings)) from error

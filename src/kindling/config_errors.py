@@ -1,162 +1,163 @@
 """Finds what is wrong in a config that the parser refused, and says it in one sentence.
 
-The parser's own messages nest every union and class they tried. This walks the same values along the same signatures
-and stops at the first key, class or value that does not belong.
+The parser's own messages nest every union and class they tried. This takes the same settings one by one and stops at
+the first key, class or value that does not belong.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from inspect import isabstract
-from types import UnionType
+from itertools import accumulate, chain
+from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
-from kindling.sources import Flags, Source, merge
+from kindling.arguments import Setting
 
-FROM_CODE = {"input_shape", "optimizer"}  # required arguments that no user gives
+PLAIN = (int, float, str, bool)
+FROM_CODE = "input_shape"  # a required argument that no user gives
 
 
-def explain(parser: ArgumentParser, sources: list[Source], message: str = "") -> str:
-    """One sentence for the first problem in `sources`, which are in rising priority; else the parser's `message`."""
-    options = _options(parser)
-    known: dict[str, Any] = {}
-    for origin, values in sources:
-        problem = _problem(options, values, "", known)
-        if problem:
+def explain(parser: ArgumentParser, settings: list[Setting], message: str = "") -> str:
+    """One sentence for the first problem in `settings`, which are in rising priority; else the parser's `message`.
+
+    Without a message it names only what the parser lets pass.
+    """
+    options = Options(parser)
+    for origin, key, value in settings:
+        problem = options.problem(key, value)
+        if problem and (message or options.kinds.get(key) in (None, *PLAIN)):
             return f"{origin}: {problem}"
-        merge(known, values)
+    given = {key for _, key, _ in settings}
+    for origin, key, value in settings if message else []:
+        missing = sorted(options.required(key) - given)
+        if missing:
+            return f"{origin}: {key} is {_class_path(value)}, which needs {_last(missing[0])}: set {missing[0]}"
     return " ".join(message.split())
 
 
-def _options(parser: ArgumentParser) -> dict[str, Any]:
-    """The parser's options as a tree of key → type."""
-    tree: dict[str, Any] = {}
-    for action in parser._actions:
-        if action.dest in ("help", "config", "print_config") or action.dest.endswith(".help"):
-            continue
-        *groups, leaf = action.dest.split(".")
-        branch = tree
-        for group in groups:
-            if not isinstance(branch.get(group), dict):
-                branch[group] = {}
-            branch = branch[group]
-        branch.setdefault(leaf, getattr(action, "_typehint", None) or action.type)
-    return tree
+class Options:
+    """What can be set: the parser's options and, below a key that names a class, the arguments of the class."""
+
+    def __init__(self, parser: ArgumentParser) -> None:
+        self.parsers = {"": parser}
+
+    @property
+    def kinds(self) -> dict[str, Any]:
+        """The type of each key; None if it has keys below it instead."""
+        found = {}
+        for key, parser in self.parsers.items():
+            for action in parser._actions:
+                if action.dest not in ("config", "print_config") and _last(action.dest) != "help":
+                    found[f"{key}.{action.dest}".lstrip(".")] = getattr(action, "_typehint", None) or action.type
+        return found
+
+    def required(self, key: str) -> set[str]:
+        actions = self.parsers[key]._actions if key in self.parsers else []
+        return {f"{key}.{action.dest}" for action in actions if action.required and action.dest != FROM_CODE}
+
+    def problem(self, name: str, value: Any) -> str | None:
+        """What is wrong with a setting, if anything; a class that it names adds its arguments to the options."""
+        key, kinds = name.rstrip("+"), self.kinds
+        for part in accumulate(key.split("."), "{}.{}".format):
+            if part not in kinds:
+                return self._unknown(part)
+        kind, value = kinds[key], None if value == "null" else value
+        if _bases(kind) and isinstance(value, str | list | dict):
+            problems = (self._class_problem(name, item) for item in (value if isinstance(value, list) else [value]))
+            return next(filter(None, problems), None)
+        if kind is None:
+            right = isinstance(value, dict)
+            expected = "keys below it, such as " + ", ".join(map(_last, self._below(key)[:3]))
+        else:  # the parser takes null for a value left out
+            right = not (value is None and kind in PLAIN) and _accepts(kind, value)
+            expected = _say(kind)
+        return None if right else f"{name} is {'null' if value is None else repr(value)}: expected {expected}"
+
+    def _below(self, parent: str) -> list[str]:
+        return [key for key in self.kinds if key.rpartition(".")[0] == parent]
+
+    def _unknown(self, key: str) -> str | None:
+        parent = key.rpartition(".")[0]
+        kind = self.kinds.get(parent)
+        if kind in (None, *PLAIN) or parent in self.parsers:
+            return f"unknown key {key}{_near(key, self._below(parent))}"
+        if not _bases(kind):  # it takes more than classes; only the parser knows
+            return None
+        return f"{parent} has no default: name one first, such as --{parent} {min(map(_last, _classes(kind)))}"
+
+    def _class_problem(self, name: str, value: Any) -> str | None:
+        key, path = name.rstrip("+"), _class_path(value)
+        if path is None:
+            return None
+        kind = self.kinds[key]
+        classes = _classes(kind)
+        found = [path] if path in classes else sorted(known for known in classes if _last(known) == _last(path))
+        if not found:
+            return f"{name} is {path!r}, which is no {_bases(kind)[0].__name__} here{_near(path, map(_last, classes))}"
+        if len(found) > 1:
+            return f"{name} is {path!r}, which names two classes: give {' or '.join(found)}"
+        for beside in set(value) - {"class_path", "init_args", "dict_kwargs"} if isinstance(value, dict) else ():
+            return f"{name}.{beside} stands beside class_path: put it under init_args"
+        parser = self.parsers[key] = ArgumentParser(exit_on_error=False)
+        by_code = {1} if "Callable[" in str(kind) else set()  # the weights or the optimiser
+        parser.add_class_arguments(classes[found[0]], skip=by_code, fail_untyped=False)
+        for action in parser._actions:
+            inner = f"{key}.{action.dest}"
+            if inner not in self.parsers and isinstance(action.default, dict) and _bases(self.kinds[inner]):
+                self._class_problem(inner, action.default)
+        return None
 
 
-def _problem(options: dict[str, Any], values: dict[str, Any], prefix: str, known: dict[str, Any]) -> str | None:
-    for key, value in values.items():
-        name, key = f"{prefix}{key}", str(key).rstrip("+")
-        if key not in options:
-            return f"unknown key {name}{_near(key, options, prefix)}"
-        found = _value_problem(options[key], value, name, known.get(key))
-        if found:
-            return found
-    return None
+def _bases(kind: Any) -> list[type[Any]]:
+    """The classes that a type (a list or a recipe of it, too) lets one choose from; none if it takes more."""
+    if get_origin(kind) in (Union, UnionType, list, Callable):  # the inputs of a Callable are a list
+        parts = [_bases(part) for part in get_args(kind) if part is not NoneType and not isinstance(part, list)]
+        return list(chain.from_iterable(parts)) if all(parts) else []
+    return [kind] if isinstance(kind, type) and not get_args(kind) and kind.__module__ != "builtins" else []
 
 
-def _value_problem(kind: Any, value: Any, name: str, known: Any) -> str | None:
-    if isinstance(kind, dict):
-        if isinstance(value, dict):
-            return _problem(kind, value, f"{name}.", known if isinstance(known, dict) else {})
-        return f"{name} is {value!r}: expected keys below it, such as {', '.join(list(kind)[:3])}"
-    value = None if value == "null" else value
-    if value is None and kind in (int, float, str, bool):  # the parser takes null for a value left out
-        return f"{name} is null: expected {_say(kind)}"
-    bases, positional = _class_bases(kind)
-    if bases and isinstance(value, dict | str):
-        return _class_problem(bases, positional, value, name, known)
-    for item in [part for part in get_args(kind) if get_origin(part) is list and _class_bases(get_args(part)[0])[0]]:
-        if isinstance(value, str | list | dict):  # a list of classes, such as trainer.callbacks
-            found = (_value_problem(get_args(item)[0], part, name, None) for part in _as_list(value))
-            return next(filter(None, found), None)
-    if kind is not None and not _accepts(kind, value):
-        return f"{name} is {value!r}: expected {_say(kind)}"
-    return None
-
-
-def _class_problem(bases: list[type], positional: int, value: Any, name: str, known: Any) -> str | None:
-    """Check a class given by name, and its arguments in `init_args` (YAML) or beside it (flags)."""
-    value = value if isinstance(value, dict) else {"class_path": value}
-    known = known if isinstance(known, dict) else {"class_path": known}
-    class_name = value.get("class_path", known.get("class_path"))
-    found = {cls for base in bases for cls in _subclasses(base)}
-    classes = {cls.__name__: cls for cls in found}
-    if class_name is None:
-        return f"{name} has no default: name one first, such as --{name} {min(classes, default='')}" if value else None
-    chosen = classes.get(str(class_name).rpartition(".")[2])
-    if chosen is None:
-        return f"{name} is {class_name!r}, which is no {bases[0].__name__} here{_near(str(class_name), classes)}"
-    twins = sorted(f"{cls.__module__}.{cls.__name__}" for cls in found if cls.__name__ == class_name)
-    if len(twins) > 1:
-        return f"{name} is {class_name!r}, which names two classes: give {' or '.join(twins)}"
-    beside = [key for key in value if key not in ("class_path", "init_args", "dict_kwargs")]
-    if beside and "class_path" in value and not isinstance(value, Flags):
-        return f"{name}.{beside[0]} stands beside class_path: put it under init_args"
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(chosen, skip={positional} if positional else set(), fail_untyped=False)
-    arguments = {**value, **(value.get("init_args") or {})}
-    for key in ("class_path", "init_args", "dict_kwargs"):
-        arguments.pop(key, None)
-    defaults = parser.get_defaults().as_dict()
-    known = {**defaults, **known, **(known.get("init_args") or {})}
-    problem = _problem(_options(parser), arguments, f"{name}.", known)
-    required = {action.dest for action in parser._actions if action.required} - FROM_CODE
-    missing = sorted(required - set(arguments) - {key for key, given in known.items() if given is not None})
-    return problem or (
-        f"{name} is {class_name}, which needs {missing[0]}: set {name}.{missing[0]}" if missing else None
-    )
-
-
-def _class_bases(kind: Any) -> tuple[list[type], int]:
-    """The classes that a type lets one choose from, and how many of their arguments are filled in by the code."""
-    if isinstance(kind, type) and not get_origin(kind):
-        return ([], 0) if kind.__module__ == "builtins" else ([kind], 0)
-    if get_origin(kind) in (Union, UnionType):
-        parts = [_class_bases(part) for part in get_args(kind) if part is not type(None)]
-        return ([base for bases, _ in parts for base in bases], parts[0][1]) if all(b for b, _ in parts) else ([], 0)
-    if "Callable" in str(get_origin(kind)) and get_args(kind):
-        inputs, result = get_args(kind)
-        return _class_bases(result)[0], len(inputs) if isinstance(inputs, list) else 0
-    return [], 0
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _subclasses(base: type[Any]) -> Iterable[type]:
-    for cls in base.__subclasses__():
+def _classes(kind: Any) -> dict[str, type]:
+    """The classes that can be built for a type, by their paths."""
+    found: dict[str, type] = {}
+    for cls in chain.from_iterable(base.__subclasses__() for base in _bases(kind)):
         if not isabstract(cls) and not cls.__name__.startswith("_"):
-            yield cls
-        yield from _subclasses(cls)
+            found[f"{cls.__module__}.{cls.__qualname__}"] = cls
+        found |= _classes(cls)
+    return found
+
+
+def _class_path(value: Any) -> str | None:
+    return str(value) if not isinstance(value, dict) else value.get("class_path")
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def _accepts(kind: Any, value: Any) -> bool:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=kind)
-    try:
+    with suppress(Exception):
         parser.parse_object({"value": value})
-    except Exception:
-        return False
-    return True
+        return True
+    return False
 
 
-def _near(word: str, known: Iterable[str], prefix: str = "") -> str:
-    known = list(known)
-    lower = {name.lower(): name for name in known}
-    near = [prefix + lower[match] for match in get_close_matches(word.lower(), lower, n=3, cutoff=0.5)]
+def _near(word: str, known: Iterable[str]) -> str:
+    known = sorted(set(known))
+    lower = {_last(name).lower(): name for name in known}
+    near = [lower[match] for match in get_close_matches(_last(word).lower(), lower, n=3, cutoff=0.5)]
     if near:
         return f": did you mean {' or '.join(near)}?"
-    return f": expected one of {', '.join(sorted(prefix + name for name in known))}" if len(known) <= 20 else ""
+    return f": expected one of {', '.join(known)}" if 0 < len(known) <= 20 else ""
 
 
 def _say(kind: Any) -> str:
-    if get_origin(kind) in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_say(part) for part in get_args(kind)))
-    if get_origin(kind) is Literal:
-        return " or ".join(dict.fromkeys(map(str, get_args(kind))))
-    if kind is type(None):
+    if get_origin(kind) in (Union, UnionType, Literal):
+        return " or ".join(dict.fromkeys(map(_say, get_args(kind))))
+    if kind is NoneType:
         return "null"
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")

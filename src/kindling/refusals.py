@@ -5,8 +5,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from kindling.arguments import Setting
 from kindling.runs import UsageError
-from kindling.sources import Source, locate
 
 # What a library raises → what to tell instead; None for its own words.
 SENTENCES = {
@@ -16,17 +16,12 @@ SENTENCES = {
     "least populated class|test_size|n_samples": "the data is too small for its splits (data.val_fraction, "
     "data.test_fraction): every class needs some samples in each",
     "Tried to step": "model.schedule is shorter than the run: give it as many steps as the run has",
-    "val_check_interval": None,
-    "conditioned on metric": None,
+    "val_check_interval|conditioned on metric": None,
 }
 
 
 def check_trainer(trainer: Namespace, seed: Any) -> None:
-    """Refuse settings that Lightning would stumble over later.
-
-    Raises:
-        UsageError: if a setting can't work.
-    """
+    """Refuse settings that Lightning would stumble over later, with a UsageError."""
     if trainer.overfit_batches:
         raise UsageError("trainer.overfit_batches needs loaders of single samples: use trainer.limit_train_batches")
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
@@ -50,11 +45,14 @@ def origin(error: BaseException) -> BaseException:
     return origin(error.__cause__) if error.__cause__ else error
 
 
-def sentence(error: BaseException, sources: list[Source]) -> str:
+def sentence(error: BaseException, settings: list[Setting]) -> str:
     """What to tell a user of an error: one sentence, with the key and where it stands if the error names a value."""
     words = " ".join(str(origin(error)).split()).partition(" HINT")[0]
     for pattern, better in SENTENCES.items():
         if better and re.search(pattern, words):
             return better
     named = re.match(r"(\w+) is ", words)
-    return (locate(named[1], sources) if named else "") + words
+    for source, key, _ in reversed(settings):
+        if named and named[1] == key.rpartition(".")[2]:
+            return f"{source}: {key.removesuffix(named[1])}{words}"
+    return words
