@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kindling.cli import main
@@ -28,6 +29,13 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures, which take seconds a run, only in the tests that are marked so."""
+    if "figures" not in request.keywords:
+        monkeypatch.setattr("kindling.callbacks.figures.Figures._draw", lambda *_: None)
 
 
 @pytest.fixture
@@ -55,3 +63,19 @@ def child(*argv: object, cwd: Path) -> Result:
     command = [sys.executable, "-m", "kindling", *map(str, argv)]
     finished = subprocess.run(command, cwd=cwd, env=os.environ.copy(), capture_output=True, text=True, timeout=300)
     return Result(finished.returncode, finished.stdout, finished.stderr)
+
+
+def write_fashion_mnist(root: Path, train: int, test: int) -> tuple[np.ndarray, np.ndarray]:
+    """Write a small FashionMNIST of random images in the real format; return all images and labels."""
+    folder = root / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (train + test, 28, 28), dtype=np.uint8)
+    labels = (np.arange(train + test) % 10).astype(np.uint8)
+    for name, part in [("train", slice(0, train)), ("t10k", slice(train, None))]:
+        size = len(labels[part])
+        header = np.array([2051, size, 28, 28], dtype=">i4").tobytes()
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(header + images[part].tobytes())
+        header = np.array([2049, size], dtype=">i4").tobytes()
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(header + labels[part].tobytes())
+    return images, labels

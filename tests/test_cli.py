@@ -40,6 +40,10 @@ def table() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+METRICS = {"loss", "accuracy", "precision", "recall", "f1", "auroc", "calibration_error"}
+
+
+@pytest.mark.figures
 def test_a_run_holds_everything_that_a_training_produced(kindling: Run) -> None:
     finished = kindling("fit", *MLP)
     assert (finished.code, finished.err) == (0, "")
@@ -54,10 +58,13 @@ def test_a_run_holds_everything_that_a_training_produced(kindling: Run) -> None:
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "figures/val_confusion_matrix.png",
+        "figures/val_curves.png",
         "figures/test_confusion_matrix.png",
+        "figures/test_curves.png",
+        "figures/test_worst_images.png",
     }
     found = results()
-    assert set(found["val"]) == set(found["test"]) == {"loss", "accuracy", "f1"}
+    assert set(found["val"]) == set(found["test"]) == METRICS
     assert found["epochs"] == 2
     losses = [float(row["val/loss"]) for row in table() if row["val/loss"]]
     assert found["best_epoch"] == losses.index(min(losses)) + 1
@@ -101,6 +108,7 @@ def test_a_user_sees_no_warning_tip_or_advert(project: Path) -> None:
     assert not re.search("warn|deprecat|tip:|💡|litlogger|GPU available|Restor", finished.out, re.IGNORECASE)
 
 
+@pytest.mark.figures
 def test_test_and_validate_repeat_the_results_to_the_last_digit(kindling: Run) -> None:
     kindling("fit", *MLP)
     assert kindling("test", "--run", RUN).code == 0

@@ -2,13 +2,15 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Result, write_fashion_mnist
 
 README = (ROOT / "README.md").read_text()
 FILES = dict(re.findall(r"`([\w/.]+)`:\n\n```(?:python|yaml)\n(.*?)```", README, re.DOTALL))
@@ -62,9 +64,31 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert (tmp_path / "digits.ckpt").is_file()
 
 
+GUIDE = README.partition("## From the guide")[2]
+ROWS = [line for line in GUIDE.splitlines() if line.startswith("| ") and "the guide's section" not in line]
+COMMANDS = sorted(set(re.findall(r"`(fit [^`]+)`", GUIDE)))
+FEW = ["--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "2"]
+
+
+def test_every_row_of_the_guides_table_names_a_command() -> None:
+    assert len(ROWS) > 10
+    assert [row for row in ROWS if "`fit " not in row] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_guides_table_runs(command: str, kindling: Callable[..., Result]) -> None:
+    if "mnist" in command:
+        write_fashion_mnist(Path("data"), train=500, test=50)
+    if "--resume" in command:
+        assert kindling("fit", "--config", "configs/digits_mlp.yaml", *FEW[:2], "--trainer.max_epochs", 1).code == 0
+        command = command.replace("RUN", "lightning_logs/digits_mlp/version_0 --trainer.max_epochs 2")
+    finished = kindling(*shlex.split(command), *([] if "--resume" in command else FEW))
+    assert (finished.code, finished.err) == (0, "")
+
+
 def test_the_readme_is_short_and_every_path_in_it_exists() -> None:
     assert len(README.splitlines()) < 200
     for path in re.findall(r"`((?:src|configs|scripts|tests)/[\w/.]+\.\w+)`", README):
         assert path in FILES or (ROOT / path).exists(), path
-    for path in re.findall(r"`((?:models|data|callbacks)/\w+\.py|\w+\.py)`", README):
+    for path in re.findall(r"`((?:models|data|callbacks|losses|figures)/\w+\.py|\w+\.py)`", README):
         assert (ROOT / "src" / "kindling" / path).exists(), path

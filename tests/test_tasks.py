@@ -1,73 +1,160 @@
+"""Losses and metrics of the tasks against formulas and scikit-learn. The losses by name are in test_losses.py."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import child
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from sklearn import metrics
+from torch import Tensor
 from torch.nn import functional as F
 
-from kindling.tasks import Classification, Regression, Task
+from kindling.data.digits import Digits
+from kindling.data.image_augmentation import ImageAugmentation
+from kindling.hyperparameters import plain
+from kindling.losses.focal import FocalLoss
+from kindling.tasks import BinaryClassification, Classification, MultilabelClassification, Regression, Task
 
-CLASSES = ["a", "b", "c"]
+ODD = [(0, 33), (33, 34), (34, 100)]  # batches
 
 
-def build(task: Task) -> Task:
-    classification = isinstance(task, Classification)
-    task.build(CLASSES if classification else None, None if classification else ["x", "y"])
+def build(task: Task, count: int) -> Task:
+    task.build(task.fits, count)
     return task
 
 
-def logits_and_classes(size: int = 100) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(size, 3, generator=generator), torch.randint(3, (size,), generator=generator)
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def measure(task: Task, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    """The validation metrics over batches of odd sizes."""
+    for start, stop in ODD:
+        task.val_metrics.update(task.scores(outputs[start:stop]), targets[start:stop])
+    return {name.removeprefix("val/"): float(value) for name, value in task.val_metrics.compute().items()}
+
+
+def calibration_error(sureness: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
+    """Naeini et al., 2015: the gap between sureness and accuracy, by bin of sureness."""
+    bin_of = np.clip(np.ceil(sureness * bins).astype(int) - 1, 0, bins - 1)
+    parts = [(sureness[bin_of == i], right[bin_of == i]) for i in range(bins)]
+    return sum(len(sure) * abs(sure.mean() - hits.mean()) for sure, hits in parts if len(sure)) / len(right)
 
 
 def test_cross_entropy_with_smoothing_and_weights_equals_its_formula() -> None:
-    logits, targets = logits_and_classes()
+    logits, targets = random(100, 3), torch.arange(100) % 3
     weights = torch.tensor([1.0, 2.0, 3.0])
-    task = build(Classification(label_smoothing=0.1, class_weights=weights.tolist()))
+    task = build(Classification(label_smoothing=0.1, class_weights=weights.tolist()), 3)
     log_p = logits.log_softmax(1)
     right = -weights[targets] * log_p[torch.arange(100), targets]
     smooth = -(weights * log_p).sum(1) / 3
     expected = (0.9 * right + 0.1 * smooth).sum() / weights[targets].sum()
-    torch.testing.assert_close(task.loss(logits, targets), expected)
+    torch.testing.assert_close(task.loss_of(logits, targets), expected)
 
 
-def test_by_default_it_is_plain_cross_entropy() -> None:
-    logits, targets = logits_and_classes()
-    torch.testing.assert_close(build(Classification()).loss(logits, targets), F.cross_entropy(logits, targets))
+def test_by_default_it_isplain_cross_entropy() -> None:
+    logits, targets = random(100, 3), torch.arange(100) % 3
+    task = build(Classification(), 3)
+    torch.testing.assert_close(task.loss_of(logits, targets), F.cross_entropy(logits, targets))
 
 
-def test_classification_metrics_equal_scikit_learns_in_batches_of_odd_sizes() -> None:
-    logits, targets = logits_and_classes()
-    task = build(Classification())
-    for start, stop in [(0, 33), (33, 34), (34, 100)]:
-        task.val_metrics.update(logits[start:stop], targets[start:stop])
-    values = {name: float(value) for name, value in task.val_metrics.compute().items()}
+def test_classification_metrics_equal_scikit_learns() -> None:
+    targets = torch.randint(3, (100,), generator=torch.Generator().manual_seed(1))
+    logits = random(100, 3) + F.one_hot(targets, 3)
+    task = build(Classification(), 3)
+    predictions, p = task.decode(logits), logits.softmax(1).numpy()
+    macro: dict[str, Any] = {"average": "macro"}
+    assert measure(task, logits, targets) == pytest.approx(
+        {
+            "accuracy": metrics.accuracy_score(targets, predictions),
+            "precision": metrics.precision_score(targets, predictions, **macro),
+            "recall": metrics.recall_score(targets, predictions, **macro),
+            "f1": metrics.f1_score(targets, predictions, **macro),
+            "auroc": metrics.roc_auc_score(targets, p, multi_class="ovr", **macro),
+            "calibration_error": calibration_error(p.max(1), (predictions == targets).numpy()),
+        },
+        abs=1e-5,
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3])
+def test_binary_metrics_equal_scikit_learns(threshold: float) -> None:
+    targets = torch.randint(2, (100,), generator=torch.Generator().manual_seed(1))
+    logits = random(100, 1) + targets[:, None]
+    task = build(BinaryClassification(threshold=threshold), 2)
+    p = logits[:, 0].sigmoid().numpy()
     predictions = task.decode(logits)
-    assert values == pytest.approx(
+    assert predictions.tolist() == (p > threshold).astype(int).tolist()
+    assert measure(task, logits, targets) == pytest.approx(
         {
-            "val/accuracy": metrics.accuracy_score(targets, predictions),
-            "val/f1": metrics.f1_score(targets, predictions, average="macro"),
-        }
+            "accuracy": metrics.accuracy_score(targets, predictions),
+            "precision": metrics.precision_score(targets, predictions),
+            "recall": metrics.recall_score(targets, predictions),
+            "f1": metrics.f1_score(targets, predictions),
+            "auroc": metrics.roc_auc_score(targets, p),
+            "calibration_error": calibration_error(p, targets.numpy()),
+        },
+        abs=1e-5,
     )
 
 
-def test_regression_loss_and_metrics_equal_scikit_learns() -> None:
-    generator = torch.Generator().manual_seed(0)
-    outputs, targets = torch.randn(50, 2, generator=generator), torch.randn(50, 2, generator=generator)
-    task = build(Regression())
-    assert float(task.loss(outputs, targets)) == pytest.approx(metrics.mean_squared_error(targets, outputs))
-    for start, stop in [(0, 7), (7, 50)]:
-        task.test_metrics.update(outputs[start:stop], targets[start:stop])
-    values = {name: float(value) for name, value in task.test_metrics.compute().items()}
-    assert values == pytest.approx(
+def test_multilabel_metrics_equal_scikit_learns() -> None:
+    targets = torch.randint(2, (100, 4), generator=torch.Generator().manual_seed(1))
+    logits = random(100, 4) + targets
+    task = build(MultilabelClassification(threshold=0.6), 4)
+    predictions = task.decode(logits)
+    macro: dict[str, Any] = {"average": "macro"}
+    assert measure(task, logits, targets) == pytest.approx(
         {
-            "test/mae": metrics.mean_absolute_error(targets, outputs),
-            "test/rmse": np.sqrt(metrics.mean_squared_error(targets, outputs)),
-            "test/r2": metrics.r2_score(targets, outputs),
-        }
+            "accuracy": float((predictions == targets).float().mean()),
+            "precision": metrics.precision_score(targets, predictions, **macro),
+            "recall": metrics.recall_score(targets, predictions, **macro),
+            "f1": metrics.f1_score(targets, predictions, **macro),
+            "auroc": metrics.roc_auc_score(targets, logits.sigmoid(), **macro),
+        },
+        abs=1e-5,
     )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_regression_metrics_equal_scikit_learns(count: int) -> None:
+    outputs, targets = random(100, count), random(100, count, seed=1) + 5
+    task = build(Regression(), count)
+    task.start(SimpleNamespace(augment=None, train_targets=targets))
+    predictions = task.decode(outputs)
+    assert measure(task, outputs, targets) == pytest.approx(
+        {
+            "mae": metrics.mean_absolute_error(targets, predictions),
+            "rmse": np.sqrt(metrics.mean_squared_error(targets, predictions)),
+            "r2": metrics.r2_score(targets, predictions),
+        },
+        rel=1e-4,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["digits_mlp", "diabetes"])
+def test_two_processes_measure_what_one_does(config: str, project: Path) -> None:
+    few = ["--trainer.max_epochs", 1, "--trainer.accelerator", "cpu", "--figures.enabled", "false"]
+    assert child("fit", "--config", f"configs/{config}.yaml", *few, cwd=project).code == 0
+    path = project / f"lightning_logs/{config}/version_0"
+    alone = json.loads((path / "results.json").read_text())["test"]
+    pair = child("test", "--run", path, "--trainer.accelerator", "cpu", "--trainer.devices", 2, cwd=project)
+    assert pair.code == 0, pair.err
+    both = json.loads((path / "test/results.json").read_text())["test"]
+    assert both == pytest.approx(alone, rel=1e-4)
+    assert "auroc" in both or "r2" in both
+
+
+def test_metrics_of_a_whole_split_are_not_asked_of_a_batch() -> None:
+    assert set(build(Classification(), 3).train_metrics) == {
+        f"train/{m}" for m in ("accuracy", "precision", "recall", "f1")
+    }
 
 
 class Focal(Classification):
@@ -82,24 +169,55 @@ class Forgetful(Classification):
 
 
 def test_a_users_task_names_its_arguments() -> None:
-    assert Focal(label_smoothing=0.1).arguments() == {"class_weights": None, "gamma": 2.0, "label_smoothing": 0.1}
+    expected = {"class_weights": None, "gamma": 2.0, "label_smoothing": 0.1, "loss": None}
+    assert plain("task", Focal(label_smoothing=0.1))["init_args"] == expected
     with pytest.raises(ValueError, match="Forgetful must keep its argument gamma as self.gamma"):
-        Forgetful().arguments()
+        plain("task", Forgetful())
 
 
-def test_a_task_saves_nothing_in_the_weights() -> None:
-    assert build(Classification(class_weights=[1, 2, 3])).state_dict() == {}
+def test_a_tasks_loss_is_named_with_its_arguments() -> None:
+    named = plain("task", Classification(loss=FocalLoss(gamma=1.0)))["init_args"]["loss"]
+    assert named == {"class_path": "kindling.losses.focal.FocalLoss", "init_args": {"gamma": 1.0}}
+
+
+def test_a_task_for_classes_saves_nothing_in_the_weights() -> None:
+    assert build(Classification(class_weights=[1, 2, 3]), 3).state_dict() == {}
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Classification(label_smoothing=1.0), "label_smoothing is 1.0: expected a fraction"),
-        (lambda: build(Classification(class_weights=[1.0])), "class_weights has 1 values: expected one for each of 3"),
-        (lambda: Classification().build(None, ["y"]), "Classification needs data with classes"),
-        (lambda: Regression().build(["a"], None), "Regression needs data with numeric targets"),
+        (
+            lambda: build(Classification(class_weights=[1.0]), 3),
+            "class_weights has 1 values: expected one for each of 3",
+        ),
+        (
+            lambda: Classification().build("numeric targets", 1),
+            "Classification needs data with one class a sample: for numeric targets use task Regression",
+        ),
+        (
+            lambda: Regression().build("one class a sample", 2),
+            "Regression needs data with numeric targets: for one class a sample use task Classification",
+        ),
+        (lambda: Classification().build("several classes a sample", 2), "use task MultilabelClassification"),
+        (lambda: build(BinaryClassification(), 3), "BinaryClassification needs data with two classes, not 3"),
     ],
 )
 def test_bad_arguments(make, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_mixed_targets() -> None:
+    mixed, logits = torch.tensor([[0.3, 0.7], [1.0, 0.0]]), random(2, 2)
+    expected = -(mixed * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(build(Classification(), 2).loss_of(logits, mixed), expected)
+
+
+def test_mixed_targets_need_cross_entropy() -> None:
+    data = Digits(augment=ImageAugmentation(mixup=0.4))
+    build(Classification(), 10).start(data)
+    for task in (build(Classification(loss=FocalLoss()), 10), build(BinaryClassification(), 2)):
+        with pytest.raises(MisconfigurationException, match="mixup and cutmix need"):
+            task.start(data)

@@ -33,6 +33,7 @@ class Arguments:
     run: Path | None
     ckpt: str | None
     name: str  # that the run is filed under
+    find: str | None  # lr or batch_size: what to find instead of training
 
 
 def read_arguments(argv: list[str]) -> Arguments:
@@ -56,6 +57,7 @@ def read_arguments(argv: list[str]) -> Arguments:
     options.add_argument(run, dest="configs", action="append", type=config_of_run)  # one list, since the order counts
     options.add_argument("--ckpt")
     options.add_argument("--name")
+    options.add_argument("--find", choices=("lr", "batch_size"))
     try:
         _, flags = options.parse_known_args(argv[1:], own)
     except argparse.ArgumentError as error:
@@ -69,7 +71,7 @@ def read_arguments(argv: list[str]) -> Arguments:
         _check(command, own, flags)
     parser_args = [command, *(f"--config={path}" for path in own.configs), *flags]
     name = own.name or next((path.stem for path in own.configs), "unnamed")
-    return Arguments(command, parser_args, settings, own.run, own.ckpt, name)
+    return Arguments(command, parser_args, settings, own.run, own.ckpt, name, own.find)
 
 
 def _check(command: str, own: argparse.Namespace, flags: list[str]) -> None:
@@ -78,6 +80,8 @@ def _check(command: str, own: argparse.Namespace, flags: list[str]) -> None:
         raise UsageError(f"unexpected {flags[0]!r}: a config file is given with --config FILE")
     for option in given & {"--run", "--resume"}:
         raise UsageError(f"{command} has no {option}: fit takes --resume RUN, validate and test take --run RUN")
+    if own.find and (command != "fit" or own.run):
+        raise UsageError("--find is for a new training: kindling fit --config FILE --find lr")
     if own.name is not None and (not own.name.strip(". ") or "/" in own.name or "\\" in own.name):
         raise UsageError(f"--name is {own.name!r}: expected the name of one folder, such as my_experiment")
     if command == "fit" and own.ckpt:

@@ -6,21 +6,23 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from kindling import callbacks, runs
+from kindling import callbacks, losses, runs, short_names  # noqa: F401 (losses by name)
 from kindling.arguments import HELP, USAGE, Arguments
 from kindling.config_errors import explain
+from kindling.dashboard import Dashboard
 from kindling.data.base import Data
+from kindling.find import find
 from kindling.models.base import Model
 from kindling.record import Record, run_loggers
-from kindling.refusals import check_trainer, is_setting, origin, sentence
+from kindling.refusals import FROM_DATA, check_config, is_setting, origin, sentence
 from kindling.runs import NothingToDo, UsageError
 from kindling.terminal import print_header, print_metrics, print_next, terminal_callbacks
 
-FROM_DATA = ("input_shape", "classes", "targets")  # what a model learns from the data
 FILLED_IN = {"model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path"}
 FILLED_IN |= {"weights_only", "verbose"}
 STRICT = {"allow_abbrev": False, "exit_on_error": False}
@@ -37,6 +39,7 @@ class KindlingCLI(LightningCLI):
         self.arguments = arguments
         self.run: Path | None = arguments.run
         parsers = {name: {**STRICT, "usage": USAGE % name, "description": text} for name, text in HELP.items()}
+        short_names.install()
         super().__init__(
             model_class=Model,
             datamodule_class=Data,
@@ -71,10 +74,7 @@ class KindlingCLI(LightningCLI):
         null = any(value in (None, "null") for _, _, value in settings)
         if (scalar or null) and (problem := explain(self._parser(command), settings)):
             raise UsageError(problem)  # which the parser lets pass
-        for name in FROM_DATA:
-            if config.model.init_args.get(name) is not None:
-                raise UsageError(f"model.{name} comes from the data: leave it out")
-        check_trainer(config.trainer, config.seed_everything)
+        check_config(config)
 
     def instantiate_classes(self) -> None:
         try:
@@ -87,14 +87,17 @@ class KindlingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         settings, fitting = self._get(self.config_init, "trainer"), self.subcommand == "fit"
         self.ckpt, first_step = self._find_checkpoint(settings["max_epochs"])
-        if settings["fast_dev_run"]:
+        if settings["fast_dev_run"] or self.arguments.find:
             self.run = None
         elif fitting and not self.run:
             self.run = runs.new_run(self.arguments.name)
 
         extra = terminal_callbacks(settings)
-        if settings["enable_checkpointing"] is False:
-            self._parser(self.subcommand).callback_keys.remove("checkpoint")
+        if self.arguments.find:
+            kwargs |= {"logger": False, "enable_checkpointing": False}
+        off = {"checkpoint"} if settings["enable_checkpointing"] is False or self.arguments.find else set()
+        keys = self._parser(self.subcommand).callback_keys
+        keys[:] = [key for key in keys if key not in off and self._get(self.config, key).get("enabled") is not False]
         if self.run:
             kwargs["default_root_dir"] = str(self.run)
             kwargs["logger"] = settings["logger"]
@@ -104,7 +107,7 @@ class KindlingCLI(LightningCLI):
         if self.run and fitting:
             config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
             self.record = Record(self.run, config, self._get(self.config, "seed_everything"))
-            extra.append(self.record)
+            extra += [self.record, Dashboard(yaml.safe_load(config))]
         self.trainer_defaults["callbacks"] = extra
         try:
             trainer = super().instantiate_trainer(**kwargs)
@@ -117,6 +120,9 @@ class KindlingCLI(LightningCLI):
     def fit(self, model: Model, datamodule: Data) -> None:
         """Train, then measure the best checkpoint on the validation and the test split."""
         try:
+            if self.arguments.find:
+                print(find(self.arguments.find, self.trainer, model, datamodule))
+                return
             self._fit(model, datamodule)
         except (RuntimeError, ValueError, MisconfigurationException, UsageError) as error:
             if not isinstance(error, MisconfigurationException | UsageError) and not is_setting(error):
@@ -143,6 +149,7 @@ class KindlingCLI(LightningCLI):
             print_metrics("debug run: nothing was written", metrics)
             return
         runs.write_json(self.run / "results.json", metrics | results)
+        Dashboard.finish(loggers, metrics["val"], self.trainer.global_step)
         if stopped:
             print(f"stopped early: {stopped}")
         print_metrics("best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**results), metrics)

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from jsonargparse import ArgumentParser
 
 from kindling.arguments import Setting
+from kindling.short_names import ours_first
 
 PLAIN = (int, float, str, bool)
 FROM_CODE = "input_shape"  # a required argument that no user gives
@@ -94,11 +95,9 @@ class Options:
             return None
         kind = self.kinds[key]
         classes = _classes(kind)
-        found = [path] if path in classes else sorted(known for known in classes if _last(known) == _last(path))
+        found = [path] if path in classes else ours_first([known for known in classes if _last(known) == _last(path)])
         if not found:
             return f"{name} is {path!r}, which is no {_bases(kind)[0].__name__} here{_near(path, map(_last, classes))}"
-        if len(found) > 1:
-            return f"{name} is {path!r}, which names two classes: give {' or '.join(found)}"
         for beside in set(value) - {"class_path", "init_args", "dict_kwargs"} if isinstance(value, dict) else ():
             return f"{name}.{beside} stands beside class_path: put it under init_args"
         parser = self.parsers[key] = ArgumentParser(exit_on_error=False)
@@ -149,7 +148,7 @@ def _accepts(kind: Any, value: Any) -> bool:
 def _near(word: str, known: Iterable[str]) -> str:
     known = sorted(set(known))
     lower = {_last(name).lower(): name for name in known}
-    near = [lower[match] for match in get_close_matches(_last(word).lower(), lower, n=3, cutoff=0.5)]
+    near = [lower[match] for match in get_close_matches(_last(word).lower(), lower, n=3, cutoff=0.6)]
     if near:
         return f": did you mean {' or '.join(near)}?"
     return f": expected one of {', '.join(known)}" if 0 < len(known) <= 20 else ""

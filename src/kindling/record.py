@@ -6,6 +6,7 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -53,7 +54,7 @@ class Record(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.seconds = time.monotonic() - self.start
-        self.samples += len(batch[1]) * trainer.world_size
+        self.samples += len(batch[-1]) * trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "samples": self.samples}
@@ -107,7 +108,10 @@ def run_loggers(run: Path, command: str, first_step: int | None) -> list[Any]:
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's TensorBoard logger, without the `hparams.yaml` that would repeat the run's `config.yaml`."""
+    """Lightning's TensorBoard logger, without a chart of the epoch's number and without an `hparams.yaml`."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     def save(self) -> None:
         self.experiment.flush()

@@ -1,13 +1,13 @@
 """Settings that can't work, and what libraries say of them, in sentences that name the key and what would be right."""
 
 import re
-from typing import Any
 
 from jsonargparse import Namespace
 
 from kindling.arguments import Setting
 from kindling.runs import UsageError
 
+FROM_DATA = ("input_shape", "classes", "targets", "multilabel", "vocabulary")  # what a model learns from the data
 # What a library raises → what to tell instead; None for its own words.
 SENTENCES = {
     "gpu backend|CUDAAccelerator": "trainer.accelerator asks for a GPU, but torch finds none: set it to auto or cpu",
@@ -20,8 +20,12 @@ SENTENCES = {
 }
 
 
-def check_trainer(trainer: Namespace, seed: Any) -> None:
+def check_config(config: Namespace) -> None:
     """Refuse settings that Lightning would stumble over later, with a UsageError."""
+    trainer, seed = config.trainer, config.seed_everything
+    for name in FROM_DATA:
+        if config.model.init_args.get(name) not in (None, False):
+            raise UsageError(f"model.{name} comes from the data: leave it out")
     if trainer.overfit_batches:
         raise UsageError("trainer.overfit_batches needs loaders of single samples: use trainer.limit_train_batches")
     for key in ("max_epochs", "max_steps", "limit_train_batches"):

@@ -7,18 +7,25 @@ from sklearn.preprocessing import StandardScaler
 
 from kindling.data.base import BatchIndices, Data, TensorBatches
 from kindling.data.digits import Digits
-from kindling.data.synthetic import SyntheticClassification, SyntheticRegression
+from kindling.data.memory import Memory
+from kindling.data.synthetic import SyntheticClassification, SyntheticMultilabel, SyntheticRegression
+from kindling.data.tables import Diabetes
 
-DATA = [Digits, SyntheticClassification, SyntheticRegression]
+DATA = [Digits, SyntheticClassification, SyntheticRegression, SyntheticMultilabel, Memory, Diabetes]
+
+
+def whole(data: Data, split: str) -> torch.Tensor:
+    """The inputs of a split."""
+    return data.sets[split][slice(None)][0]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("cls", DATA)
 def test_splits_are_disjoint_and_complete(cls: type[Data]) -> None:
     data = cls()
     splits = [set(indices.tolist()) for indices in data.splits.values()]
-    assert sum(map(len, splits)) == len(set.union(*splits)) == len(data.samples[1])
-    assert len(splits[1]) == pytest.approx(0.15 * len(data.samples[1]), abs=1)
-    assert len(splits[2]) == pytest.approx(0.2 * len(data.samples[1]), abs=1)
+    assert sum(map(len, splits)) == len(set.union(*splits)) == len(data.samples[-1])
+    assert len(splits[1]) == pytest.approx(0.15 * len(data.samples[-1]), abs=1)
+    assert len(splits[2]) == pytest.approx(0.2 * len(data.samples[-1]), abs=1)
 
 
 @pytest.mark.parametrize("cls", [Digits, SyntheticClassification])
@@ -45,18 +52,18 @@ def test_inputs_are_normalised_with_statistics_of_the_training_split() -> None:
     inputs = data.samples[0].numpy()
     scaler = StandardScaler().fit(inputs[data.splits["train"]])
     expected = scaler.transform(inputs[data.splits["test"]])
-    np.testing.assert_allclose(data.sets["test"].inputs, expected, rtol=0.02, atol=1e-5)  # divides by N, not N - 1
-    assert abs(float(data.sets["train"].inputs.mean())) < 1e-6
+    np.testing.assert_allclose(whole(data, "test"), expected, rtol=0.02, atol=1e-5)  # divides by N, not N - 1
+    assert abs(float(whole(data, "train").mean())) < 1e-6
 
 
 def test_images_are_normalised_by_channel_and_only_if_asked() -> None:
     data = Digits()
     data.setup("fit")
-    assert data.sets["train"].inputs.mean() == pytest.approx(0, abs=1e-5)
-    assert data.sets["train"].inputs.std() == pytest.approx(1, abs=1e-3)
+    assert whole(data, "train").mean() == pytest.approx(0, abs=1e-5)
+    assert whole(data, "train").std() == pytest.approx(1, abs=1e-3)
     raw = Digits(normalize=False)
     raw.setup("fit")
-    assert torch.equal(raw.sets["val"].inputs, raw.samples[0][raw.splits["val"]])
+    assert torch.equal(whole(raw, "val"), raw.samples[0][raw.splits["val"]])
 
 
 def test_an_epoch_shows_every_sample_at_most_once_and_test_every_sample_once() -> None:
@@ -66,7 +73,7 @@ def test_an_epoch_shows_every_sample_at_most_once_and_test_every_sample_once() -
     assert sizes == [100] * 11  # of 1,167: the rest is left out
     assert sum(len(targets) for _, targets in data.test_dataloader()) == 360
     inputs = torch.cat([inputs for inputs, _ in data.test_dataloader()])
-    assert torch.equal(inputs, data.sets["test"].inputs)
+    assert torch.equal(inputs, whole(data, "test"))
 
 
 def test_fewer_samples_than_a_batch_make_one_batch() -> None:
@@ -101,9 +108,19 @@ def test_processes_share_the_samples(shuffle: bool) -> None:
 
 
 def test_batches_hold_matching_inputs_and_targets() -> None:
-    batches = TensorBatches(torch.arange(10.0)[:, None], torch.arange(10))
+    batches = TensorBatches(torch.arange(10.0)[:, None], torch.arange(10), indices=torch.arange(9, -1, -1))
     inputs, targets = batches[torch.tensor([7, 2])]
-    assert inputs[:, 0].tolist() == targets.tolist() == [7, 2]
+    assert inputs[:, 0].tolist() == targets.tolist() == [2, 7]
+
+
+def test_padded_sequences_are_normalised_without_their_padding() -> None:
+    data = Memory(size=400)
+    data.setup("fit")
+    inputs, lengths, _ = data.sets["train"][slice(None)]  # type: ignore[index]
+    real = torch.arange(data.length) < lengths[:, None]
+    torch.testing.assert_close(inputs[real].mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inputs[real].std(dim=0), torch.ones(2), atol=1e-4, rtol=0)
+    assert (inputs[~real] == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import OneCycleLR, StepLR
 
-from kindling.data.synthetic import SyntheticClassification
+from kindling.data.synthetic import SyntheticClassification, SyntheticRegression
 from kindling.models.mlp import MLP
 from kindling.optim import WarmupCosine
 
@@ -114,8 +114,60 @@ def test_a_short_epoch_is_logged_once(tmp_path: Path) -> None:
 def test_validation_metrics_are_those_of_the_whole_split(tmp_path: Path) -> None:
     model = build()
     trainer = train(model, tmp_path, max_epochs=1)
-    inputs, targets = trainer.datamodule.sets["val"][torch.arange(45)]  # type: ignore[attr-defined]
+    inputs, targets = trainer.datamodule.sets["val"][slice(None)]  # type: ignore[attr-defined]
     with torch.no_grad():
         outputs = model.eval()(inputs)
     assert trainer.callback_metrics["val/accuracy"] == (outputs.argmax(1) == targets).float().mean()
-    torch.testing.assert_close(trainer.callback_metrics["val/loss"], model.task.loss(outputs, targets))
+    torch.testing.assert_close(trainer.callback_metrics["val/loss"], model.task.loss_of(outputs, targets))
+
+
+def test_the_penalty_is_on_the_weights_alone_and_squared() -> None:
+    model = build(l1=0.1, l2=0.01)
+    weights = [model.net[1].weight, model.net[4].weight]  # two linear layers, around a norm and an activation
+    expected = sum(0.1 * weight.abs().sum() + 0.01 * (weight**2).sum() for weight in weights)
+    torch.testing.assert_close(model.penalty(), expected)
+
+
+def test_the_penalty_shrinks_the_weights_but_is_not_in_the_logged_loss(tmp_path: Path) -> None:
+    free, held = (build(l2=l2, optimizer=partial(AdamW, lr=0.03)) for l2 in (0.0, 1.0))
+    for model in (free, held):
+        trainer = train(model, tmp_path, max_epochs=3)
+    assert held.net[1].weight.norm() < 0.5 * free.net[1].weight.norm()
+    assert trainer.callback_metrics["train/loss"] < 2  # of cross-entropy on three classes
+
+
+def test_weight_decay_can_spare_biases_and_norms() -> None:
+    decayed = partial(AdamW, lr=1e-3, weight_decay=0.3)
+    (group,) = build(optimizer=decayed).configure_optimizers()["optimizer"].param_groups
+    assert group["weight_decay"] == 0.3
+    weights, spared = build(optimizer=decayed, decay="weights").configure_optimizers()["optimizer"].param_groups
+    assert (weights["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
+    assert [weight.dim() for weight in weights["params"]] == [2, 2]
+    assert [weight.dim() for weight in spared["params"]] == [1, 1, 1]  # norm's weight and bias, head's bias
+    assert weights["fused"] is spared["fused"] is True
+
+
+def test_the_guides_initialisation_is_an_option() -> None:
+    torch.manual_seed(0)
+    head = build(init="guide").net[4]
+    assert (head.bias == 0.01).all()
+    assert float(head.weight.detach().abs().max()) <= (6 / (8 + 3)) ** 0.5
+    assert not (build().net[4].bias == 0.01).any()
+
+
+def test_a_forward_without_lengths_is_not_given_any() -> None:
+    sequences = MLP(input_shape=(4, 2), classes=["a", "b"], hidden_sizes=[8]).eval()
+    batch = torch.randn(3, 4, 2), torch.tensor([4, 2, 3]), torch.tensor([0, 1, 0])
+    torch.testing.assert_close(sequences.outputs(batch), sequences(batch[0]))
+
+
+def test_targets_of_any_size_are_learnt(tmp_path: Path) -> None:
+    data = SyntheticRegression(size=1000, batch_size=32)
+    inputs, targets = data.samples
+    data.__dict__["samples"] = inputs, 1000 + 50 * targets
+    model = MLP(input_shape=(10,), targets=["y"], hidden_sizes=[], norm=None, optimizer=partial(AdamW, lr=0.03))
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = L.Trainer(accelerator="cpu", max_epochs=5, enable_checkpointing=False, **quiet)
+    trainer.fit(model, datamodule=data)
+    assert trainer.callback_metrics["val/r2"] > 0.97
+    assert trainer.callback_metrics["val/rmse"] == pytest.approx(5, rel=0.5)  # noise 0.1, times 50

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -9,121 +10,205 @@ import lightning as L
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import HuberLoss
 from torch.optim import Adam
 from torch.utils.data import DataLoader, TensorDataset
 
 import kindling.models
+import kindling.tasks
+from kindling.layers import activation
 from kindling.models.base import Model
 from kindling.optim import Constant
-from kindling.tasks import Classification
 
 MODELS = {cls.__name__: cls for cls in Model.__subclasses__() if cls.__module__.startswith(kindling.models.__name__)}
 SMALL: dict[str, dict[str, Any]] = {
     "MLP": {"hidden_sizes": [32, 16]},
+    "CNN": {"channels": [8, 16], "dropout": 0.0},
     "ResNet": {"width": 8, "depths": [1, 1]},
+    "RNN": {"width": 24},
+    "Transformer": {"width": 24, "depth": 1},
+    "ViT": {"width": 24, "depth": 1, "dropout": 0.0},
 }
 OUTPUTS: dict[str, dict[str, Any]] = {
     "Classification": {"classes": ["a", "b", "c", "d"]},
+    "BinaryClassification": {"classes": ["a", "b"]},
+    "MultilabelClassification": {"classes": ["a", "b", "c"], "multilabel": True},
     "Regression": {"targets": ["x", "y"]},
 }
-CASES = [(model, task) for model in MODELS for task in OUTPUTS]
-SHAPE = (1, 8, 8)
+TASKS = {name: getattr(kindling.tasks, name) for name in OUTPUTS}
+SHAPES = {"vectors": (10,), "sequences": (8, 3), "tokens": (8,), "images": (1, 8, 8)}
+VOCABULARY = 9
+CASES = [
+    pytest.param(model, kind, task, id=f"{model}-{kind}-{task}")
+    for model, cls in MODELS.items()
+    for kind in cls.takes
+    for task in OUTPUTS
+    if task == "Classification" or kind == cls.takes[-1]  # the kind of inputs changes nothing for the other tasks
+]
+every_case = pytest.mark.parametrize(("model", "kind", "task"), CASES)
 
 
-def build(model: str, kind: str, **arguments: Any) -> Model:
+def build(model: str, kind: str, outputs: str, **arguments: Any) -> Model:
     torch.manual_seed(0)
-    return MODELS[model](input_shape=SHAPE, **OUTPUTS[kind], **SMALL.get(model, {}), **arguments)
+    sizes = {"input_shape": SHAPES[kind], "vocabulary": VOCABULARY if kind == "tokens" else None, **OUTPUTS[outputs]}
+    return MODELS[model](**sizes, **SMALL.get(model, {}), **{"task": TASKS[outputs](), **arguments})
 
 
-def make_batch(task: str, size: int = 64) -> tuple[Tensor, Tensor]:
+def make_batch(kind: str, task: str, size: int = 64) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(size, *SHAPE, generator=generator)
-    if task == "Classification":
-        return inputs, torch.arange(size) % 4
-    return inputs, torch.randn(size, 2, generator=generator)
+    inputs = torch.randn(size, *SHAPES[kind], generator=generator)
+    if kind == "tokens":
+        inputs = torch.randint(1, VOCABULARY, (size, *SHAPES[kind]), generator=generator)
+    if task == "Regression":
+        return inputs, torch.randn(size, 2, generator=generator)
+    if task == "MultilabelClassification":
+        return inputs, torch.randint(2, (size, 3), generator=generator)
+    return inputs, torch.arange(size) % len(OUTPUTS[task]["classes"])
 
 
-@pytest.mark.parametrize(("model", "task"), CASES)
-def test_output_has_the_shape_of_the_task(model: str, task: str) -> None:
-    net = build(model, task).eval()
-    assert net(make_batch(task, 5)[0]).shape == (5, 4 if task == "Classification" else 2)
-    assert net(make_batch(task, 1)[0]).shape[0] == 1
+@every_case
+def test_output_has_the_shape_of_the_task(model: str, kind: str, task: str) -> None:
+    net = build(model, kind, task).eval()
+    outputs = {"Classification": 4, "BinaryClassification": 1, "MultilabelClassification": 3, "Regression": 2}[task]
+    assert net(make_batch(kind, task, 5)[0]).shape == (5, outputs)
+    assert net(make_batch(kind, task, 1)[0]).shape == (1, outputs)
 
 
-@pytest.mark.parametrize(("model", "task"), CASES)
-def test_every_parameter_gets_a_gradient(model: str, task: str) -> None:
-    net = build(model, task)
-    inputs, targets = make_batch(task)
-    net.task.loss(net(inputs), targets).backward()
+@every_case
+@pytest.mark.parametrize("init", ["torch", "guide"])
+def test_every_parameter_gets_a_gradient(model: str, kind: str, task: str, init: str) -> None:
+    net = build(model, kind, task, init=init)
+    inputs, targets = make_batch(kind, task, 256)
+    net.task.loss_of(net(inputs), targets).backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize(("model", "task"), CASES)
-def test_the_loss_starts_where_a_guess_would(model: str, task: str) -> None:
-    inputs, targets = make_batch(task, 512)
-    net = build(model, task)
-    expected = math.log(4) if task == "Classification" else float(targets.square().mean())
+@every_case
+def test_the_loss_starts_where_a_guess_would(model: str, kind: str, task: str) -> None:
+    inputs, targets = make_batch(kind, task, 512)
+    net = build(model, kind, task)
+    guess = {"Classification": math.log(4), "Regression": float(targets.float().square().mean())}
     with torch.no_grad():
-        assert float(net.task.loss(net(inputs), targets)) == pytest.approx(expected, rel=0.35)
+        loss = float(net.task.loss_of(net(inputs), targets))
+    assert loss == pytest.approx(guess.get(task, math.log(2)), rel=0.35)
 
 
-@pytest.mark.parametrize(("model", "task"), CASES)
-def test_it_overfits_one_batch(model: str, task: str) -> None:
-    net = build(model, task, optimizer=partial(Adam, lr=1e-2))
-    inputs, targets = make_batch(task, 16)
+@every_case
+def test_it_overfits_one_batch(model: str, kind: str, task: str) -> None:
+    net = build(model, kind, task, optimizer=partial(Adam, lr=1e-2))
+    inputs, targets = make_batch(kind, task, 16)
     optimizer = net.configure_optimizers()["optimizer"]
-    for _ in range(150):
+    for _ in range(200):
         optimizer.param_groups[0]["lr"] = 1e-2
         optimizer.zero_grad()
-        loss = net.task.loss(net(inputs), targets)
+        loss = net.task.loss_of(net(inputs), targets)
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.02
 
 
-@pytest.mark.parametrize(("model", "task"), CASES)
-def test_built_in_python_it_trains_saves_and_loads(model: str, task: str, tmp_path: Path) -> None:
+@every_case
+def test_built_in_python_it_trains_saves_and_loads(model: str, kind: str, task: str, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"optimizer": partial(Adam, lr=1e-3, weight_decay=0.1), "schedule": Constant}
-    if task == "Classification":
-        settings["task"] = Classification(label_smoothing=0.1)
-    net = build(model, task, **settings)
-    trainer = fit(net, task, tmp_path)
+    arguments = {"Classification": {"label_smoothing": 0.1}, "Regression": {"loss": HuberLoss(delta=0.5)}}
+    net = build(model, kind, task, task=TASKS[task](**arguments.get(task, {"threshold": 0.4})), **settings)
+    trainer = fit(net, kind, task, tmp_path)
     trainer.save_checkpoint(tmp_path / "model.ckpt")
 
     state = torch.load(tmp_path / "model.ckpt", weights_only=True)
     assert state["hyper_parameters"]["optimizer"]["init_args"] == {"lr": 1e-3, "weight_decay": 0.1}
     loaded = MODELS[model].load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True).eval()
     assert type(loaded) is type(net)
-    inputs, _ = make_batch(task)
+    inputs, _ = make_batch(kind, task)
     torch.testing.assert_close(loaded(inputs), net.eval()(inputs), rtol=0, atol=0)
     built = loaded.configure_optimizers()["optimizer"]
     assert type(built) is Adam
     assert built.param_groups[0]["weight_decay"] == 0.1
     if task == "Classification":
         assert loaded.task.label_smoothing == 0.1
+    elif task == "Regression":
+        assert loaded.task.criterion.delta == 0.5
+    else:
+        assert loaded.task.threshold == 0.4
 
-    fit(loaded, task, tmp_path).save_checkpoint(tmp_path / "again.ckpt")  # what was loaded can be saved in turn
+    fit(loaded, kind, task, tmp_path).save_checkpoint(tmp_path / "again.ckpt")  # what was loaded can be saved in turn
     again = L.LightningModule.load_from_checkpoint(tmp_path / "again.ckpt", weights_only=True)
     assert type(again) is type(net)
 
 
-@pytest.mark.parametrize(("model", "task"), CASES)
-def test_compiled_it_gives_the_same_outputs(model: str, task: str) -> None:
-    net = build(model, task).eval()
-    inputs, _ = make_batch(task)
+@every_case
+def test_it_trains_a_step_under_bfloat16_autocast(model: str, kind: str, task: str, tmp_path: Path) -> None:
+    net = build(model, kind, task)
+    before = [parameter.clone() for parameter in net.parameters()]
+    trainer = fit(net, kind, task, tmp_path, precision="bf16-mixed", limit_train_batches=1)
+    assert trainer.callback_metrics["val/loss"].isfinite()
+    for name, value in trainer.callback_metrics.items():
+        assert value.dtype == torch.float32, name
+    changed = [not torch.equal(*pair) for pair in zip(before, net.parameters(), strict=True)]
+    assert all(parameter.isfinite().all() for parameter in net.parameters())
+    assert any(changed)
+
+
+@pytest.mark.parametrize(("model", "kind", "task"), [case for case in CASES if case.values[2] == "Classification"])
+def test_compiled_it_gives_the_same_outputs(model: str, kind: str, task: str) -> None:
+    net = build(model, kind, task).eval()
+    inputs, _ = make_batch(kind, task)
     with torch.no_grad():
         expected = net(inputs)
-        compiled = torch.compile(net.forward, backend="aot_eager", fullgraph=True)(inputs)
+        whole = model != "RNN"  # torch's compiler leaves its recurrent layers as they are
+        compiled = torch.compile(net.forward, backend="aot_eager", fullgraph=whole)(inputs)
     torch.testing.assert_close(compiled, expected)
 
 
-def fit(net: Model, task: str, folder: Path) -> L.Trainer:
-    loader = DataLoader(TensorDataset(*make_batch(task)), batch_size=16)
+@pytest.mark.parametrize("model", MODELS)
+def test_inputs_that_it_does_not_take_are_refused(model: str) -> None:
+    takes = MODELS[model].takes
+    for kind in set(SHAPES) - set(takes):
+        with pytest.raises(ValueError, match=f"{model} takes {' or '.join(takes)}: the data has {kind}"):
+            build(model, kind, "Classification")
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "swish", "softmax", "PReLU"])
+@pytest.mark.parametrize("model", [name for name, cls in MODELS.items() if "activation" in signature(cls).parameters])
+def test_any_activation_can_be_named(model: str, name: str) -> None:
+    kind = MODELS[model].takes[-1]
+    outputs = build(model, kind, "Classification", activation=name).eval()(make_batch(kind, "Classification", 5)[0])
+    plain = build(model, kind, "Classification").eval()(make_batch(kind, "Classification", 5)[0])
+    assert outputs.isfinite().all()
+    same = activation(name).__class__ is activation({"Transformer": "gelu", "ViT": "gelu"}.get(model, "relu")).__class__
+    assert torch.equal(outputs, plain) == same
+
+
+PADDED: list[tuple[str, dict[str, Any]]] = [
+    ("RNN", {"cell": "lstm"}),
+    ("RNN", {"cell": "gru", "bidirectional": True, "layers": 2}),
+    ("Transformer", {}),
+    ("Transformer", {"causal": True, "positions": "sinusoidal"}),
+]
+
+
+@pytest.mark.parametrize(("model", "arguments"), [case for case in PADDED if case[0] in MODELS])
+@pytest.mark.parametrize("kind", ["sequences", "tokens"])
+def test_padding_changes_nothing(model: str, arguments: dict[str, Any], kind: str) -> None:
+    net = build(model, kind, "Classification", **arguments).eval()
+    inputs, _ = make_batch(kind, "Classification", 6)
+    lengths = torch.tensor([8, 3, 5, 1, 8, 2])
+    with torch.no_grad():
+        alone = torch.cat([net(one[None, :length]) for one, length in zip(inputs, lengths, strict=True)])
+        for filler in (0, 5):  # whatever stands in the padding
+            padded = inputs.clone()
+            for row, length in zip(padded, lengths, strict=True):
+                row[length:] = filler
+            torch.testing.assert_close(net(padded, lengths), alone)
+
+
+def fit(net: Model, kind: str, task: str, folder: Path, **settings: Any) -> L.Trainer:
+    loader = DataLoader(TensorDataset(*make_batch(kind, task)), batch_size=16)
     trainer = L.Trainer(
-        max_epochs=1,
+        **{"max_epochs": 1, **settings},
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,

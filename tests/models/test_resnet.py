@@ -26,7 +26,7 @@ def test_a_block_without_one_passes_its_input_on() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"input_shape": (10,)}, "ResNet needs images .channels, height, width.: the data has inputs .10,."),
+        ({"input_shape": (10,)}, "ResNet takes images: the data has vectors .10,."),
         ({"input_shape": (1, 8, 8), "depths": []}, "expected positive integers"),
         ({"input_shape": (1, 8, 8), "width": 0}, "expected positive integers"),
     ],

@@ -1,21 +1,37 @@
-"""Synthetic data of any size, made in memory from a seed."""
+"""Synthetic vectors of any size, made in memory from a seed: `kindling fit --config configs/spirals.yaml`."""
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import torch
+from sklearn.datasets import make_circles, make_moons
 from torch import Tensor
 
 from kindling.data.base import Data
 
 
-class SyntheticRegression(Data):
-    """A noisy linear map: inputs (features,) float32 → targets (num_targets,) float32, each with variance about 1.
+class _Synthetic(Data):
+    def __init__(self, size: int, features: int, noise: float, seed: int, **data: Any) -> None:
+        super().__init__(**data)
+        if min(size, features) < 1:
+            raise ValueError(f"size is {size} and features is {features}: expected positive integers")
+        if noise < 0:
+            raise ValueError(f"noise is {noise}: expected a standard deviation of at least 0")
+        self.size, self.features, self.noise, self.seed = size, features, noise, seed
+
+    def _normal(self, *shape: int, stream: int = 0) -> Tensor:
+        return torch.randn(*shape, generator=torch.Generator().manual_seed(3 * self.seed + stream))
+
+
+class SyntheticRegression(_Synthetic):
+    """A linear map or a sine of it, with noise: (features,) float32 → (num_targets,) float32.
 
     Args:
+        kind: linear, or sine: the sine of three times the linear map.
         size: number of samples.
         features: length of an input.
         num_targets: length of a target.
-        noise: standard deviation of the noise that is added to the targets.
+        noise: standard deviation of the noise that is added to the targets, whose own is about 1 (sine: 0.7).
         seed: seed of the samples.
         **data: batch_size, val_fraction, test_fraction, split_seed, normalize: see Data.
 
@@ -25,6 +41,7 @@ class SyntheticRegression(Data):
 
     def __init__(
         self,
+        kind: Literal["linear", "sine"] = "linear",
         size: int = 1000,
         features: int = 10,
         num_targets: int = 1,
@@ -32,28 +49,79 @@ class SyntheticRegression(Data):
         seed: int = 0,
         **data: Any,
     ) -> None:
-        super().__init__(**data)
-        _check(noise, size=size, features=features, num_targets=num_targets)
-        self.size, self.features, self.noise, self.seed = size, features, noise, seed
-        self.targets = [f"y{i}" for i in range(num_targets)]
+        super().__init__(size, features, noise, seed, **data)
+        if num_targets < 1:
+            raise ValueError(f"num_targets is {num_targets}: expected a positive integer")
+        self.kind, self.targets = kind, [f"y{i}" for i in range(num_targets)]
 
     def load(self) -> tuple[Tensor, Tensor]:
-        assert self.targets
-        generator = torch.Generator().manual_seed(self.seed)
-        weights = torch.randn(self.features, len(self.targets), generator=generator)
-        inputs = torch.randn(self.size, self.features, generator=generator)
-        noise = self.noise * torch.randn(self.size, len(self.targets), generator=generator)
-        return inputs, inputs @ (weights / weights.norm(dim=0)) + noise
+        weights = self._normal(self.features, len(self.targets or []))
+        inputs = self._normal(self.size, self.features, stream=1)
+        targets = inputs @ (weights / weights.norm(dim=0))
+        targets = (3 * targets).sin() if self.kind == "sine" else targets
+        return inputs, targets + self.noise * self._normal(*targets.shape, stream=2)
 
 
-class SyntheticClassification(Data):
-    """One Gaussian cloud a class: inputs (features,) float32, class indices int64.
+class SyntheticClassification(_Synthetic):
+    """Clouds, half moons, circles or spirals: (features,) float32 → class index int64.
 
     Args:
+        kind: blobs: a Gaussian cloud a class, of any number of classes and features; moons and circles: two classes
+            in two features; spirals: an arm a class in two features.
         size: number of samples, spread evenly over the classes.
+        features: length of an input, for blobs.
+        num_classes: number of classes, at least 2, for blobs and spirals.
+        noise: standard deviation of the noise; the clouds' centres are drawn with 1, the others have radius 1.
+        seed: seed of the samples.
+        **data: batch_size, val_fraction, test_fraction, split_seed, normalize: see Data.
+
+    Raises:
+        ValueError: if a count is not positive, the noise is negative, or the kind has other counts.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["blobs", "moons", "circles", "spirals"] = "blobs",
+        size: int = 1000,
+        features: int | None = None,
+        num_classes: int | None = None,
+        noise: float = 0.5,
+        seed: int = 0,
+        **data: Any,
+    ) -> None:
+        if kind != "blobs" and features not in (None, 2):
+            raise ValueError(f"features is {features}: {kind} have 2")
+        if kind in ("moons", "circles") and num_classes not in (None, 2):
+            raise ValueError(f"num_classes is {num_classes}: {kind} have 2")
+        super().__init__(size, features or (10 if kind == "blobs" else 2), noise, seed, **data)
+        num_classes = num_classes or (2 if kind in ("moons", "circles") else 3)
+        if num_classes < 2:
+            raise ValueError(f"num_classes is {num_classes}: expected at least 2")
+        self.kind, self.classes = kind, [str(i) for i in range(num_classes)]
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        count = len(self.classes or [])
+        labels = torch.arange(self.size) % count
+        noise = self.noise * self._normal(self.size, self.features, stream=1)
+        if self.kind == "blobs":
+            return self._normal(count, self.features)[labels] + noise, labels
+        if self.kind == "spirals":
+            radius = torch.linspace(0.05, 1, self.size)
+            angle = 2 * math.pi * (1.5 * radius + labels / count)  # an arm turns one and a half times
+            return radius[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1) + noise, labels
+        make = make_moons if self.kind == "moons" else make_circles
+        points, sides = make(self.size, random_state=self.seed)
+        return torch.from_numpy(points).float() + noise, torch.from_numpy(sides)
+
+
+class SyntheticMultilabel(_Synthetic):
+    """Each class is a side of a plane of its own: (features,) float32 → 0/1 labels (num_classes,) int64.
+
+    Args:
+        size: number of samples.
         features: length of an input.
-        num_classes: number of classes, at least 2.
-        noise: standard deviation of a cloud; the centres are drawn with standard deviation 1.
+        num_classes: number of classes.
+        noise: standard deviation of the noise that is added to the distance from a plane.
         seed: seed of the samples.
         **data: batch_size, val_fraction, test_fraction, split_seed, normalize: see Data.
 
@@ -61,34 +129,18 @@ class SyntheticClassification(Data):
         ValueError: if a count is not positive or the noise is negative.
     """
 
+    multilabel = True
+
     def __init__(
-        self,
-        size: int = 1000,
-        features: int = 10,
-        num_classes: int = 3,
-        noise: float = 0.5,
-        seed: int = 0,
-        **data: Any,
+        self, size: int = 1000, features: int = 10, num_classes: int = 5, noise: float = 0.1, seed: int = 0, **data: Any
     ) -> None:
-        super().__init__(**data)
-        _check(noise, size=size, features=features, num_classes=num_classes)
-        if num_classes < 2:
-            raise ValueError(f"num_classes is {num_classes}: expected at least 2")
-        self.size, self.features, self.noise, self.seed = size, features, noise, seed
+        super().__init__(size, features, noise, seed, **data)
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}: expected a positive integer")
         self.classes = [str(i) for i in range(num_classes)]
 
     def load(self) -> tuple[Tensor, Tensor]:
-        assert self.classes
-        generator = torch.Generator().manual_seed(self.seed)
-        centres = torch.randn(len(self.classes), self.features, generator=generator)
-        labels = torch.arange(self.size) % len(self.classes)
-        noise = self.noise * torch.randn(self.size, self.features, generator=generator)
-        return centres[labels] + noise, labels
-
-
-def _check(noise: float, **counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} is {count}: expected a positive integer")
-    if noise < 0:
-        raise ValueError(f"noise is {noise}: expected a standard deviation of at least 0")
+        planes = self._normal(self.features, len(self.classes or []))
+        inputs = self._normal(self.size, self.features, stream=1)
+        distances = inputs @ (planes / planes.norm(dim=0))
+        return inputs, (distances + self.noise * self._normal(*distances.shape, stream=2) > 0).long()

@@ -3,13 +3,12 @@
 import math
 from typing import Any, Literal
 
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW
 
 from kindling.layers import activation as build_activation
 from kindling.models.base import Model
-from kindling.optim import WarmupCosine
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
@@ -25,8 +24,7 @@ class MLP(Model):
         dropout: share of hidden units zeroed in training, in [0, 1).
         norm: normalisation of the hidden layers; null for none.
         optimizer: builds the optimiser from the parameters; part of the recipe.
-        schedule: builds the learning-rate schedule from the optimiser; part of the recipe. `Constant` for none.
-        **model: input_shape, classes, targets, task: see Model.
+        **model: input_shape, classes, targets, task, schedule …: see Model.
 
     Raises:
         ValueError: if a size is not positive or the dropout is out of range.
@@ -39,10 +37,9 @@ class MLP(Model):
         dropout: float = 0.0,
         norm: Literal["batch", "layer"] | None = "batch",
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=2e-3, weight_decay=0.01),
-        schedule: LRSchedulerCallable = lambda optimizer: WarmupCosine(optimizer),
         **model: Any,
     ) -> None:
-        super().__init__(optimizer=optimizer, schedule=schedule, **model)
+        super().__init__(optimizer=optimizer, **model)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}: expected a fraction in [0, 1)")
         if any(size < 1 for size in hidden_sizes):
@@ -60,6 +57,7 @@ class MLP(Model):
             width = size
         layers.append(nn.Linear(width, self.num_outputs))
         self.net = nn.Sequential(*layers)
+        self.initialize()
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.net(inputs)

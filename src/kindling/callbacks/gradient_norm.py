@@ -1,0 +1,21 @@
+"""Logs how long the gradient is."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities import grad_norm
+
+
+class GradientNorm(L.Callback):
+    """Log `gradient_norm`, the length of the gradient before it is clipped, as often as the training loss.
+
+    Args:
+        enabled: false for none.
+    """
+
+    def __init__(self, enabled: bool = True) -> None: ...
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
+        interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if interval and (trainer.global_step + 1) % interval == 0:
+            pl_module.log("gradient_norm", grad_norm(pl_module, norm_type=2)["grad_2.0_norm_total"])

@@ -1,0 +1,56 @@
+"""Synthetic images of shapes, made in memory from a seed: `kindling fit --config configs/shapes_cnn.yaml`."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kindling.data.base import Data
+
+
+class Shapes(Data):
+    """One shape an image, anywhere and of any size, with noise: (1 or 3, side, side) float32 → class index int64.
+
+    Args:
+        size: number of images, spread evenly over the classes.
+        side: height and width, in pixels.
+        colour: three channels, each shape in a colour of its own, or one.
+        noise: standard deviation of the noise on each pixel; the shapes stand 1 or, in colours, less above the ground.
+        seed: seed of the images.
+        **data: batch_size, val_fraction, test_fraction, split_seed, normalize, augment: see Data.
+
+    Raises:
+        ValueError: if a count is too small or the noise is negative.
+    """
+
+    classes = ["circle", "square", "diamond", "cross", "ring"]
+
+    def __init__(
+        self, size: int = 5000, side: int = 16, colour: bool = False, noise: float = 0.1, seed: int = 0, **data: Any
+    ) -> None:
+        super().__init__(**data)
+        if size < 1 or side < 8 or noise < 0:
+            raise ValueError(f"size is {size}, side is {side}, noise is {noise}: expected at least 1, 8 and 0")
+        self.size, self.side, self.colour, self.noise, self.seed = size, side, colour, noise, seed
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(self.seed)
+        labels = torch.arange(self.size) % len(self.classes)
+        radius, x, y = torch.rand(3, self.size, 1, 1, generator=generator)
+        radius = 0.25 + 0.2 * radius  # of the side
+        grid = (torch.arange(self.side) + 0.5) / self.side
+        across = (grid - radius - x * (1 - 2 * radius)).abs() / radius  # (N, 1, side), 1 at the shape's edge
+        down = (grid[:, None] - radius - y * (1 - 2 * radius)).abs() / radius  # (N, side, 1)
+        round_ = (across.square() + down.square()).sqrt()
+        largest, smallest = torch.maximum(across, down), torch.minimum(across, down)
+        inside = [
+            round_ < 1,
+            largest < 0.85,
+            across + down < 1.2,
+            (smallest < 0.25) & (largest < 1),
+            (round_ < 1) & (round_ > 0.6),
+        ]
+        image = torch.stack(inside)[labels, torch.arange(self.size)].float()[:, None]  # (N, 1, side, side)
+        if self.colour:
+            image = image * (0.3 + 0.7 * torch.rand(self.size, 3, 1, 1, generator=generator))
+        return image + self.noise * torch.randn(image.shape, generator=generator), labels

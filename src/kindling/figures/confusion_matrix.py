@@ -1,0 +1,24 @@
+"""Which classes are taken for which, as a heatmap."""
+
+import seaborn as sns
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix
+
+from kindling.figures.results import Results, new_figure
+
+
+def draw(results: Results) -> Figure | None:
+    """A row a true class, a column a predicted one; for one class a sample, of at most 50."""
+    if results.kind != "one class a sample" or len(results.names) > 50:
+        return None
+    names = results.names
+    counts = confusion_matrix(results.targets, results.predictions, labels=range(len(names)))
+    side = 3 + 0.4 * len(names)
+    figure = new_figure(side + 0.5, side)
+    axes = figure.subplots()
+    few = len(names) <= 20
+    sns.heatmap(counts, annot=few, fmt="d", cmap="Blues", xticklabels=names, yticklabels=names, ax=axes)
+    axes.tick_params(axis="y", rotation=0)
+    accuracy = counts.trace() / max(1, counts.sum())
+    axes.set(xlabel="predicted class", ylabel="true class", title=f"{counts.sum():,} samples, accuracy {accuracy:.4f}")
+    return figure
