@@ -1,5 +1,6 @@
 import pytest
 import torch
+from sklearn.linear_model import LinearRegression
 
 from kindling.data.base import Data
 from kindling.data.tables import BreastCancer, Diabetes, Wine
@@ -21,6 +22,15 @@ def test_a_table_is_whole(cls: type[Data], shape: tuple[int, ...], counts: list[
     else:
         assert targets.shape == (442, 1)
         assert (float(targets.min()), float(targets.max())) == (25, 346)
+
+
+def test_the_linear_regression_that_the_readme_compares_with() -> None:
+    data = Diabetes()
+    inputs, targets = (tensor.numpy() for tensor in data.samples)
+    parts = {name: indices.numpy() for name, indices in data.splits.items()}
+    model = LinearRegression().fit(inputs[parts["train"]], targets[parts["train"]])
+    scores = [model.score(inputs[parts[name]], targets[parts[name]]) for name in ("val", "test")]
+    assert scores == pytest.approx([0.5362, 0.3450], abs=2e-4)
 
 
 def test_malignant_is_the_positive_class() -> None:
