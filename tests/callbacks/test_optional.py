@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from conftest import Result
+from conftest import Result, child
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -123,6 +123,13 @@ def test_the_averaged_weights_are_validated_kept_tested_and_resumed(
     told = kindling("fit", "--resume", run, "--trainer.max_epochs", 3)
     assert (told.code, told.err) == (0, "")
     assert kindling("test", "--run", run).code == 0
+
+
+@pytest.mark.slow
+def test_two_processes_average_too(project: Path) -> None:
+    average = ["--weight_averaging.enabled", "true", "--trainer.devices", 2, "--figures.enabled", "false"]
+    told = child(*FIT, *average, cwd=project)
+    assert (told.code, told.err) == (0, "")
 
 
 def test_bad_arguments() -> None:

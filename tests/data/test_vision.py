@@ -54,7 +54,9 @@ def test_missing_files_are_told_in_one_sentence(kindling: Callable[..., Result])
     told = kindling("fit", "--model", "MLP", "--data", "MNIST", "--data.root", "nowhere")
     assert told.code == 2
     assert told.err.count("\n") == 1
-    assert "data.root is 'nowhere', and MNIST is not (whole) in it: --data.download true downloads it" in told.err
+    assert (
+        "MNIST is not, or not whole, in the folder data.root, 'nowhere': --data.download true downloads it" in told.err
+    )
     assert not Path("lightning_logs").exists()
 
 

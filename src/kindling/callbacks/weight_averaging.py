@@ -28,6 +28,12 @@ class WeightAveraging(callbacks.WeightAveraging):
         super().__init__(multi_avg_fn=self._average)
         self.decay, self.start = decay, start
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        # Behind the recipe stands the command line with trainer and data: it stays out of the copy that is made here.
+        recipe = {name: vars(pl_module).pop(name, None) for name in ("optimizer", "schedule")}
+        super().setup(trainer, pl_module, stage)
+        vars(pl_module).update(recipe)
+
     def _average(self, averages: Any, weights: Any, count: Any) -> None:
         if not averages[0].is_floating_point():  # the counters of batch norms
             torch._foreach_copy_(averages, weights)

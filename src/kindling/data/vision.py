@@ -40,7 +40,7 @@ class _TorchVision(Data):
             parts = [getattr(datasets, name)(self.root, train, download=self.download) for train in (True, False)]
         except (RuntimeError, OSError) as error:
             how = f"downloading failed ({error})" if self.download else "--data.download true downloads it"
-            raise ValueError(f"root is {self.root!r}, and {name} is not (whole) in it: {how}") from None
+            raise ValueError(f"{name} is not, or not whole, in the folder data.root, {self.root!r}: {how}") from None
         images = torch.cat([torch.as_tensor(part.data) for part in parts])
         images = images.permute(0, 3, 1, 2) if images.dim() == 4 else images[:, None]  # (N, C, H, W) uint8
         self.own_test = len(parts[1].data)
