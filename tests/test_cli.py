@@ -175,6 +175,14 @@ def test_resume_goes_on_in_the_same_folder(kindling: Run) -> None:
     assert "epoch 2/4" not in finished.out
 
 
+def test_a_table_whose_last_line_was_cut_off_is_resumed(kindling: Run) -> None:
+    kindling("fit", *MLP)
+    with open(RUN / "metrics.csv", "a") as file:
+        file.write("3,0.1")
+    assert kindling("fit", "--resume", RUN, "--trainer.max_epochs", 3).code == 0
+    assert [int(row["step"]) for row in table() if row["val/loss"]] == [17, 35, 53]
+
+
 def test_a_run_that_was_moved_remembers_its_best(kindling: Run) -> None:
     kindling("fit", *MLP, "--trainer.max_epochs", 4)
     best = results()["best_epoch"]
@@ -319,7 +327,7 @@ def test_a_run_that_stopped_early_trains_on_when_told_to(kindling: Run) -> None:
     assert results()["epochs"] == 2
     kindling("fit", "--resume", RUN, "--early_stopping.patience", 3)
     assert results()["epochs"] == 5
-    kindling("fit", "--resume", RUN, "--early_stopping.patience", "null")
+    assert "stopped early" not in kindling("fit", "--resume", RUN, "--early_stopping.patience", "null").out
     assert results()["epochs"] == 9
 
 

@@ -129,6 +129,7 @@ class MetricsTable(CSVLogger):
             path = Path(self.log_dir, "metrics.csv")
             rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
             with catch_warnings(record=True):  # of the deletion
-                super().experiment.metrics = [row for row in rows if int(row["step"]) < self.first_step]
+                whole = [row for row in rows if (row["step"] or "").isdecimal()]  # a crash can cut the last line off
+                super().experiment.metrics = [row for row in whole if int(row["step"]) < self.first_step]
             self.save()
         return self._experiment

@@ -32,4 +32,5 @@ class EarlyStopping(callbacks.EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the count where it was, with the patience of now; a run that had stopped starts to count anew."""
         stopped = state_dict["wait_count"] >= state_dict["patience"]
-        super().load_state_dict(state_dict | {"patience": self.patience} | ({"wait_count": 0} if stopped else {}))
+        anew = {"patience": self.patience, "stopping_reason_message": None} | ({"wait_count": 0} if stopped else {})
+        super().load_state_dict(state_dict | anew)
