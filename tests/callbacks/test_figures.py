@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,17 @@ def test_switched_off_nothing_is_drawn(kindling: Any) -> None:
     few = ["--trainer.max_epochs", 1, "--trainer.accelerator", "cpu"]
     assert kindling("fit", "--config", "configs/digits_mlp.yaml", "--figures.enabled", "false", *few).code == 0
     assert not Path("lightning_logs/digits_mlp/version_0/figures").exists()
+
+
+@pytest.mark.parametrize("config", ["digits_mlp", "multilabel", "diabetes"])
+def test_a_model_that_diverged_gets_none_and_its_results_are_kept(config: str, kindling: Any) -> None:
+    far = ["--model.optimizer", "SGD", "--model.optimizer.lr", "1e30", "--trainer.gradient_clip_val", "null"]
+    told = kindling("fit", "--config", f"configs/{config}.yaml", *far, "--trainer.max_epochs", 2)
+    assert (told.code, told.err) == (0, "")
+    assert "stopped early: " in told.out
+    run = Path("lightning_logs", config, "version_0")
+    assert not list(run.glob("figures/test_*"))
+    assert json.loads((run / "results.json").read_text())["test"]["loss"] is None
 
 
 def test_a_figure_is_an_image_of_some_size(tmp_path: Path) -> None:

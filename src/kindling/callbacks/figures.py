@@ -111,7 +111,7 @@ class Figures(L.Callback):
         return Results(kind=model.task.fits, names=self.names, worst=images, **parts)  # type: ignore[arg-type]
 
     def _draw(self, trainer: L.Trainer, stage: str, results: Any) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not results.scores.isfinite().all():  # of a diverged model there is no figure
             return
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.image import imsave
