@@ -28,6 +28,11 @@ def test_softmax_is_over_the_features() -> None:
     torch.testing.assert_close(activation("softmax")(torch.randn(3, 4)).sum(dim=1), torch.ones(3))
 
 
+def test_what_changes_the_shape_is_none() -> None:
+    with pytest.raises(ValueError, match="activation is 'glu': expected a name from torch.nn, such as"):
+        activation("glu")
+
+
 def test_an_unknown_activation_names_those_near() -> None:
     with pytest.raises(ValueError, match="activation is 'rellu': expected a name from torch.nn, such as relu"):
         activation("rellu")

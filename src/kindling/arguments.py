@@ -14,7 +14,8 @@ USAGE = "kindling %s [--config FILE …] [--KEY VALUE …]"
 HELP = {
     "fit": "Train on the training split, keep the checkpoint that is best on the validation split, and test it. "
     "--config FILE names an experiment; more than one compose, the later ones win, and flags win over all. "
-    "--resume RUN goes on with a run in its own folder. --name NAME files the run under lightning_logs/NAME.",
+    "--resume RUN goes on with a run in its own folder. --name NAME files the run under lightning_logs/NAME. "
+    "--find lr or batch_size tries values and trains nothing.",
     "validate": "Measure a checkpoint on the validation split. --run RUN (a folder, or latest) takes the run's config "
     "and best checkpoint; --ckpt best|last|PATH chooses another. Flags win over the run's config.",
 }

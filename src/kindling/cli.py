@@ -20,6 +20,7 @@ Train and use deep-learning models. Commands:
 Examples:
   kindling fit --config configs/digits_mlp.yaml --trainer.max_epochs 5
   kindling fit --config configs/digits_resnet.yaml --config configs/trainer/gpu.yaml
+  kindling fit --config configs/digits_mlp.yaml --find lr
   kindling fit --resume lightning_logs/digits_mlp/version_0
   kindling test --run latest
 

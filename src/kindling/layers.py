@@ -12,7 +12,7 @@ def activation(name: str) -> nn.Module:
     Raises:
         ValueError: if `torch.nn` has no activation of that name.
     """
-    classes = [getattr(nn.modules.activation, key) for key in nn.modules.activation.__all__]
+    classes = [getattr(nn.modules.activation, key) for key in nn.modules.activation.__all__ if key != "GLU"]  # halves
     known = {cls.__name__.lower(): cls for cls in classes if not _needs_arguments(cls)} | {"swish": nn.SiLU}
     key = name.lower().replace("_", "")
     if key not in known:
