@@ -135,3 +135,11 @@ def test_two_processes_average_too(project: Path) -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="decay is 1.5: expected a fraction"):
         WeightAveraging(decay=1.5)
+
+
+def test_the_norm_is_logged_where_the_loss_is(kindling: Callable[..., Result]) -> None:
+    accumulate = ["--trainer.accumulate_grad_batches", 5, "--trainer.log_every_n_steps", 2]  # 18 batches an epoch
+    assert kindling(*FIT, *accumulate).code == 0
+    events = EventAccumulator("lightning_logs/digits_mlp/version_0").Reload()
+    steps = [[event.step for event in events.Scalars(tag)] for tag in ("train/loss", "gradient_norm")]
+    assert steps[0] == steps[1] == [1, 3, 5, 7]

@@ -1,4 +1,4 @@
-"""Callbacks: one a file. Each is on by default, and its arguments are flags: `--confusion_matrix.max_classes 20`."""
+"""Callbacks: one a file, each with its arguments as flags, such as `--weight_histograms.enabled true`."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ for _module in iter_modules(__path__):
 
 
 def default() -> dict[str, type[Callback]]:
-    """The callbacks of this folder by their names as flags: ConfusionMatrix is confusion_matrix."""
+    """The callbacks of this folder by their names as flags: WeightHistograms is weight_histograms."""
     modules = [module for name, module in sys.modules.items() if name.startswith(f"{__name__}.")]
     found = [cls for module in modules for cls in vars(module).values() if isinstance(cls, type)]
     own = [cls for cls in found if issubclass(cls, Callback) and cls.__module__.startswith(f"{__name__}.")]

@@ -16,6 +16,5 @@ class GradientNorm(L.Callback):
     def __init__(self, enabled: bool = True) -> None: ...
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
-        interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if interval and (trainer.global_step + 1) % interval == 0:
+        if pl_module.is_logged(trainer.fit_loop.batch_idx):  # type: ignore[operator]
             pl_module.log("gradient_norm", grad_norm(pl_module, norm_type=2)["grad_2.0_norm_total"])

@@ -129,7 +129,7 @@ class Model(L.LightningModule):
         self.trainer.log_every_n_steps = math.ceil(min(self.trainer.log_every_n_steps, steps))  # type: ignore[attr-defined]
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        if metric is None:
+        if metric is None:  # a schedule with a metric steps below
             scheduler.step()
 
     def on_train_epoch_end(self) -> None:
