@@ -2,13 +2,28 @@
 
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 from torch.optim import AdamW
 
 from kindling.layers import embedding
 from kindling.models.base import Model
+
+
+class RecurrentLayer(nn.Module):
+    """One LSTM or GRU layer, or one for each direction: (B, L, inputs) → (B, L, width · directions)."""
+
+    def __init__(self, cell: Literal["lstm", "gru"], inputs: int, width: int, bidirectional: bool) -> None:
+        super().__init__()
+        recurrent = nn.LSTM if cell == "lstm" else nn.GRU
+        self.ahead = recurrent(inputs, width, batch_first=True)
+        self.back = recurrent(inputs, width, batch_first=True) if bidirectional else None
+
+    def forward(self, x: Tensor, mirror: tuple[Tensor, Tensor]) -> Tensor:
+        """`x[mirror]` is what the second direction reads, and `mirror` is its own inverse."""
+        ahead = self.ahead(x)[0]
+        return ahead if self.back is None else torch.cat([ahead, self.back(x[mirror])[0][mirror]], dim=2)
 
 
 class RNN(Model):
@@ -45,18 +60,21 @@ class RNN(Model):
         if min(width, layers) < 1:
             raise ValueError(f"width is {width} and layers is {layers}: expected positive integers")
         self.embedding = embedding(self.input_shape, self.vocabulary, width)
-        between = dropout if layers > 1 else 0.0
-        recurrent = nn.LSTM if cell == "lstm" else nn.GRU
-        self.rnn = recurrent(width, width, layers, batch_first=True, dropout=between, bidirectional=bidirectional)
+        self.width, states = width, width * (1 + bidirectional)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(cell, states if layer else width, width, bidirectional) for layer in range(layers)
+        )
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width * (1 + bidirectional), self.num_outputs)
+        self.head = nn.Linear(states, self.num_outputs)
         self.initialize()
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        steps = self.embedding(inputs)  # (B, L, width)
-        if lengths is not None:
-            steps = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        state = self.rnn(steps)[1]  # (layers · directions, B, width), an LSTM's beside its cells
-        state = state[0] if isinstance(state, tuple) else state
-        last = state.unflatten(0, (self.rnn.num_layers, -1))[-1]  # (directions, B, width)
-        return self.head(self.dropout(last.transpose(0, 1).flatten(1)))
+        x = self.embedding(inputs)  # (B, L, width)
+        samples, steps = (torch.arange(size, device=x.device) for size in x.shape[:2])
+        last = torch.full_like(samples, x.shape[1] - 1) if lengths is None else lengths - 1  # (B,)
+        # Each sample's real steps from the last to the first, then its padding. Packing could not be exported.
+        mirror = samples[:, None], (last[:, None] - steps) % x.shape[1]  # indices (B, 1), (B, L)
+        for layer in self.layers:
+            x = self.dropout(layer(x, mirror))
+        ends = x[samples, last, : self.width], x[:, 0, self.width :]  # where the directions end
+        return self.head(torch.cat(ends, dim=1))

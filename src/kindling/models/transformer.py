@@ -65,7 +65,7 @@ class Transformer(Model):
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = self.embedding(inputs) + self.positions[: inputs.shape[1]]  # (B, L, width)
         steps = torch.arange(x.shape[1], device=x.device)
-        lengths = torch.full((len(x),), x.shape[1], device=x.device) if lengths is None else lengths
+        lengths = torch.full((x.shape[0],), x.shape[1], device=x.device) if lengths is None else lengths
         real = steps < lengths[:, None]  # (B, L), false where padded
         mask = real[:, None, None]  # (B, 1, 1, L)
         if self.causal:
