@@ -17,7 +17,7 @@ demo: .venv/installed  ## train a ResNet on real handwritten digits, test it, sa
 	@echo "in a new shell, first: source .venv/bin/activate"
 
 test: .venv/installed-dev  ## run all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: .venv/installed-dev  ## check style and types
 	$(BIN)/ruff check

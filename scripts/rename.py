@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # What dependencies and tools are imported as, commands that a console script would hide, folders that git ignores.
 OTHERS = """torch torchvision torchmetrics functorch torchgen lightning lightning_utilities pytorch_lightning tqdm
 jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn sklearn scikit_learn fsspec
-packaging setuptools pytest conftest mypy ruff pre_commit pip python python3 git make build dist venv"""
+packaging setuptools pillow PIL pyarrow onnx onnxruntime onnxscript
+pytest conftest mypy ruff pre_commit pip python python3 git make build dist venv"""
 TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # Python leaves `test` out of its own list
 
 

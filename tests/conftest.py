@@ -1,3 +1,4 @@
+import importlib.util
 import logging
 import os
 import shutil
@@ -63,6 +64,16 @@ def child(*argv: object, cwd: Path) -> Result:
     command = [sys.executable, "-m", "kindling", *map(str, argv)]
     finished = subprocess.run(command, cwd=cwd, env=os.environ.copy(), capture_output=True, text=True, timeout=300)
     return Result(finished.returncode, finished.stdout, finished.stderr)
+
+
+def write_samples(folder: Path, count: int) -> None:
+    """Write the first `count` samples of each kind, as scripts/sample_data.py does."""
+    spec = importlib.util.spec_from_file_location("sample_data", ROOT / "scripts" / "sample_data.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.write(folder, count)
 
 
 def write_fashion_mnist(root: Path, train: int, test: int) -> tuple[np.ndarray, np.ndarray]:

@@ -76,7 +76,7 @@ FLAGS = {
     "seed": (["--seed_everything", "-3"], "seed_everything is -3: expected an integer from 0"),
     "clipping": (["--trainer.gradient_clip_val", "-1"], "trainer.gradient_clip_val is -1: expected a positive norm"),
     "one sample a batch": (["--data.batch_size", "1"], "raise data.batch_size"),
-    "too little data": (["--data", "SyntheticClassification", "--data.size", "5"], "the data is too small for its splits"),
+    "too little data": (["--data", "SyntheticClassification", "--data.size", "5"], "class 2 has too few samples (1): train, val and test need some each"),
     "devices": (["--trainer.devices", "two"], "devices"),
     "schedule's argument": (["--model.schedule", "StepLR"], "model.schedule is StepLR, which needs step_size: set model.schedule.step_size"),
     "metric of a schedule": (
@@ -150,7 +150,7 @@ def test_a_config_that_is_no_yaml(content: bytes, message: str, kindling: Run) -
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["fitt"], "unknown command 'fitt': expected fit, validate, test"),
+        (["fitt"], "unknown command 'fitt': expected fit, validate, test, data, compare"),
         (["fit"], "nothing says what to train: give --config FILE (configs/breast_cancer.yaml"),
         (["fit", "configs/digits_mlp.yaml"], "unexpected 'configs/digits_mlp.yaml': a config file is given with --config FILE"),
         (["test"], "test needs --run RUN"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,6 +17,7 @@ from conftest import QUICK, Result, child
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kindling import __version__
+from kindling.data.digits import Digits
 from kindling.models.base import Model
 
 MLP = ["--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", *QUICK]
@@ -53,6 +55,7 @@ def test_a_run_holds_everything_that_a_training_produced(kindling: Run) -> None:
     assert files - events == {
         "config.yaml",
         "environment.json",
+        "splits.npz",
         "metrics.csv",
         "results.json",
         "checkpoints/best.ckpt",
@@ -158,6 +161,68 @@ def test_the_split_is_the_same_for_every_seed(kindling: Run) -> None:
     before = results()["test"]
     assert kindling("test", "--run", RUN, "--seed_everything", 6).code == 0
     assert results("test/results.json")["test"] == before
+
+
+def split_of(run: Path = RUN) -> dict[str, list[int]]:
+    with np.load(run / "splits.npz") as saved:
+        return {name: saved[name].tolist() for name in ("train", "val", "test")}
+
+
+def test_a_run_keeps_its_split_and_test_uses_it(kindling: Run) -> None:
+    kindling("fit", *MLP)
+    saved = split_of()
+    assert saved == {name: indices.tolist() for name, indices in Digits().splits.items()}
+    before = results()["test"]
+    with np.load(RUN / "splits.npz") as file:  # as another version of the splitter might have drawn it
+        other = dict(file)
+    other["test"] = other["test"][:20]
+    np.savez(RUN / "splits.npz", **other)
+    assert kindling("test", "--run", RUN, "--data.batch_size", 7).code == 0
+    (total,) = [line for line in kindling("test", "--run", RUN).out.splitlines() if line.startswith("MLP ")]
+    assert "20 test" in total
+    assert kindling("test", "--run", RUN, "--data.split_seed", 0).code == 0  # a flag that says how to split wins
+    assert results("test/results.json")["test"] == before
+    assert yaml.safe_load((RUN / "config.yaml").read_text())["data"]["init_args"]["split_file"] is None
+
+
+def test_a_resumed_run_keeps_its_split_and_says_nothing_of_it(kindling: Run) -> None:
+    kindling("fit", *MLP)
+    saved = split_of()
+    assert kindling("fit", "--resume", RUN, "--trainer.max_epochs", 3).code == 0
+    assert split_of() == saved
+    assert yaml.safe_load((RUN / "config.yaml").read_text())["data"]["init_args"]["split_file"] is None
+
+
+def test_a_run_whose_data_has_changed_is_refused(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    kindling("fit", *MLP)
+    load = Digits.load
+    monkeypatch.setattr(Digits, "load", lambda self: tuple(part[:-1] for part in load(self)))
+    finished = kindling("test", "--run", RUN)
+    assert (finished.code, finished.err.count("\n")) == (2, 1)
+    assert "the data has changed since that split was made" in finished.err
+
+
+def test_the_split_of_another_run_can_be_taken(kindling: Run) -> None:
+    kindling("fit", *MLP, "--data.split_seed", 3)
+    flags = ["--data.split_file", RUN / "splits.npz", "--name", "second"]
+    assert kindling("fit", *MLP, *flags).code == 0
+    assert split_of(Path("lightning_logs/second/version_0")) == split_of() != Digits().splits
+
+
+def test_classes_are_counted_and_balanced(kindling: Run) -> None:
+    flags = ["--model.task", "Classification", "--model.task.class_weights", "balanced"]
+    finished = kindling("fit", *MLP, *flags)
+    assert (finished.code, finished.err) == (0, "")
+    assert "train  0: 115, 1: 119, 2: 115" in finished.out
+    counts = results()["class_counts"]
+    assert counts["train"]["0"] == 115
+    assert sum(counts["test"].values()) == 360
+    expected = [1167 / (10 * count) for count in counts["train"].values()]
+    assert weights()["task.criterion.weight"].tolist() == pytest.approx(expected)
+    assert kindling("test", "--run", RUN).code == 0
+    assert results("test/results.json")["test"] == results()["test"]
+    texts = EventAccumulator(str(RUN)).Reload().Tags()["tensors"]
+    assert "class counts/text_summary" in texts
 
 
 def test_resume_goes_on_in_the_same_folder(kindling: Run) -> None:
@@ -374,7 +439,7 @@ def test_settings_that_users_change(flags: list[str], kindling: Run) -> None:
 
 def test_no_logger_and_no_checkpoints(kindling: Run) -> None:
     assert kindling("fit", *MLP, "--trainer.logger", "false", "--trainer.enable_checkpointing", "false").code == 0
-    assert {path.name for path in RUN.iterdir()} == {"config.yaml", "environment.json", "results.json"}
+    assert {path.name for path in RUN.iterdir()} == {"config.yaml", "environment.json", "results.json", "splits.npz"}
 
 
 def test_a_run_of_a_few_steps(kindling: Run) -> None:

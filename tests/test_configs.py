@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Result, write_fashion_mnist
+from conftest import ROOT, Result, write_fashion_mnist, write_samples
 
 EXPERIMENTS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "trainer").glob("*.yaml"))
@@ -17,6 +17,8 @@ names = [path.stem for path in EXPERIMENTS]
 def test_an_experiment_trains(path: Path, kindling: Callable[..., Result]) -> None:
     if "mnist" in path.stem:
         write_fashion_mnist(Path("data"), train=500, test=50)
+    if path.stem.startswith("my_"):
+        write_samples(Path("data/samples"), 200)
     few = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 2]
     finished = kindling(
         "fit", "--config", path, "--trainer.accelerator", "cpu", *few, "--trainer.limit_test_batches", 2

@@ -11,6 +11,7 @@ import torch
 from conftest import child
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from sklearn import metrics
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -67,7 +68,7 @@ def test_classification_metrics_equal_scikit_learns() -> None:
     targets = torch.randint(3, (100,), generator=torch.Generator().manual_seed(1))
     logits = random(100, 3) + F.one_hot(targets, 3)
     task = build(Classification(), 3)
-    predictions, p = task.decode(logits), logits.softmax(1).numpy()
+    predictions, p = task.decode(task.scores(logits)), logits.softmax(1).numpy()
     macro: dict[str, Any] = {"average": "macro"}
     assert measure(task, logits, targets) == pytest.approx(
         {
@@ -88,7 +89,7 @@ def test_binary_metrics_equal_scikit_learns(threshold: float) -> None:
     logits = random(100, 1) + targets[:, None]
     task = build(BinaryClassification(threshold=threshold), 2)
     p = logits[:, 0].sigmoid().numpy()
-    predictions = task.decode(logits)
+    predictions = task.decode(task.scores(logits))
     assert predictions.tolist() == (p > threshold).astype(int).tolist()
     assert measure(task, logits, targets) == pytest.approx(
         {
@@ -107,7 +108,7 @@ def test_multilabel_metrics_equal_scikit_learns() -> None:
     targets = torch.randint(2, (100, 4), generator=torch.Generator().manual_seed(1))
     logits = random(100, 4) + targets
     task = build(MultilabelClassification(threshold=0.6), 4)
-    predictions = task.decode(logits)
+    predictions = task.decode(task.scores(logits))
     macro: dict[str, Any] = {"average": "macro"}
     assert measure(task, logits, targets) == pytest.approx(
         {
@@ -126,7 +127,7 @@ def test_regression_metrics_equal_scikit_learns(count: int) -> None:
     outputs, targets = random(100, count), random(100, count, seed=1) + 5
     task = build(Regression(), count)
     task.start(SimpleNamespace(augment=None, train_targets=targets))
-    predictions = task.decode(outputs)
+    predictions = task.decode(task.scores(outputs))
     assert measure(task, outputs, targets) == pytest.approx(
         {
             "mae": metrics.mean_absolute_error(targets, predictions),
@@ -221,3 +222,47 @@ def test_mixed_targets_need_cross_entropy() -> None:
     for task in (build(Classification(loss=FocalLoss()), 10), build(BinaryClassification(), 2)):
         with pytest.raises(MisconfigurationException, match="mixup and cutmix need"):
             task.start(data)
+
+
+class Labels:
+    """Data as a task sees it at the start of a training."""
+
+    augment = None
+
+    def __init__(self, targets: torch.Tensor) -> None:
+        self.train_targets = targets
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    targets = torch.tensor([0] * 6 + [1] * 3 + [2])
+    task = Classification(class_weights="balanced")
+    task.build("one class a sample", 3)
+    task.start(Labels(targets))
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=targets.numpy())
+    np.testing.assert_allclose(task.criterion.weight.numpy(), expected, rtol=1e-6)
+    binary = BinaryClassification(positive_weight="balanced")
+    binary.build("one class a sample", 2)
+    binary.start(Labels(torch.tensor([0, 0, 0, 1])))
+    assert binary.criterion.pos_weight.tolist() == pytest.approx([3])
+    several = MultilabelClassification(positive_weight="balanced")
+    several.build("several classes a sample", 2)
+    several.start(Labels(torch.tensor([[1, 0], [1, 1], [0, 0], [1, 0]])))
+    assert several.criterion.pos_weight.tolist() == pytest.approx([1 / 3, 3])
+    copy = Classification(class_weights="balanced")
+    copy.build("one class a sample", 3)
+    copy.load_state_dict(task.state_dict())  # a checkpoint keeps them
+    assert torch.equal(copy.criterion.weight, task.criterion.weight)
+
+
+def test_predictions_as_columns() -> None:
+    names = ["a", "b", "c"]
+    one = Classification().columns(torch.tensor([[0.1, 0.7, 0.2]]), names)
+    assert one["prediction"] == ["b"]
+    assert one["probability_b"].tolist() == pytest.approx([0.7])
+    two = BinaryClassification(threshold=0.8).columns(torch.tensor([0.75, 0.9]), names[:2])
+    assert two["prediction"] == ["a", "b"]
+    assert two["probability_a"].tolist() == pytest.approx([0.25, 0.1])
+    several = MultilabelClassification().columns(torch.tensor([[0.9, 0.1, 0.6], [0.1, 0.2, 0.3]]), names)
+    assert several["prediction"] == ["a;c", ""]
+    number = Regression().columns(torch.tensor([[1.0, 2.0]]), ["x", "y"])
+    assert {name: column.tolist() for name, column in number.items()} == {"prediction_x": [1.0], "prediction_y": [2.0]}

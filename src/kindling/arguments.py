@@ -20,6 +20,12 @@ HELP = {
     "and best checkpoint; --ckpt best|last|PATH chooses another. Flags win over the run's config.",
 }
 HELP["test"] = HELP["validate"].replace("validation split", "test split")
+HELP["data"] = (
+    "Look at the data before a training: sizes, classes and ranges, how fast it loads, and a picture of a batch as the "
+    "model will see it. Takes what fit takes, of which --data or a config with data: is enough."
+)
+COMMANDS = (*HELP, "compare", "export", "folds", "predict")
+SAME_SPLIT = ("data.batch_size", "data.workers", "data.augment", "data.normalize", "data.cache")  # whatever these are
 
 Setting = tuple[str, str, Any]  # a config file or "command line", the key as flags name it, and the value
 
@@ -36,6 +42,15 @@ class Arguments:
     name: str  # that the run is filed under
     find: str | None  # lr or batch_size: what to find instead of training
 
+    @property
+    def saved_split(self) -> Path | None:
+        """The split that the run keeps, unless something besides the run's config says what the data is."""
+        if not self.run or not (self.run / "splits.npz").is_file():
+            return None
+        others = (key for source, key, _ in self.settings if source != str(self.run / "config.yaml"))
+        changed = any(key.partition(".")[0] == "data" and not key.startswith(SAME_SPLIT) for key in others)
+        return None if changed else self.run / "splits.npz"
+
 
 def read_arguments(argv: list[str]) -> Arguments:
     """Take the command line apart and see that its files exist.
@@ -44,8 +59,8 @@ def read_arguments(argv: list[str]) -> Arguments:
         UsageError: if a run or a file is missing, is no YAML, or does not go with the command.
     """
     command = argv[0]
-    if command not in HELP:
-        raise UsageError(f"unknown command {command!r}: expected {', '.join(HELP)}")
+    if command not in COMMANDS:
+        raise UsageError(f"unknown command {command!r}: expected {', '.join(COMMANDS)}")
 
     def config_of_run(name: str) -> Path:
         own.run = find_run(name)
@@ -70,9 +85,12 @@ def read_arguments(argv: list[str]) -> Arguments:
             settings.append(("command line", key, value if equals else following))
     if not any(flag in ("-h", "--help", "--print_config") or ".help" in flag for flag in flags):
         _check(command, own, flags)
-    parser_args = [command, *(f"--config={path}" for path in own.configs), *flags]
-    name = own.name or next((path.stem for path in own.configs), "unnamed")
-    return Arguments(command, parser_args, settings, own.run, own.ckpt, name, own.find)
+    name = own.name or (own.run.parent.name if own.run else next((path.stem for path in own.configs), "unnamed"))
+    arguments = Arguments(command, flags, settings, own.run, own.ckpt, name, own.find)
+    split = [f"--data.split_file={arguments.saved_split}"] if arguments.saved_split else []
+    configs = [f"--config={path}" for path in own.configs]
+    arguments.parser_args = ["fit" if command == "data" else command, *configs, *split, *flags]
+    return arguments
 
 
 def _check(command: str, own: argparse.Namespace, flags: list[str]) -> None:
@@ -87,9 +105,11 @@ def _check(command: str, own: argparse.Namespace, flags: list[str]) -> None:
         raise UsageError(f"--name is {own.name!r}: expected the name of one folder, such as my_experiment")
     if command == "fit" and own.ckpt:
         raise UsageError("fit has no --ckpt: --resume RUN goes on from a run's last checkpoint")
-    if command != "fit" and not own.run and own.ckpt in (None, "best", "last"):
+    if command == "data" and own.ckpt:
+        raise UsageError("data has no --ckpt: it looks at the data alone")
+    if command in ("validate", "test") and not own.run and own.ckpt in (None, "best", "last"):
         raise UsageError(f"{command} needs --run RUN (a folder or latest), or --config FILE with --ckpt PATH")
-    if not own.configs and not {"--model", "--data"} <= given:
+    if not own.configs and not ({"--data"} if command == "data" else {"--model", "--data"}) <= given:
         known = ", ".join(sorted(str(path) for path in Path("configs").glob("*.yaml"))) or "one of your own"
         raise UsageError(f"nothing says what to train: give --config FILE ({known}) or --model and --data")
 
@@ -125,3 +145,25 @@ def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             below = f"{key}.{name}" if key else str(name)
             if name not in ("class_path", "dict_kwargs"):
                 yield from _flatten(inner, key if name == "init_args" else below)
+
+
+def run_options(parser: argparse.ArgumentParser, default_input: str) -> None:
+    """Add what `predict` and `export` share: which model, which inputs, and where the output goes."""
+    parser.add_argument("--run", help="a run's folder, or latest")
+    parser.add_argument("--ckpt", help="the run's best (default) or last checkpoint, or a file, which needs no run")
+    takes = "a folder of images, an image, a .csv, .parquet, .npz or .npy"
+    parser.add_argument("--input", type=Path, metavar="PATH", help=f"{takes} ({default_input})")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the file to write (in the run)")
+
+
+def parse_options(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """Parse the options of a command that has no configs; a UsageError names the one that is wrong."""
+    parser.allow_abbrev, parser.exit_on_error = False, False
+    try:
+        options, unknown = parser.parse_known_intermixed_args(argv)
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error.argument_name}: {error.message}") from error
+    if unknown:
+        known = ", ".join(action.option_strings[-1] for action in parser._actions if action.option_strings)
+        raise UsageError(f"unknown option {unknown[0]}: {parser.prog} takes {known}")
+    return options

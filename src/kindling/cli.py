@@ -1,9 +1,10 @@
-"""The command line: `kindling fit | validate | test`. This file starts fast; `commands.py` does the work."""
+"""The command line. This file starts fast; `commands.py` does the work, and a file each for the other commands."""
 
 import logging
 import os
 import sys
 import warnings
+from importlib import import_module
 
 from kindling import __version__
 from kindling.arguments import read_arguments
@@ -13,20 +14,30 @@ HELP = """\
 usage: kindling COMMAND [--config FILE …] [--KEY VALUE …]
 
 Train and use deep-learning models. Commands:
+  data       look at the data before a training
   fit        train, keep the best checkpoint, test it
+  folds      train once for each fold of a cross-validation
   validate   measure a run's checkpoint on the validation split
   test       measure a run's checkpoint on the test split
+  compare    show runs in one table, the best first
+  predict    predict images, a table or arrays
+  export     write a model as ONNX or torch.export
 
 Examples:
+  kindling data --data ImageFolder --data.path photos
   kindling fit --config configs/digits_mlp.yaml --trainer.max_epochs 5
   kindling fit --config configs/digits_resnet.yaml --config configs/trainer/gpu.yaml
-  kindling fit --config configs/digits_mlp.yaml --find lr
+  kindling fit --model MLP --data Table --data.path houses.csv --data.target price
   kindling fit --resume lightning_logs/digits_mlp/version_0
   kindling test --run latest
+  kindling predict --run latest --input new_photos
 
 Everything a command takes: kindling fit --help.
 What a model, a data set or a task takes: kindling fit --model.help MLP.
 """
+
+
+OTHERS = ("compare", "export", "folds", "predict")  # a module each, with a `main`
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,16 +50,19 @@ def main(argv: list[str] | None = None) -> int:
         print(f"kindling {__version__}")
         return 0
     try:
-        arguments = read_arguments(argv)
+        arguments = None if argv[0] in OTHERS else read_arguments(argv)
         if "PYTHONWARNINGS" not in os.environ:  # noise to a newcomer; PYTHONWARNINGS=default shows it
             warnings.simplefilter("ignore")
-        from kindling.commands import KindlingCLI  # takes seconds to import
-
+        if arguments is None:
+            import_module(f"kindling.{argv[0]}").main(argv[1:])
+            return 0
+        module, name = ("look", "DataCLI") if arguments.command == "data" else ("commands", "KindlingCLI")
+        command = getattr(import_module(f"kindling.{module}"), name)  # takes seconds to import
         for library in ("lightning.pytorch", "lightning.fabric"):  # tips and adverts
             logging.getLogger(library).setLevel(logging.ERROR)
         # Lightning sets this, and where there is no GPU torch then opens the driver's library at every optimiser step.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-        KindlingCLI(arguments)
+        command(arguments)
     except NothingToDo as done:
         print(f"nothing to do: {done}")
     except UsageError as error:

@@ -20,11 +20,12 @@ from kindling.find import find
 from kindling.models.base import Model
 from kindling.record import Record, run_loggers
 from kindling.refusals import FROM_DATA, check_config, is_setting, origin, sentence
-from kindling.runs import NothingToDo, UsageError
+from kindling.runs import UsageError
 from kindling.terminal import print_header, print_metrics, print_next, terminal_callbacks
 
 FILLED_IN = {"model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path"}
 FILLED_IN |= {"weights_only", "verbose"}
+SUBCOMMANDS = ("fit", "validate", "test")
 STRICT = {"allow_abbrev": False, "exit_on_error": False}
 
 
@@ -38,7 +39,7 @@ class KindlingCLI(LightningCLI):
     def __init__(self, arguments: Arguments) -> None:
         self.arguments = arguments
         self.run: Path | None = arguments.run
-        parsers = {name: {**STRICT, "usage": USAGE % name, "description": text} for name, text in HELP.items()}
+        own = {**STRICT, "usage": USAGE % arguments.command, "description": HELP[arguments.command]}
         short_names.install()
         super().__init__(
             model_class=Model,
@@ -48,14 +49,14 @@ class KindlingCLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             trainer_defaults={"max_epochs": 20, "gradient_clip_val": 1.0},
-            parser_kwargs={**STRICT, **parsers},
+            parser_kwargs={**STRICT, **dict.fromkeys(SUBCOMMANDS, own)},
             auto_configure_optimizers=False,
             args=arguments.parser_args,
         )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        return dict.fromkeys(HELP, FILLED_IN)
+        return dict.fromkeys(SUBCOMMANDS, FILLED_IN)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for name in FROM_DATA:
@@ -64,7 +65,7 @@ class KindlingCLI(LightningCLI):
             parser.add_lightning_class_args(callback, name)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        command, settings = self.arguments.command, self.arguments.settings
+        command, settings = args[0], self.arguments.settings
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
@@ -78,11 +79,14 @@ class KindlingCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         try:
-            super().instantiate_classes()
+            self.build()
         except (ValueError, MisconfigurationException) as error:
             if not isinstance(origin(error), ValueError | MisconfigurationException):
                 raise  # a mistake in code, which the parser wraps
             self._refuse(error)
+
+    def build(self) -> None:
+        super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         settings, fitting = self._get(self.config_init, "trainer"), self.subcommand == "fit"
@@ -105,6 +109,8 @@ class KindlingCLI(LightningCLI):
                 kwargs["logger"] = run_loggers(self.run, self.subcommand or "", first_step)
             self._get(self.config_init, "checkpoint").dirpath = str(self.run.resolve() / "checkpoints")
         if self.run and fitting:
+            if self.arguments.saved_split:
+                self.config[self.subcommand].data.init_args.split_file = None  # it is in the run
             config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
             self.record = Record(self.run, config, self._get(self.config, "seed_everything"))
             extra += [self.record, Dashboard(yaml.safe_load(config))]
@@ -183,14 +189,7 @@ class KindlingCLI(LightningCLI):
         checkpoint = runs.read_checkpoint(path, self.model)
         if not resume:
             return path, None
-        epochs = checkpoint["epoch"] + 1
-        for part in ("optimizer", "schedule"):
-            if checkpoint["hyper_parameters"].get(part) != self.model.hparams.get(part):
-                raise UsageError(f"a resumed run keeps its {part}: leave out --model.{part}, or start a new run")
-        if max_epochs is not None and 0 <= max_epochs < epochs:
-            raise UsageError(f"{run} has trained {epochs} epochs: give a larger --trainer.max_epochs to go on")
-        if max_epochs == epochs and run and (run / "results.json").exists():
-            raise NothingToDo(f"{run} has trained its {epochs} epochs; --trainer.max_epochs {2 * epochs} trains on")
+        runs.check_resume(path, checkpoint, self.model, max_epochs)
         return path, checkpoint["global_step"]
 
     def _refuse(self, error: BaseException) -> NoReturn:

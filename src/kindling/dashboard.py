@@ -1,11 +1,12 @@
 """What TensorBoard shows besides the curves: losses on one chart, and runs side by side in the HParams tab."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
+
+from kindling.runs import flatten
 
 TRAINER = ("max_epochs", "gradient_clip_val", "accumulate_grad_batches", "precision")
 
@@ -20,7 +21,7 @@ class Dashboard(L.Callback):
     def __init__(self, config: dict[str, Any]) -> None:
         trainer = {key: config["trainer"][key] for key in TRAINER}
         chosen = {"model": config["model"], "data": config["data"], "trainer": trainer}
-        self.parameters = {**dict(_flat(chosen)), "seed": config["seed_everything"]}
+        self.parameters = {**dict(flatten(chosen)), "seed": config["seed_everything"]}
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -29,7 +30,10 @@ class Dashboard(L.Callback):
         charts = {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", *names)}
         # Without torch's first part, the list of columns, the tab shows the columns of all runs, not of the first.
         _, start, _ = hparams(self.parameters, {})
+        counts = getattr(trainer.datamodule, "class_counts", {})  # type: ignore[attr-defined]
         for writer in _writers(trainer.loggers):
+            if counts:
+                writer.add_text("class counts", _markdown(counts))
             writer.add_custom_scalars({"training and validation": charts})
             writer._get_file_writer().add_summary(start)
 
@@ -48,13 +52,8 @@ def _writers(loggers: list[Any]) -> list[Any]:
     return [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values as `model.optimizer.lr`; a class by its name."""
-    for key, value in values.items():
-        name = prefix.rstrip(".") if key == "class_path" else f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _flat(value, prefix if key == "init_args" else f"{name}.")
-        elif key == "class_path":
-            yield name, value.rpartition(".")[2]
-        elif value is not None:
-            yield name, value if isinstance(value, bool | int | float | str) else str(value)
+def _markdown(counts: dict[str, dict[str, int]]) -> str:
+    """A table with a row a class and a column a split."""
+    rows = [["class", *counts], ["---"] * (1 + len(counts))]
+    rows += [[name, *(f"{split[name]:,}" for split in counts.values())] for name in counts["train"]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

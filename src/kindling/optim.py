@@ -7,9 +7,10 @@ gives it through `start`. `interval` says whether a schedule steps at every opti
 import math
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor
-from torch.optim import Optimizer, lr_scheduler
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 
@@ -124,3 +125,19 @@ class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau):
     def __init__(self, optimizer: Optimizer, monitor: str = "val/loss", **plateau: Any) -> None:
         super().__init__(optimizer, **plateau)
         self.monitor = monitor
+
+
+def fuse(optimizer: Optimizer) -> None:
+    """Let torch update all weights in one kernel, if it can do so on every device and nobody chose otherwise."""
+    if isinstance(optimizer, Adam | AdamW | SGD):
+        for group in optimizer.param_groups:
+            if group["fused"] is None and not (group["foreach"] or group["differentiable"]):
+                group["fused"] = True
+
+
+def try_recipe(optimizer: Any, schedule: Any) -> None:
+    """Build a recipe once on a dummy weight, so that a bad learning rate is refused before any data is read."""
+    try:
+        schedule(optimizer([nn.Parameter(torch.zeros(1, 1))]))
+    except ValueError as error:
+        raise ValueError(f"the recipe (optimizer, schedule) is refused: {error}") from None

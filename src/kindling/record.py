@@ -21,6 +21,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from kindling import __version__
 from kindling.runs import UsageError, write_json
+from kindling.splits import fingerprint, save_splits
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "scikit-learn")
 
@@ -51,6 +52,8 @@ class Record(L.Callback):
                 path.rename(path.with_suffix(f".{number}{path.suffix}"))
         (self.run / "config.yaml").write_text(self.config)
         write_json(self.run / "environment.json", environment(self.seed))
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        save_splits(self.run / "splits.npz", data.splits, fingerprint(data.samples[-1], data.names))
 
     def on_train_batch_end(self, trainer: L.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.seconds = time.monotonic() - self.start
@@ -73,6 +76,7 @@ class Record(L.Callback):
             "parameters": trainer.lightning_module.num_parameters,
             "seconds": round(self.seconds, 1),
             "samples_per_second": round(self.samples / max(self.seconds, 1e-9), 1),
+            "class_counts": trainer.datamodule.class_counts,  # type: ignore[attr-defined]
         }
 
 

@@ -16,7 +16,7 @@ SENTENCES = {
     "least populated class|test_size|n_samples": "the data is too small for its splits (data.val_fraction, "
     "data.test_fraction): every class needs some samples in each",
     "Tried to step": "model.schedule is shorter than the run: give it as many steps as the run has",
-    "val_check_interval|conditioned on metric": None,
+    "val_check_interval|conditioned on metric|no finite numbers": None,
 }
 
 

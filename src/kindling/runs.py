@@ -4,7 +4,8 @@ import json
 import os
 import re
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,26 @@ def find_checkpoint(run: Path | None, name: str) -> Path:
 
 
 def read_checkpoint(path: Path, model: Any) -> dict[str, Any]:
-    """Load a checkpoint of tensors and plain values; a UsageError if it is damaged, holds more, or does not fit."""
+    """Load a checkpoint for a model; a UsageError if it is damaged, holds objects, or does not fit."""
+    checkpoint = load_checkpoint(path)
+    fit_or_refuse(path, checkpoint, model)
+    return checkpoint
+
+
+def check_resume(path: Path, checkpoint: dict[str, Any], model: Any, max_epochs: int | None) -> None:
+    """Refuse to go on from a checkpoint with another recipe, or where nothing is left to do."""
+    run, epochs = path.parent.parent, checkpoint["epoch"] + 1
+    for part in ("optimizer", "schedule"):
+        if checkpoint["hyper_parameters"].get(part) != model.hparams.get(part):
+            raise UsageError(f"a resumed run keeps its {part}: leave out --model.{part}, or start a new run")
+    if max_epochs is not None and 0 <= max_epochs < epochs:
+        raise UsageError(f"{run} has trained {epochs} epochs: give a larger --trainer.max_epochs to go on")
+    if max_epochs == epochs and (run / "results.json").exists():
+        raise NothingToDo(f"{run} has trained its {epochs} epochs; --trainer.max_epochs {2 * epochs} trains on")
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint of tensors and plain values; a UsageError if it is damaged or holds more."""
     import torch  # slow to import
 
     try:
@@ -83,11 +103,16 @@ def read_checkpoint(path: Path, model: Any) -> dict[str, Any]:
         raise UsageError(f"{path} {reason}") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UsageError(f"{path} is not a Lightning checkpoint: it has no state_dict")
+    return checkpoint
+
+
+def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
+    """Raise a UsageError that names the difference if a checkpoint's weights are not those of a model."""
     theirs = {name: tuple(weight.shape) for name, weight in checkpoint["state_dict"].items()}
     ours = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     different = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     if not different:
-        return checkpoint
+        return
     trained = checkpoint.get("hyper_parameters", {})
     settings = [
         f"{name.replace('_class_path', 'the model')} is {trained[name]} in the checkpoint and {value} here"
@@ -100,7 +125,36 @@ def read_checkpoint(path: Path, model: Any) -> dict[str, Any]:
     raise UsageError(f"{path} does not fit this {type(model).__name__}: {reason}")
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a path to write to: what is there in the end takes the place of `path`, and after an error nothing does."""
+    part = path.with_name(f"part-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise UsageError(f"can't write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # JSON knows no NaN
     path.write_text(json.dumps(plain, indent=2) + "\n")
+
+
+def flatten(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values as `model.optimizer.lr`; a class by its name, and null left out."""
+    for key, value in values.items():
+        name = prefix.rstrip(".") if key == "class_path" else f"{prefix}{key}"
+        if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+            value = dict(enumerate(value))
+        if isinstance(value, dict):
+            yield from flatten(value, prefix if key in ("init_args", "dict_kwargs") else f"{name}.")
+        elif key == "class_path":
+            yield name, value.rpartition(".")[2]
+        elif value is not None:
+            yield name, value if isinstance(value, bool | int | float | str) else str(value)

@@ -28,6 +28,18 @@ def print_header(model: Model, data: Data, trainer: L.Trainer, run: Path | None,
         f"device {device}, precision {trainer.precision}, batch {data.batch_size}, seed {seed}\n"
         f"run    {run or 'none (nothing is written)'}"
     )
+    if data.classes:
+        print(f"train  {balance(data.class_counts['train'])}")
+    for note in data.notes:
+        print(f"note   {note}")
+
+
+def balance(counts: dict[str, int]) -> str:
+    """Class counts in a line; of more than ten classes the smallest and the largest."""
+    if len(counts) <= 10:
+        return ", ".join(f"{name}: {count:,}" for name, count in counts.items())
+    least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    return f"{len(counts)} classes, from {counts[least]:,} ({least}) to {counts[most]:,} ({most})"
 
 
 def print_metrics(title: str, metrics: dict[str, dict[str, float]]) -> None:
@@ -47,6 +59,7 @@ def print_next(run: Path) -> None:
         "next:\n"
         f"  tensorboard --logdir {run.parent.parent}    # curves and figures\n"
         f"  kindling test --run {shlex.quote(str(run))}\n"
+        f"  kindling predict --run {shlex.quote(str(run))} --input PATH    # new images, a table or arrays\n"
         f"  kindling fit --resume {shlex.quote(str(run))} --trainer.max_epochs 100    # train on"
     )
 

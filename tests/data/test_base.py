@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from kindling.data.base import BatchIndices, Data, TensorBatches
+from kindling.batches import Batches, BatchIndices
+from kindling.data.base import Data
 from kindling.data.digits import Digits
 from kindling.data.memory import Memory
 from kindling.data.synthetic import SyntheticClassification, SyntheticMultilabel, SyntheticRegression
@@ -108,7 +109,7 @@ def test_processes_share_the_samples(shuffle: bool) -> None:
 
 
 def test_batches_hold_matching_inputs_and_targets() -> None:
-    batches = TensorBatches(torch.arange(10.0)[:, None], torch.arange(10), indices=torch.arange(9, -1, -1))
+    batches = Batches(torch.arange(10.0)[:, None], torch.arange(10), indices=torch.arange(9, -1, -1))
     inputs, targets = batches[torch.tensor([7, 2])]
     assert inputs[:, 0].tolist() == targets.tolist() == [2, 7]
 

@@ -1,20 +1,18 @@
 """What all data shares: seeded splits, normalisation with training statistics, and loaders of whole batches."""
 
-import math
-import os
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-import torch.distributed as dist
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader
 
+from kindling.batches import Batches, BatchIndices, MappedArray, rows, run_seed
 from kindling.hyperparameters import plain
+from kindling.preprocessing import Preprocessing
+from kindling.splits import Splitter, draw_splits, fingerprint, read_splits
 
 
 class Augmentation(nn.Module):
@@ -32,21 +30,31 @@ class Data(L.LightningDataModule):
 
     Args:
         batch_size: samples a batch; the last, smaller batch of a training epoch is left out.
-        val_fraction: share of all samples used for validation, in (0, 1).
+        val_fraction: share of all samples used for validation, in (0, 1), unless the data has a validation split.
         test_fraction: share of all samples held out for the test, in (0, 1), unless the data has a test split.
         split_seed: seed of the split.
+        folds: number of folds of all samples that are not for the test, at least 2; 0 for none.
+        fold: which of them is the validation split, from 0 on.
+        split_file: takes the split from here instead, such as the `splits.npz` of a run; null to draw it.
         normalize: bring the inputs to mean 0 and variance 1, per channel of an image and per column of a vector.
         augment: changes training batches at random, such as ImageAugmentation; null for none.
+        workers: processes that load batches; 0 to load them in the training's own.
 
     Raises:
-        ValueError: if the batch size is not positive or the fractions leave no sample for training.
+        ValueError: if an argument is out of range or the fractions leave no sample for training.
     """
 
     classes: list[str] | None = None  # names of the classes
     targets: list[str] | None = None  # or names of the numeric targets
     multilabel = False  # whether a sample can have several classes
     vocabulary: int | None = None  # number of different tokens, if the inputs are tokens
-    own_test = 0  # how many of the last samples are the data's own test split
+    names: list[str] | None = None  # of the samples, such as files
+    own_val = own_test = 0  # the data's own splits: the last samples are for the test, those before for validation
+    groups: Any = None  # group of each sample, which no split cuts; for the splits
+    times: Any = None  # when each sample was taken; for the splits
+    preparation: dict[str, Any] = {}  # arguments of Preprocessing besides the statistics
+    scaled: list[bool] | None = None  # which features are normalised; None for all
+    notes: list[str] = []  # what a user should know of the data, a sentence each
 
     def __init__(
         self,
@@ -54,8 +62,12 @@ class Data(L.LightningDataModule):
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
         split_seed: int = 0,
+        folds: int = 0,
+        fold: int = 0,
+        split_file: str | None = None,
         normalize: bool = True,
         augment: Augmentation | None = None,
+        workers: int = 0,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -65,23 +77,28 @@ class Data(L.LightningDataModule):
                 f"val_fraction is {val_fraction} and test_fraction is {test_fraction}: "
                 "expected positive fractions that leave samples for training"
             )
-        self.batch_size = batch_size
+        if folds == 1 or folds < 0 or not 0 <= fold < max(1, folds):
+            raise ValueError(f"fold is {fold} and folds is {folds}: expected two folds or more, and one of them from 0")
+        if workers < 0:
+            raise ValueError(f"workers is {workers}: expected a number of processes, or 0")
+        self.batch_size, self.workers = batch_size, workers
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
-        self.split_seed = split_seed
+        self.split_seed, self.folds, self.fold, self.split_file = split_seed, folds, fold, split_file
         self.normalize, self.augment = normalize, augment
         self.save_hyperparameters(logger=False)
         if isinstance(self.hparams["augment"], Augmentation):  # built in Python rather than by the command line
             self.hparams["augment"] = plain("augment", augment)
 
-    def load(self) -> tuple[Tensor, ...]:
+    def load(self) -> tuple[Any, ...]:
         """Inputs (N, *input_shape), and class indices (N,) int64, 0/1 labels (N, K) or numeric targets (N, T) float32.
 
-        Inputs are float32, or tokens int64. Between inputs and targets come the lengths (N,) of padded sequences.
+        Inputs are float32, or tokens int64; a tensor, or a MappedArray, which can be uint8 (0 to 255) too. Between
+        inputs and targets come the lengths (N,) of padded sequences.
         """
         raise NotImplementedError
 
     @cached_property
-    def samples(self) -> tuple[Tensor, ...]:
+    def samples(self) -> tuple[Any, ...]:
         return self.load()
 
     @property
@@ -95,43 +112,68 @@ class Data(L.LightningDataModule):
     @cached_property
     def splits(self) -> dict[str, Tensor]:
         """Sample indices of the splits `train`, `val` and `test`."""
-        targets = self.samples[-1]
-        stratified = bool(self.classes) and not self.multilabel
+        return self.split(self.samples[-1])
 
-        def cut(indices: Tensor, fraction: float) -> list[Tensor]:
-            count = math.ceil(fraction * len(targets) - 1e-6)
-            labels = targets[indices] if stratified else None
-            pieces = train_test_split(indices.numpy(), test_size=count, random_state=self.split_seed, stratify=labels)
-            return [torch.from_numpy(piece) for piece in pieces]
+    def split(self, targets: Tensor) -> dict[str, Tensor]:
+        """Draw the splits, or read them, for all targets (N, …). For a `load` that has to know what is for training."""
+        if self.split_file:
+            return read_splits(self.split_file, fingerprint(targets, self.names))
+        labels = targets.numpy() if self.classes and not self.multilabel else None
+        splitter = Splitter(labels, self.groups, self.times, self.split_seed, self.classes)
+        own = self.own_val, self.own_test
+        return draw_splits(splitter, len(targets), *own, self.val_fraction, self.test_fraction, self.folds, self.fold)
 
-        if self.own_test:
-            rest, test = torch.arange(len(targets)).tensor_split([-self.own_test])
-        else:
-            rest, test = cut(torch.arange(len(targets)), self.test_fraction)
-        train, val = cut(rest, self.val_fraction)
-        return {"train": train, "val": val, "test": test}
+    @property
+    def class_counts(self) -> dict[str, dict[str, int]]:
+        """How many samples of each class each split has; empty for numeric targets."""
+        names, targets = self.classes or [], self.samples[-1]
+        hits = {split: targets[index] for split, index in self.splits.items() if names}
+        counts = {
+            k: v.sum(dim=0) if self.multilabel else torch.bincount(v, minlength=len(names)) for k, v in hits.items()
+        }
+        return {split: dict(zip(names, found.tolist(), strict=True)) for split, found in counts.items()}
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What brings raw inputs to what the model takes, with the statistics of the training split."""
+        inputs, *others, _ = self.samples
+        train, values = self.splits["train"], dict[str, Any]()
+        if self.normalize and inputs.dtype != torch.int64:
+            if isinstance(inputs, MappedArray):
+                std, mean = inputs.statistics(train, *others)
+            else:
+                known = inputs[train]
+                if known.dim() == 3:
+                    known = rows(known, *[lengths[train] for lengths in others])
+                std, mean = torch.std_mean(known, dim=[0, *range(2, known.dim())])
+                values["bounded"] = bool(known.dim() == 4 and known.min() >= 0 and known.max() <= 1)
+            if not mean.isfinite().all():
+                raise ValueError("the inputs of the training split hold values that are no finite numbers")
+            if self.scaled is not None:
+                fixed = ~torch.tensor(self.scaled)
+                mean, std = mean.masked_fill(fixed, 0.0), std.masked_fill(fixed, 1.0)
+            values |= {"mean": mean.tolist(), "std": std.float().nan_to_num(0).clamp_min(1e-6).tolist()}
+        dtype = str(inputs.dtype).removeprefix("torch.")
+        return Preprocessing(self.input_shape, dtype, **{**values, "lengths": bool(others), **self.preparation})
 
     def setup(self, stage: str) -> None:
         inputs, *others = self.samples
-        if self.normalize and inputs.is_floating_point():
-            inputs = self._normalized(inputs, *others[:-1])
-        self.sets = {name: TensorBatches(inputs, *others, indices=index) for name, index in self.splits.items()}
-
-    def _normalized(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        sequences = inputs.dim() == 3  # (N, L, F); vectors are (N, F), images (N, C, H, W)
-        real = torch.ones(inputs.shape[:2] if sequences else len(inputs), dtype=torch.bool)
-        if lengths is not None:
-            real = torch.arange(inputs.shape[1]) < lengths[:, None]  # false where padded
-        train = inputs[self.splits["train"]][real[self.splits["train"]]]  # (…, F) or (N, C, H, W)
-        std, mean = torch.std_mean(train, dim=[0, *range(2, train.dim())], keepdim=True)
-        normalized = (inputs - mean) / std.clamp_min(1e-6)
-        return normalized if lengths is None else normalized * real[:, :, None]
+        transform: Any = self.preprocessing
+        if isinstance(inputs, Tensor):  # once and for all
+            inputs, transform = transform(inputs, *others[:-1]), None
+        self.sets = {
+            name: Batches(inputs, *others, indices=index, transform=transform) for name, index in self.splits.items()
+        }
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.augment is None or not self.trainer or not self.trainer.training or isinstance(batch, Tensor):
             return batch  # a lone tensor is the summary's example
         batch_idx = self.trainer.fit_loop.batch_idx + 1  # of this batch: Lightning counts it after the transfer
-        place = _run_seed(), self.trainer.current_epoch, batch_idx, self.trainer.global_rank
+        return self.augmented(batch, run_seed(), self.trainer.current_epoch, batch_idx, self.trainer.global_rank)
+
+    def augmented(self, batch: Any, *place: int) -> Any:
+        """Augment a batch at random; the same at the same `place` (seed, epoch, batch and process)."""
+        assert self.augment
         inputs, *others, targets = batch
         with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
             torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
@@ -151,50 +193,7 @@ class Data(L.LightningDataModule):
         """A loader of (inputs, targets) batches, shuffled if `split` is `train`."""
         sampler = BatchIndices(len(self.splits[split]), self.batch_size, shuffle=split == "train")
         # batch_size=None: the sampler's items are whole batches already, ten times cheaper than collating samples.
-        return DataLoader(self.sets[split], sampler=sampler, batch_size=None, pin_memory=torch.cuda.is_available())
-
-
-class TensorBatches(Dataset):
-    """Samples in memory, by whole batches: positions (B,) in `indices` → inputs (B, *input_shape), …, targets."""
-
-    def __init__(self, *tensors: Tensor, indices: Tensor) -> None:
-        self.tensors, self.indices = tensors, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, positions: Tensor) -> tuple[Tensor, ...]:
-        indices = self.indices[positions]
-        return tuple(tensor[indices] for tensor in self.tensors)
-
-
-class BatchIndices(DistributedSampler):
-    """Yields the indices of whole batches. The order depends on the seed of the run and the epoch, and on nothing else.
-
-    With several processes each takes every n-th sample; in training all take equally many.
-    """
-
-    def __init__(self, size: int, batch_size: int, shuffle: bool) -> None:
-        distributed = dist.is_available() and dist.is_initialized()
-        self.rank = dist.get_rank() if distributed else 0
-        self.num_replicas = dist.get_world_size() if distributed else 1
-        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
-        self.seed = _run_seed()
-        self.epoch = 0  # Lightning calls set_epoch
-
-    def __iter__(self) -> Iterator[Tensor]:
-        indices = torch.arange(self.size)
-        if self.shuffle:
-            generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
-            indices = torch.randperm(self.size, generator=generator)
-        # A generator: on a resume Lightning calls set_epoch after iter(), and before the first batch is asked for.
-        yield from indices[self.rank :: self.num_replicas].split(self.batch_size)[: len(self)]
-
-    def __len__(self) -> int:
-        if self.shuffle:
-            return max(1, self.size // self.num_replicas // self.batch_size)
-        return -(-len(range(self.rank, self.size, self.num_replicas)) // self.batch_size)
-
-
-def _run_seed() -> int:
-    return int(os.environ.get("PL_GLOBAL_SEED", 0))  # Lightning's name for the seed of the run
+        options: dict[str, Any] = {"batch_size": None, "pin_memory": torch.cuda.is_available()}
+        options |= {"num_workers": self.workers, "persistent_workers": self.workers > 0}
+        apart = torch.Generator()  # dropout and the like don't depend on how batches are loaded
+        return DataLoader(self.sets[split], sampler=sampler, generator=apart, **options)

@@ -8,13 +8,14 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import AdamW
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torchmetrics import MeanMetric, MetricCollection
 
 from kindling.hyperparameters import name_hyperparameters
 from kindling.layers import initialize
-from kindling.optim import Constant, WarmupCosine
+from kindling.optim import Constant, WarmupCosine, fuse, try_recipe
+from kindling.preprocessing import kind_of
 from kindling.tasks import DEFAULT_TASKS, Task
 
 Batch = tuple[Tensor, ...]  # inputs, then lengths if the inputs are padded sequences, then targets
@@ -45,6 +46,7 @@ class Model(L.LightningModule):
     """
 
     takes: tuple[str, ...] = ("vectors", "sequences", "images")  # or tokens: the kinds of inputs
+    preprocessing: dict[str, Any] | None = None  # of the data it was trained on: see Preprocessing
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class Model(L.LightningModule):
         if min(l1, l2) < 0:
             raise ValueError(f"l1 is {l1} and l2 is {l2}: expected penalties of at least 0")
         self.input_shape, self.vocabulary = tuple(input_shape), vocabulary
-        kind = "tokens" if vocabulary else {1: "vectors", 2: "sequences", 3: "images"}.get(len(input_shape))
+        kind = kind_of(self.input_shape, tokens=bool(vocabulary))
         if kind not in self.takes:
             takes = " or ".join(self.takes)
             raise ValueError(f"{type(self).__name__} takes {takes}: the data has {kind} {self.input_shape}")
@@ -80,7 +82,7 @@ class Model(L.LightningModule):
         self.optimizer, self.schedule = optimizer, Constant if schedule is None else schedule
         self.decay, self.l1, self.l2, self.init = decay, l1, l2, init
         self._takes_lengths = "lengths" in inspect.signature(self.forward).parameters
-        self._try_recipe()
+        try_recipe(optimizer, self.schedule)
         self.save_hyperparameters(logger=False)
         if "_class_path" not in self.hparams:  # built in Python rather than by the command line
             name_hyperparameters(self)
@@ -104,10 +106,7 @@ class Model(L.LightningModule):
     def configure_optimizers(self) -> Any:
         groups = [{"params": self._weights()}, {"params": self._weights(False), "weight_decay": 0.0}]
         optimizer = self.optimizer(self.parameters() if self.decay == "all" else groups)
-        if isinstance(optimizer, Adam | AdamW | SGD):  # those that torch can fuse on every device
-            for group in optimizer.param_groups:
-                if group["fused"] is None and not (group["foreach"] or group["differentiable"]):
-                    group["fused"] = True
+        fuse(optimizer)
         schedule = self.schedule(optimizer)
         interval = getattr(schedule, "interval", "step" if isinstance(schedule, CyclicLR | OneCycleLR) else "epoch")
         config = {"scheduler": schedule, "interval": interval, "name": "learning_rate"}
@@ -119,6 +118,13 @@ class Model(L.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if hasattr(data, "train_targets"):
             self.task.start(data)
+            self.preprocessing = data.preprocessing.plain
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["preprocessing"] = self.preprocessing
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.preprocessing = checkpoint.get("preprocessing")
 
     def on_train_start(self) -> None:
         start = getattr(self.lr_schedulers(), "start", None)
@@ -182,7 +188,7 @@ class Model(L.LightningModule):
         scores = self.task.scores(outputs)
         metrics.update(scores, targets)
         loss.update(self.task.loss_of(outputs, targets), len(targets))
-        return {"scores": scores, "predictions": self.task.decode(outputs), "targets": targets}
+        return {"scores": scores, "predictions": self.task.decode(scores), "targets": targets}
 
     def _log_metrics(self, stage: str, metrics: MetricCollection, loss: MeanMetric) -> None:
         (first, value), *others = metrics.compute().items()
@@ -190,10 +196,3 @@ class Model(L.LightningModule):
         self.log_dict(dict(others))
         for each in (metrics, loss):
             each.reset()
-
-    def _try_recipe(self) -> None:
-        """Build the recipe once on a dummy weight, so that a bad learning rate is refused before any data is read."""
-        try:
-            self.schedule(self.optimizer([nn.Parameter(torch.zeros(1, 1))]))
-        except ValueError as error:
-            raise ValueError(f"the recipe (optimizer, schedule) is refused: {error}") from None

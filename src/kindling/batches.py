@@ -1,0 +1,128 @@
+"""Whole batches: from memory or from disk, in an order that depends on the seed and the epoch alone."""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import Dataset, DistributedSampler
+
+CHUNK = 2**22  # numbers that are held at once while statistics are taken
+
+
+def rows(inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """All positions of vectors, sequences (without their padding) or images as rows of features: (M, F)."""
+    if inputs.dim() == 4:
+        return inputs.transpose(0, 1).flatten(1).T
+    if lengths is not None:
+        return inputs[torch.arange(inputs.shape[1]) < lengths[:, None]]
+    return inputs.flatten(0, -2)
+
+
+class MappedArray:
+    """Arrays (N, …) one after the other, which are read when a batch asks for them: like a tensor, by samples.
+
+    Memory-mapped ones can be larger than the memory.
+
+    Args:
+        *arrays: of the same shape and type but for their lengths.
+        arrange: brings a batch of them to (B, *input_shape), such as channels first; None if they have that shape.
+    """
+
+    def __init__(self, *arrays: Any, arrange: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.arrays, self.arrange = arrays, arrange
+        self.ends = np.cumsum([len(array) for array in arrays])
+        first = self[torch.arange(int(self.ends[-1] > 0))]
+        self.shape, self.dtype = (int(self.ends[-1]), *first.shape[1:]), first.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        rows = indices.numpy()
+        batch = np.empty((len(rows), *self.arrays[0].shape[1:]), self.arrays[0].dtype.newbyteorder("="))
+        for array, end in zip(self.arrays, self.ends, strict=True):
+            inside = (rows < end) & (rows >= end - len(array))
+            batch[inside] = array[rows[inside] - (end - len(array))]
+        return self.arrange(torch.from_numpy(batch)) if self.arrange else torch.from_numpy(batch)
+
+    def statistics(self, indices: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Standard deviation and mean of each feature or channel over some samples; uint8 is taken for 0 to 1."""
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for part in indices.sort().values.split(max(1, CHUNK // math.prod(self.shape[1:]))):
+            features = rows(self[part], None if lengths is None else lengths[part]).double()  # (M, F)
+            count += len(features)
+            total, squares = total + features.sum(dim=0), squares + features.square().sum(dim=0)
+        deviation = ((squares - total.square() / count).clamp_min(0) / max(1, count - 1)).sqrt()
+        unit = 255 if self.dtype == torch.uint8 else 1
+        return deviation / unit, total / count / unit
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker process, which maps a file itself rather than get a copy of it all."""
+
+        def place(array: Any) -> Any:
+            order = "C" if array.flags.c_contiguous else "F"
+            return array.filename, array.dtype, "r", array.offset, array.shape, order
+
+        return {**vars(self), "arrays": [place(a) if isinstance(a, np.memmap) else a for a in self.arrays]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.arrays = tuple(np.memmap(*array) if isinstance(array, tuple) else array for array in self.arrays)
+
+
+class Batches(Dataset):
+    """Samples by whole batches: positions (B,) in `indices` → inputs (B, *input_shape), …, targets.
+
+    Args:
+        *tensors: inputs (also a MappedArray), lengths if they are padded sequences, and targets, of all splits.
+        indices: of the samples of this split.
+        transform: what brings raw inputs (and lengths) to the model's; None if they are brought already.
+    """
+
+    def __init__(self, *tensors: Any, indices: Tensor, transform: Callable[..., Tensor] | None = None) -> None:
+        self.tensors, self.indices, self.transform = tensors, indices, transform
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, positions: Tensor) -> tuple[Tensor, ...]:
+        indices = self.indices[positions]
+        inputs, *others = (tensor[indices] for tensor in self.tensors)
+        return self.transform(inputs, *others[:-1]) if self.transform else inputs, *others
+
+
+class BatchIndices(DistributedSampler):
+    """Yields the indices of whole batches. The order depends on the seed of the run and the epoch, and on nothing else.
+
+    With several processes each takes every n-th sample; in training all take equally many.
+    """
+
+    def __init__(self, size: int, batch_size: int, shuffle: bool) -> None:
+        distributed = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if distributed else 0
+        self.num_replicas = dist.get_world_size() if distributed else 1
+        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
+        self.seed = run_seed()
+        self.epoch = 0  # Lightning calls set_epoch
+
+    def __iter__(self) -> Iterator[Tensor]:
+        indices = torch.arange(self.size)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+            indices = torch.randperm(self.size, generator=generator)
+        # A generator: on a resume Lightning calls set_epoch after iter(), and before the first batch is asked for.
+        yield from indices[self.rank :: self.num_replicas].split(self.batch_size)[: len(self)]
+
+    def __len__(self) -> int:
+        if self.shuffle:
+            return max(1, self.size // self.num_replicas // self.batch_size)
+        return -(-len(range(self.rank, self.size, self.num_replicas)) // self.batch_size)
+
+
+def run_seed() -> int:
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))  # Lightning's name for the seed of the run

@@ -1,0 +1,152 @@
+"""Your own table: `kindling fit --model MLP --data Table --data.path houses.csv --data.target price`."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from kindling.columns import encode, fit_columns, is_numeric, numbers, read_table, texts, told, width
+from kindling.data.base import Data
+
+FEW = 20  # whole numbers of at most so many different values are taken for classes
+
+
+class Table(Data):
+    """A CSV or Parquet file, a sample a row: numeric columns and categories, (F,) float32.
+
+    Numbers are normalised and their missing values filled with the median; a category becomes a number, 1 or 0, for
+    each value that the training split has. Rows without a target are left out, and so are columns without a name. Text
+    and few whole numbers are classes, other numbers are targets; several columns of 0 and 1 are several classes a
+    sample.
+
+    Args:
+        path: the file.
+        target: the column to predict, or several.
+        kind: classification or regression; null to decide by the target.
+        drop: columns to leave out, such as a number that names the row.
+        categorical: columns of numbers that are names rather than amounts, such as a postcode.
+        group: a column that no split may cut, such as the patient; it is left out of the inputs.
+        time: a column, of numbers or dates, in whose order the splits follow each other; likewise.
+        separator: what stands between two values of a CSV; \\t for a tab.
+        max_categories: how many different values a column of categories may have.
+        **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize: see Data.
+
+    Raises:
+        ValueError: if the file is no such table, or a column is not there or can't be used.
+    """
+
+    names: list[str]  # the numbers of the rows in the file, from 0
+
+    def __init__(
+        self,
+        path: str,
+        target: str | list[str],
+        kind: Literal["classification", "regression"] | None = None,
+        drop: list[str] = [],  # noqa: B006 (read only)
+        categorical: list[str] = [],  # noqa: B006 (read only)
+        group: str | None = None,
+        time: str | None = None,
+        separator: str = ",",
+        max_categories: int = 100,
+        **data: Any,
+    ) -> None:
+        super().__init__(**data)
+        self.path, self.kind, self.separator = path, kind, separator.replace("\\t", "\t")
+        self.categorical, self.max_categories = categorical, max_categories
+        if not Path(path).is_file():
+            raise ValueError(f"path is {path!r}: there is no such file")
+        if len(self.separator) != 1:
+            raise ValueError(f"separator is {separator!r}: expected one character, such as ';', or \\t for a tab")
+        table = read_table(Path(path), self.separator)
+        if table.shape[1] < 2:
+            raise ValueError(
+                f"{path} has one column, {', '.join(table.columns)!r}: does {separator!r} stand between its values "
+                "(data.separator)?"
+            )
+        self.target = [target] if isinstance(target, str) else target
+        if not self.target or len({*self.target}) < len(self.target):
+            raise ValueError(f"target is {target}: expected a column, or several different ones")
+        roles = {"target": self.target, "drop": drop, "categorical": categorical}
+        roles |= {"group": [group] if group else [], "time": [time] if time else []}
+        for role, name in ((role, name) for role, names in roles.items() for name in names):
+            if name not in table.columns:
+                raise ValueError(f"{role} is {name!r}, which is no column of {path}: {', '.join(table.columns)}")
+        given = pd.concat([texts(table[name]).notna() for name in self.target], axis=1).all(axis=1)
+        if not given.any():
+            raise ValueError(f"target is {target!r}: {path} has no row with a value there")
+        if not given.all():
+            self.notes = [f"{(~given).sum():,} rows without a target are left out"]
+        self.table = table[given]  # which keeps the numbers of the rows
+        self.names = [str(row) for row in self.table.index]
+        self._read_targets()
+        self.groups = texts(self.table[group]).to_numpy(str) if group else None
+        self.times = self._times(time) if time else None
+        others = {*self.target, *drop, *roles["group"], *roles["time"]}
+        self.features = [name for name in table.columns if name not in others]
+        if not self.features:
+            raise ValueError(f"{path} has no column besides the target and those left out")
+
+    def _read_targets(self) -> None:
+        columns = [self.table[name] for name in self.target]
+        values = np.stack([numbers(column) for column in columns], axis=1)  # (N, T), NaN for what is no number
+        several, known = len(columns) > 1, ", ".join(self.target)
+        few = not several and not np.any(values % 1) and len(np.unique(values)) <= FEW
+        if several and self.kind != "regression" and np.isin(values, (0, 1)).all():
+            self.classes, self.multilabel = self.target, True
+            self.values = torch.from_numpy(values).long()
+        elif self.kind == "regression" or (self.kind is None and all(map(is_numeric, columns)) and not few):
+            if len(odd := np.argwhere(np.isnan(values))):
+                row, column = odd[0]
+                raise ValueError(
+                    f"target is {known!r}, where row {self.names[row]} (from 0) has {columns[column].iloc[row]!r}: "
+                    "expected finite numbers, or data.kind classification"
+                )
+            self.targets, self.values = self.target, torch.from_numpy(values).float()
+        elif several:
+            raise ValueError(
+                f"target is {known!r}: expected one column of classes, or several of 0 and 1 or of numbers"
+            )
+        else:
+            words = texts(columns[0])
+            self.classes = sorted(words.unique(), key=lambda word: (_number(word), word))
+            if len(self.classes) < 2:
+                raise ValueError(f"target is {known!r}, which is {self.classes[0]} in every row: expected two classes")
+            self.values = torch.from_numpy(pd.Index(self.classes).get_indexer(pd.Index(words))).long()
+
+    def _times(self, name: str) -> np.ndarray:
+        words, times = texts(self.table[name]), pd.Series(numbers(self.table[name]))
+        for way in ({"format": "ISO8601"}, {}, {"dayfirst": True}):  # the last two: one that all dates share
+            if times.isna().any() and not is_numeric(self.table[name]):
+                times = pd.to_datetime(words, errors="coerce", utc=True, **way)
+        if times.isna().any():
+            row = int(times.isna().to_numpy().argmax())
+            raise ValueError(
+                f"time is {name!r}, where row {self.names[row]} (from 0) has {words.iloc[row]!r}: "
+                "expected numbers, or dates such as 2024-12-31"
+            )
+        return times.to_numpy(np.float64 if times.dtype.kind == "f" else "datetime64[us]")
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        self.splits = self.split(self.values)
+        table = self.table[self.features]
+        columns = fit_columns(table.iloc[self.splits["train"].numpy()], self.categorical, self.max_categories)
+        inputs, counts, reasons = encode(table, columns)
+        if reasons:
+            row = min(reasons)
+            raise ValueError(
+                f"{self.path}, row {self.names[row]} (from 0): {reasons[row]}, or the column named in data.categorical"
+            )
+        self.notes = self.notes + told(counts)
+        self.preparation = {"columns": columns, "separator": self.separator}
+        self.scaled = [("fill" in column) for column in columns for _ in range(width(column))]
+        return torch.from_numpy(inputs), self.values
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return np.inf

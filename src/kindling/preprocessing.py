@@ -1,0 +1,79 @@
+"""How raw inputs become what a model takes. A checkpoint keeps it as plain values, so that it needs nothing else."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+KINDS = {1: "vectors", 2: "sequences", 3: "images"}
+
+
+def kind_of(shape: tuple[int, ...], tokens: bool) -> str:
+    """What an input of this shape is: vectors (F,), sequences (L, F), images (C, H, W), or tokens (L,)."""
+    return "tokens" if tokens else KINDS.get(len(shape), f"arrays of {len(shape)} dimensions")
+
+
+class Preprocessing(nn.Module):
+    """Raw inputs (B, *shape) → float32 inputs of mean 0 and variance 1 over the training split; tokens stay tokens.
+
+    Args:
+        shape: of one input.
+        dtype: of raw inputs: uint8 (0 to 255), float32, or int64 for tokens.
+        mean: of each feature or channel, uint8 being divided by 255; null for no normalisation.
+        std: likewise; not zero.
+        divisor: what brings the float images of a user to those of `dtype`, such as 255 for 0 to 1.
+        bounded: whether images lie between 0 and 1.
+        lengths: whether inputs are padded sequences, which come with their lengths.
+        resize: how an image of another size is brought to `shape`: see images.resized.
+        columns: of a table, as columns.py has them; null if inputs are arrays.
+        separator: of a table's values in a CSV.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: str = "float32",
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        divisor: float = 1.0,
+        bounded: bool = False,
+        lengths: bool = False,
+        resize: str = "crop",
+        columns: list[dict[str, Any]] | None = None,
+        separator: str = ",",
+    ) -> None:
+        self.plain = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__()
+        self.shape, self.dtype, self.divisor, self.bounded = tuple(shape), dtype, divisor, bounded
+        self.lengths, self.resize, self.columns, self.separator = lengths, resize, columns, separator
+        self.kind = kind_of(self.shape, dtype == "int64")
+        size = (-1, 1, 1) if self.kind == "images" else (-1,)
+        for name, values in {"mean": mean, "std": std}.items():
+            self.register_buffer(name, None if values is None else torch.tensor(values).view(size), persistent=False)
+
+    def forward(self, raw: Tensor, lengths: Tensor | None = None) -> Tensor:
+        if self.dtype == "int64":
+            return raw.long()
+        inputs = raw.float() / 255 if raw.dtype == torch.uint8 else raw.float()
+        if self.mean is not None and self.std is not None:
+            inputs = (inputs - self.mean) / self.std
+        if lengths is not None:  # what pads a sequence stays zero
+            inputs = inputs * (torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None])[:, :, None]
+        return inputs
+
+
+def arranged(batch: Tensor, kind: str, divisor: float = 1.0) -> Tensor:
+    """Bring arrays (B, …) to what Preprocessing takes: tokens int64, images (B, C, H, W), anything else float32.
+
+    Images can come as (B, H, W), or with their channels last. Other than uint8 they are divided by `divisor`.
+    """
+    if kind == "tokens":
+        return batch.long()
+    if kind == "images":
+        last = batch.dim() == 4 and batch.shape[1] not in (1, 3, 4) and batch.shape[3] in (1, 3, 4)
+        batch = batch[:, None] if batch.dim() == 3 else batch.permute(0, 3, 1, 2) if last else batch
+        return batch if batch.dtype == torch.uint8 else batch.float() if divisor == 1 else batch.float() / divisor
+    return batch.float()

@@ -1,0 +1,136 @@
+"""Classes: one of several, yes or no, or any of several a sample."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss, _WeightedLoss
+from torchmetrics import classification as tm
+
+from kindling.tasks.base import Task
+
+
+class Classification(Task):
+    """One of K classes a sample: cross-entropy on logits (B, K) against class indices (B,) int64.
+
+    The loss includes the softmax, so the model ends in a linear layer. Probabilities (B, K) are targets as well.
+
+    Args:
+        label_smoothing: share of the target spread evenly over all classes, in [0, 1) (Szegedy et al., 2016).
+        class_weights: weight of each class in the loss, in the order of the data's classes; balanced for weights that
+            make the classes of the training split count alike; null for equal weights.
+        loss: another loss on logits, such as FocalLoss; null for cross-entropy.
+    """
+
+    fits = "one class a sample"
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        loss: _Loss | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1 or (loss and label_smoothing):
+            raise ValueError(f"label_smoothing is {label_smoothing}: expected a fraction in [0, 1), 0 beside a loss")
+        if class_weights and loss and not isinstance(loss, _WeightedLoss):
+            raise ValueError(f"class_weights is {class_weights}: {type(loss).__name__} takes no weights")
+        self.label_smoothing, self.class_weights, self.loss = label_smoothing, class_weights, loss
+        self.criterion = loss or nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+
+    def prepare(self) -> None:
+        count, weights = self.num_outputs, self.class_weights
+        if weights == "balanced":  # learnt in `start`, and kept in the checkpoint
+            self.criterion.register_buffer("weight", torch.ones(count))
+        elif weights is not None:
+            if len(weights) != count:
+                raise ValueError(f"class_weights has {len(weights)} values: expected one for each of {count} classes")
+            self.criterion.register_buffer("weight", torch.Tensor(weights), persistent=False)
+        accuracy = {"accuracy": tm.MulticlassAccuracy(count, average="micro")}
+        ranked = {"auroc": tm.MulticlassAUROC(count), "calibration_error": tm.MulticlassCalibrationError(count)}
+        self.add_metrics(self.counted("Multiclass", count) | accuracy, ranked)
+
+    def start(self, data: Any) -> None:
+        super().start(data)
+        if self.class_weights == "balanced":
+            counts = torch.bincount(data.train_targets, minlength=self.num_outputs).clamp_min(1)
+            self.criterion.weight.copy_(counts.sum() / (self.num_outputs * counts))  # type: ignore[operator]
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        return outputs.float().softmax(dim=1)
+
+    def decode(self, scores: Tensor) -> Tensor:
+        return scores.argmax(dim=1)
+
+
+class BinaryClassification(Task):
+    """Yes or no: binary cross-entropy on logits (B, 1) against class indices (B,) int64; class 1 is the positive one.
+
+    Args:
+        positive_weight: weight of a positive sample in the loss; a negative one has 1. balanced for the weight that
+            makes both kinds of the training split count alike.
+        threshold: a probability above it is taken for positive, in (0, 1).
+        loss: another loss on logits and 0/1 targets, such as FocalLoss; null for binary cross-entropy.
+    """
+
+    fits = "one class a sample"
+
+    def __init__(
+        self, positive_weight: float | Literal["balanced"] = 1.0, threshold: float = 0.5, loss: _Loss | None = None
+    ) -> None:
+        super().__init__()
+        if (positive_weight != "balanced" and positive_weight <= 0) or (loss and positive_weight != 1):
+            raise ValueError(f"positive_weight is {positive_weight}: expected a positive weight, and no loss besides")
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold is {threshold}: expected a probability in (0, 1)")
+        self.positive_weight, self.threshold, self.loss = positive_weight, threshold, loss
+        self.criterion = loss or nn.BCEWithLogitsLoss()
+
+    def prepare(self) -> None:
+        if self.num_outputs != 2:
+            raise ValueError(f"BinaryClassification needs data with two classes, not {self.num_outputs}")
+        self.num_outputs = 1
+        ranked = {"auroc": tm.BinaryAUROC(), "calibration_error": tm.BinaryCalibrationError()}
+        self.add_metrics(self.counted("Binary", self.threshold), ranked)
+        self.weigh()
+
+    def weigh(self) -> None:
+        """Give the loss its weights, those that are balanced to be learnt in `start` and kept in the checkpoint."""
+        if self.positive_weight == "balanced":
+            self.criterion.register_buffer("pos_weight", torch.ones(self.num_outputs))
+        elif self.positive_weight != 1:
+            self.criterion.register_buffer("pos_weight", torch.tensor(self.positive_weight), persistent=False)
+
+    def start(self, data: Any) -> None:
+        super().start(data)
+        if self.positive_weight == "balanced":
+            positive = data.train_targets.reshape(-1, self.num_outputs).float().mean(dim=0).clamp(1e-6, 1)
+            self.criterion.pos_weight.copy_((1 - positive) / positive)  # type: ignore[operator]
+
+    def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.criterion(outputs, targets.reshape(outputs.shape).to(outputs.dtype))
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        return outputs.float().sigmoid().squeeze(1)
+
+    def decode(self, scores: Tensor) -> Tensor:
+        return (scores > self.threshold).long()
+
+
+class MultilabelClassification(BinaryClassification):
+    """Any of K classes a sample, each a yes or no as in BinaryClassification: logits and 0/1 targets (B, K) int64."""
+
+    fits = "several classes a sample"
+
+    def prepare(self) -> None:
+        count = self.num_outputs
+        self.add_metrics(self.counted("Multilabel", count, self.threshold), {"auroc": tm.MultilabelAUROC(count)})
+        self.weigh()
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        return outputs.float().sigmoid()
+
+    def named(self, values: Tensor, names: list[str], column: str) -> dict[str, Any]:
+        """All classes of a sample in one cell, joined by `;`."""
+        rows = ([name for name, given in zip(names, row, strict=True) if given] for row in values.tolist())
+        return {column: [";".join(row) for row in rows]}
