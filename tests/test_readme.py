@@ -8,11 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
-from conftest import ROOT, Result, write_fashion_mnist
+from conftest import ROOT, Result, write_fashion_mnist, write_samples
+from PIL import Image
 
 README = (ROOT / "README.md").read_text()
+EXPERIMENTS = (ROOT / "configs" / "README.md").read_text()
 FILES = dict(re.findall(r"`([\w/.]+)`:\n\n```(?:python|yaml)\n(.*?)```", README, re.DOTALL))
 pytestmark = pytest.mark.slow
 
@@ -64,7 +69,7 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert (tmp_path / "digits.ckpt").is_file()
 
 
-GUIDE = README.partition("## From the guide")[2]
+GUIDE = EXPERIMENTS.partition("## From the guide")[2]
 ROWS = [line for line in GUIDE.splitlines() if line.startswith("| ") and "the guide's section" not in line]
 COMMANDS = sorted(set(re.findall(r"`(fit [^`]+)`", GUIDE)))
 FEW = ["--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "2"]
@@ -88,7 +93,71 @@ def test_a_command_of_the_guides_table_runs(command: str, kindling: Callable[...
 
 def test_the_readme_is_short_and_every_path_in_it_exists() -> None:
     assert len(README.splitlines()) < 200
-    for path in re.findall(r"`((?:src|configs|scripts|tests)/[\w/.]+\.\w+)`", README):
+    for path in re.findall(r"`((?:src|configs|scripts|tests)/[\w/.]+\.\w+)`", README + EXPERIMENTS):
         assert path in FILES or (ROOT / path).exists(), path
-    for path in re.findall(r"`((?:models|data|callbacks|losses|figures)/\w+\.py|\w+\.py)`", README):
+    for path in re.findall(r"`((?:models|data|callbacks|losses|figures|tasks)/\w+\.py|\w+\.py)`", README + EXPERIMENTS):
         assert (ROOT / "src" / "kindling" / path).exists(), path
+
+
+def commands_of(section: str) -> list[list[str]]:
+    """The commands in a section's first block of code."""
+    block = README.partition(f"## {section}\n")[2].split("```")[1]
+    return [shlex.split(line, comments=True) for line in block.splitlines() if line.strip()]
+
+
+def test_the_commands_for_own_files_run_on_small_ones(kindling: Callable[..., Result]) -> None:
+    script, *commands = commands_of("Train on your own files")
+    assert script == ["python", "scripts/sample_data.py"]
+    write_samples(Path("data/samples"), 150)
+    for name, command, *flags in commands:
+        assert name == "kindling"
+        few = [] if command == "data" else ["--trainer.accelerator", "cpu", "--trainer.max_epochs", 1]
+        finished = kindling(command, *flags, *few, *(["--data.folds", 2] if command == "folds" else []))
+        assert (finished.code, finished.err) == (0, ""), (command, flags)
+    trained = {path.parent.name for path in Path("lightning_logs").glob("*/version_0")}
+    assert trained == {"my_images", "my_table", "my_arrays", "my_table_folds"}
+
+    runs = {"new_photos": "my_images", "": "my_images", "new.npz": "my_arrays"}
+    shutil.copytree("data/samples/digits/3", "new_photos")
+    shutil.copy("data/samples/digits.npz", "new.npz")
+    shutil.copy("lightning_logs/my_arrays/version_0/checkpoints/best.ckpt", "my_model.ckpt")
+    commands = commands_of("Use the model")
+    assert [command[1] for command in commands] == ["predict", "predict", "predict", "export"]
+    for _, command, *flags in commands:
+        input_path = flags[flags.index("--input") + 1] if "--input" in flags else ""
+        flags = [f"lightning_logs/{runs[input_path]}/version_0" if flag == "latest" else flag for flag in flags]
+        finished = kindling(command, *flags)
+        assert (finished.code, finished.err) == (0, ""), (command, flags)
+    assert Path("lightning_logs/my_images/version_0/export/model.onnx").is_file()
+    assert len(Path("predictions.csv").read_text().splitlines()) == 151
+
+    snippet = README.partition("## Use the model\n")[2].partition("```python\n")[2].partition("```")[0]
+    images = [Image.open(path) for path in sorted(Path("new_photos").iterdir())]
+    found: dict[str, Any] = {"images": images}
+    exec(snippet, found)
+    written = pd.read_csv("lightning_logs/my_images/version_0/predict/predictions.csv")
+    assert [str(value) for value in written["prediction"]] == found["table"]["prediction"].tolist()
+    np.testing.assert_allclose(written["probability_3"], found["table"]["probability_3"], atol=1e-4)
+
+
+@pytest.mark.parametrize("config", ["my_images", "my_table", "my_arrays", "my_sequences"])
+def test_each_kind_of_own_data_is_trained_tested_predicted_and_exported(
+    config: str, kindling: Callable[..., Result]
+) -> None:
+    write_samples(Path("data/samples"), 150)
+    few = ["--trainer.accelerator", "cpu", "--trainer.max_epochs", 1]
+    run = Path(f"lightning_logs/{config}/version_0")
+    assert kindling("fit", "--config", f"configs/{config}.yaml", *few).code == 0
+    assert kindling("test", "--run", run).code == 0
+    own = {"my_images": "digits", "my_table": "patients.csv", "my_arrays": "digits.npz", "my_sequences": "rows.npz"}
+    for command in (
+        ["predict", "--run", run],
+        ["predict", "--run", run, "--input", f"data/samples/{own[config]}", "--output", "all.csv"],
+        ["export", "--run", run],
+        ["export", "--run", run, "--format", "torch"],
+    ):
+        finished = kindling(*command)
+        assert (finished.code, finished.err) == (0, "")
+    assert len(Path("all.csv").read_text().splitlines()) == 151
+    names = {path.name for folder in ("predict", "export") for path in (run / folder).iterdir()}
+    assert names == {"predictions.csv", "model.onnx", "model.pt2"}
