@@ -17,6 +17,7 @@ from conftest import QUICK, Result, child
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kindling import __version__
+from kindling.arguments import read_arguments
 from kindling.data.digits import Digits
 from kindling.models.base import Model
 
@@ -185,6 +186,21 @@ def test_a_run_keeps_its_split_and_test_uses_it(kindling: Run) -> None:
     assert yaml.safe_load((RUN / "config.yaml").read_text())["data"]["init_args"]["split_file"] is None
 
 
+def test_only_what_changes_the_split_lets_go_of_it(kindling: Run) -> None:
+    kindling("fit", *MLP)
+    overlay = Path("overlay.yaml")
+    overlay.write_text("data:\n  init_args:\n    batch_size: 16\n")
+    for flags, kept in {
+        ("--data.workers", "0"): True,
+        ("--config", "overlay.yaml"): True,
+        ("--data", "Digits"): True,
+        ("--data.val_fraction", "0.2"): False,
+        ("--data", "Wine"): False,
+    }.items():
+        arguments = read_arguments(["test", "--run", str(RUN), *flags])
+        assert (arguments.saved_split is not None) == kept, flags
+
+
 def test_a_resumed_run_keeps_its_split_and_says_nothing_of_it(kindling: Run) -> None:
     kindling("fit", *MLP)
     saved = split_of()
@@ -199,7 +215,7 @@ def test_a_run_whose_data_has_changed_is_refused(kindling: Run, monkeypatch: pyt
     monkeypatch.setattr(Digits, "load", lambda self: tuple(part[:-1] for part in load(self)))
     finished = kindling("test", "--run", RUN)
     assert (finished.code, finished.err.count("\n")) == (2, 1)
-    assert "the data has changed since that split was made" in finished.err
+    assert "the data has changed since the split in " in finished.err
 
 
 def test_the_split_of_another_run_can_be_taken(kindling: Run) -> None:

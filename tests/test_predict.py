@@ -13,7 +13,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
-from conftest import QUICK, ROOT, Result
+from conftest import QUICK, Result
 from models.test_models import CASES, OUTPUTS, VOCABULARY, build
 from PIL import Image
 
@@ -371,7 +371,69 @@ def test_mistakes_with_export(argv: list[str], message: str, kindling: Run) -> N
     assert not Path("model.onnx").exists()
 
 
+def test_pixels_of_floats_are_refused_where_they_would_be_misread() -> None:
+    pixels = raw_inputs("images", (1, 8, 8), 3)
+    bytes_ = Predictor(MLP(input_shape=(1, 8, 8), classes=["a", "b"]), Preprocessing((1, 8, 8), "uint8", [0.5], [0.2]))
+    pd.testing.assert_frame_equal(bytes_(pixels / 255), bytes_(pixels), rtol=1e-4)
+    for dtype in (np.float32, np.int64):
+        with pytest.raises(ValueError, match="takes uint8 images, or floats from 0 to 1, not 0 to 2"):
+            bytes_(pixels.astype(dtype))
+    centred = Predictor(MLP(input_shape=(1, 8, 8), classes=["a", "b"]), Preprocessing((1, 8, 8)))
+    with pytest.raises(ValueError, match="trained on floats that are not from 0 to 1: it takes no pixels"):
+        centred(pixels)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"), [([9, 1], "from 1 to 8"), ([0, 1], "from 1 to 8"), ([2], "expected 2 whole numbers")]
+)
+def test_lengths_that_do_not_fit(lengths: list[int], message: str) -> None:
+    predict = Predictor(build("RNN", "sequences", "Classification"), Preprocessing((8, 3), lengths=True))
+    with pytest.raises(ValueError, match=message):
+        predict(np.zeros((2, 8, 3), np.float32), lengths)
+
+
+def test_inputs_of_any_memory_and_none_at_all() -> None:
+    predict = Predictor(build("MLP", "vectors", "BinaryClassification"), Preprocessing((10,)))
+    raw = raw_inputs("vectors", (10,), 4)
+    expected = predict(raw)
+    for same in (raw.astype(">f4"), raw[::-1][::-1], raw.astype(np.float64), torch.from_numpy(raw)):
+        pd.testing.assert_frame_equal(predict(same), expected)
+    assert predict(raw[:0]).shape == (0, 3)
+    with pytest.raises(ValueError, match="expected numbers, not <U"):
+        predict(np.array(["a"] * 10))
+    with pytest.raises(ValueError, match="no finite numbers"):
+        predict(np.full((1, 10), np.nan, np.float32))
+    tokens = Predictor(build("RNN", "tokens", "Classification"), Preprocessing((8,), "int64"))
+    with pytest.raises(ValueError, match="takes tokens from 0 to 8, not 9 to 9"):
+        tokens(np.full((2, 8), 9))
+
+
+def test_lengths_of_the_split_and_rows_that_are_not_finite(kindling: Run) -> None:
+    net = build("RNN", "sequences", "Classification")
+    save(net, Preprocessing(net.input_shape, lengths=True), Path("net.ckpt"))
+    raw, lengths = raw_inputs("sequences", net.input_shape, 5), np.array([3, 8, 1, 5, 2])
+    raw[1, 0, 0] = np.inf
+    np.savez("raw.npz", x_train=raw, y_train=lengths, x_test=raw, lengths_test=lengths)
+    assert kindling("predict", "--ckpt", "net.ckpt", "--input", "raw.npz").code == 0
+    rows = read(Path("predictions.csv"))
+    assert [bool(row["error"]) for row in rows] == [False, True, False, False, False]
+    good = [0, 2, 3, 4]
+    expected = package.load("net.ckpt")(raw[good], lengths[good])
+    written = scores_of([rows[index] for index in good], list(rows[0]))
+    np.testing.assert_allclose(written, scores_of(expected.to_dict("records"), list(expected)), atol=1e-5)
+
+
+def test_a_checkpoint_of_other_data_is_told(kindling: Run) -> None:
+    kindling("fit", *MLP_FLAGS)
+    net = build("CNN", "images", "Classification")
+    save(net, Preprocessing((1, 9, 9), "uint8"), Path("net.ckpt"))
+    finished = kindling("predict", "--run", RUN, "--ckpt", "net.ckpt")
+    assert (finished.code, finished.err.count("\n")) == (2, 1)
+    assert "has the shape (1, 8, 8), and the model takes (1, 9, 9): give --input PATH" in finished.err
+    finished = kindling("predict", "--run", RUN, "--output", ".")
+    assert finished.err == "kindling: can't write .: it is a folder\n"
+
+
 def test_load_refuses_in_python_too(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a run"):
         package.load(tmp_path)
-    assert (ROOT / "src").is_dir()

@@ -25,7 +25,9 @@ HELP["data"] = (
     "model will see it. Takes what fit takes, of which --data or a config with data: is enough."
 )
 COMMANDS = (*HELP, "compare", "export", "folds", "predict")
-SAME_SPLIT = ("data.batch_size", "data.workers", "data.augment", "data.normalize", "data.cache")  # whatever these are
+# Settings that leave the split as it is, if the samples are the same, which its fingerprint tells.
+SAME_SPLIT: tuple[str, ...] = ("data.batch_size", "data.workers", "data.augment", "data.normalize", "data.cache")
+SAME_SPLIT += ("data.path", "data.root", "data.download")
 
 Setting = tuple[str, str, Any]  # a config file or "command line", the key as flags name it, and the value
 
@@ -48,8 +50,14 @@ class Arguments:
         if not self.run or not (self.run / "splits.npz").is_file():
             return None
         others = (key for source, key, _ in self.settings if source != str(self.run / "config.yaml"))
-        changed = any(key.partition(".")[0] == "data" and not key.startswith(SAME_SPLIT) for key in others)
-        return None if changed else self.run / "splits.npz"
+        changed = any(key.startswith("data.") and not key.startswith(SAME_SPLIT) for key in others)
+        named = (
+            value.get("class_path") if isinstance(value, dict) else value
+            for _, key, value in self.settings
+            if key == "data"
+        )
+        kinds = {str(name).rpartition(".")[2] for name in named if name}
+        return None if changed or len(kinds) > 1 else self.run / "splits.npz"
 
 
 def read_arguments(argv: list[str]) -> Arguments:

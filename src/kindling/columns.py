@@ -132,7 +132,7 @@ def encode(table: pd.DataFrame, columns: list[dict[str, Any]]) -> tuple[np.ndarr
         raise ValueError(
             f"the table lacks the columns {', '.join(lacking)}: it has {', '.join(map(str, table.columns))}"
         )
-    refuse_twice(table)
+    refuse_twice(table.loc[:, table.columns.isin([column["name"] for column in columns])])
     blocks, counts, reasons = [], Counts(), dict[int, str]()
     for column in columns:
         name = column["name"]

@@ -137,7 +137,7 @@ def _draw(data: Data, path: Path) -> None:
 def _image(data: Data, image: Tensor) -> Any:
     """Pixels (H, W) or (H, W, 3) from 0 to 1."""
     known = data.preprocessing
-    if known.mean is not None and known.std is not None and (known.bounded or known.dtype == "uint8"):
+    if known.mean is not None and known.std is not None and known.bounded:
         image = (image * known.std + known.mean).clamp(0, 1)
     else:
         image = (image - image.min()) / (image.max() - image.min()).clamp_min(1e-6)

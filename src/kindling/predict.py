@@ -3,7 +3,7 @@
 import argparse
 import csv
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +36,50 @@ def open_inputs(options: argparse.Namespace, size: int) -> tuple[Any, Path | Non
         raise UsageError("needs --run RUN (a folder or latest), or --ckpt PATH and --input PATH")
     from kindling.predictor import load  # takes seconds to import
     from kindling.runs import find_checkpoint, find_run
-    from kindling.sources import open_source, open_test_split
+    from kindling.sources import open_source
 
     run = find_run(options.run) if options.run else None
     path = find_checkpoint(run, options.ckpt or "best")
     try:
         predictor = load(path, device=options.device)
     except RuntimeError as error:  # there is no such device
-        reason = str(error).splitlines()[0].partition(". ")[0].partition(" one of")[0]
-        raise UsageError(
-            f"--device is {options.device}, which can't be used ({reason}): leave it out, or say cpu"
-        ) from error
+        raise UsageError(f"--device is {options.device}, which can't be used here: leave it out, or say cpu") from error
     if options.input:
         return predictor, run, open_source(options.input, predictor, size)
     if run:
-        return predictor, run, open_test_split(run, size)
+        return predictor, run, open_test_split(run, predictor, size)
     raise UsageError("needs --input PATH: a checkpoint alone has no test split")
+
+
+def open_test_split(run: Path, predictor: Any, size: int) -> Any:
+    """The test split of a run, as `sources.open_source` gives a path; a UsageError if the data is not there now."""
+    import yaml
+    from lightning.pytorch.cli import instantiate_module
+
+    from kindling.data.base import Data
+    from kindling.refusals import origin
+    from kindling.sources import Chunk
+
+    config = yaml.safe_load((run / "config.yaml").read_text())["data"]
+    saved = {"split_file": str(run / "splits.npz")} if (run / "splits.npz").is_file() else {}
+    try:
+        data = instantiate_module(Data, {"_class_path": config["class_path"], **config["init_args"], **saved})
+        inputs, *lengths, targets = data.samples
+        test = data.splits["test"]
+    except ValueError as error:
+        raise UsageError(
+            f"the data of {run} can't be read: {origin(error)}; --input PATH takes other inputs"
+        ) from error
+    if tuple(data.input_shape) != predictor.preprocessing.shape:
+        shapes = f"has the shape {tuple(data.input_shape)}, and the model takes {predictor.preprocessing.shape}"
+        raise UsageError(f"the data of {run} {shapes}: give --input PATH")
+
+    def chunks() -> Iterator[Chunk]:
+        for some in test.split(size):
+            names = [data.names[row] if data.names else str(row) for row in some.tolist()]
+            yield Chunk(names, [""] * len(some), inputs[some], lengths[0][some] if lengths else None, targets[some])
+
+    return len(test), chunks()
 
 
 def write(output: Path, predictor: Any, chunks: Iterable[Any], total: int | None) -> None:

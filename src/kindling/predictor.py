@@ -64,14 +64,10 @@ class Predictor:
         import pandas as pd
 
         raw, lengths = self.prepare(inputs, lengths)
-        parts = [
-            self.scores(
-                raw[start : start + batch_size], None if lengths is None else lengths[start : start + batch_size]
-            )
-            for start in range(0, len(raw), batch_size)
-        ]
-        scores = torch.cat(parts) if parts else torch.empty(0, self.model.num_outputs)
-        return pd.DataFrame(self.model.task.columns(scores, self.names))
+        starts = range(0, max(1, len(raw)), batch_size)  # nothing is an empty batch
+        cut = [slice(start, start + batch_size) for start in starts]
+        parts = [self.scores(raw[part], None if lengths is None else lengths[part]) for part in cut]
+        return pd.DataFrame(self.model.task.columns(torch.cat(parts), self.names))
 
     @torch.inference_mode()
     def scores(self, raw: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -82,6 +78,8 @@ class Predictor:
         """A batch as `Pipeline` takes it: of the type that the training saw, and with lengths if that had them."""
         known = self.preprocessing
         if raw.dtype == torch.uint8 and known.dtype == "float32":
+            if not known.bounded:
+                raise ValueError("the model was trained on floats that are not from 0 to 1: it takes no pixels")
             raw = raw.float() / 255
         if not known.lengths:
             return (raw,)
@@ -101,7 +99,10 @@ class Predictor:
             if reasons:
                 raise ValueError(f"row {min(reasons)}: {reasons[min(reasons)]}")
             return raw, None
-        return self.from_array(inputs, lengths)
+        raw, lengths = self.from_array(inputs, lengths)
+        if not raw.isfinite().all():
+            raise ValueError("the inputs hold values that are no finite numbers")
+        return raw, lengths
 
     def from_table(self, frame: pd.DataFrame) -> tuple[Tensor, Counter[tuple[str, str]], dict[int, str]]:
         """Rows (N, F), what was missing or never seen, and why a row can't be used, by position: see columns.encode."""
@@ -120,13 +121,17 @@ class Predictor:
 
     def from_array(self, inputs: Any, lengths: Any = None) -> tuple[Tensor, Tensor | None]:
         """An array (N, …), or one sample of it, as the training saw them."""
-        known, array = self.preprocessing, torch.as_tensor(np.asarray(inputs))
+        known, array = self.preprocessing, as_tensor(inputs)
         grey = known.kind == "images" and known.shape[0] == 1  # which can do without their channel
-        if array.dim() == 2 or array.shape[1:] != known.shape[1:] if grey else array.dim() == len(known.shape):
-            array = array[None] if array.dim() < 4 else array  # one sample
+        single = array.dim() == len(known.shape)
+        if grey:
+            single = array.dim() < 4 and (array.dim() == 2 or array.shape[1:] != known.shape[1:])
+        array = array[None] if single else array
         raw = arranged(array, known.kind, known.divisor)
-        if known.lengths:
-            lengths = torch.full((len(raw),), raw.shape[1]) if lengths is None else torch.as_tensor(np.asarray(lengths))
+        if known.lengths and raw.dim() > 1:
+            lengths = torch.full((len(raw),), raw.shape[1]) if lengths is None else as_tensor(lengths).reshape(-1)
+            if len(lengths) != len(raw) or (len(raw) and not 1 <= lengths.min() <= lengths.max() <= raw.shape[1]):
+                raise ValueError(f"lengths: expected {len(raw)} whole numbers from 1 to {raw.shape[1]}, one a sample")
             if raw.shape[1] < known.shape[0]:  # padded to the length that the training saw
                 raw = nn.functional.pad(raw, (0, 0) * (raw.dim() - 2) + (0, known.shape[0] - raw.shape[1]))
         if tuple(raw.shape[1:]) != known.shape:
@@ -136,7 +141,20 @@ class Predictor:
             raise ValueError(
                 f"the model takes uint8 images, or floats from 0 to {known.divisor:g}, not {low:g} to {high:g}"
             )
+        size = self.model.vocabulary
+        if size and len(raw) and not 0 <= raw.min() <= raw.max() < size:
+            raise ValueError(f"the model takes tokens from 0 to {size - 1}, not {raw.min()} to {raw.max()}")
         return raw, lengths
+
+
+def as_tensor(values: Any) -> Tensor:
+    """Numbers of any kind that NumPy knows, in memory of their own; a ValueError if they are none."""
+    if isinstance(values, Tensor):
+        return values.cpu()
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise ValueError(f"expected numbers, not {array.dtype}")
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
 
 
 def load(path: str | Path = "latest", ckpt: str = "best", device: str | torch.device | None = None) -> Predictor:

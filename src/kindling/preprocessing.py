@@ -47,7 +47,8 @@ class Preprocessing(nn.Module):
     ) -> None:
         self.plain = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
-        self.shape, self.dtype, self.divisor, self.bounded = tuple(shape), dtype, divisor, bounded
+        self.shape, self.dtype, self.divisor = tuple(shape), dtype, divisor
+        self.bounded = bounded or dtype == "uint8"
         self.lengths, self.resize, self.columns, self.separator = lengths, resize, columns, separator
         self.kind = kind_of(self.shape, dtype == "int64")
         size = (-1, 1, 1) if self.kind == "images" else (-1,)

@@ -128,6 +128,8 @@ def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a path to write to: what is there in the end takes the place of `path`, and after an error nothing does."""
+    if path.is_dir():
+        raise UsageError(f"can't write {path}: it is a folder")
     part = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

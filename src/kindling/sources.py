@@ -15,14 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from lightning.pytorch.cli import instantiate_module
 from torch import Tensor
 
-from kindling.data.base import Data
 from kindling.images import SUFFIXES, find_images, read_images
 from kindling.predictor import Predictor
-from kindling.refusals import origin
 from kindling.runs import UsageError
 
 
@@ -134,24 +130,31 @@ def _rows(parts: Iterable[tuple[Any, list[str]]], predictor: Predictor) -> Itera
 
 
 def _arrays(path: Path, predictor: Predictor, size: int) -> Source:
-    names, lengths = ["x"], None
+    names = ["x"]
     if path.suffix.lower() == ".npz":
         with np.load(path) as file:
             names = file.files
-            if "lengths" in names:
-                lengths = file["lengths"]
     others = [name for name in names if name[0] not in "ylgtc"]  # y, lengths, groups, times, classes
     name = next((name for name in ("x", "x_test", *others[:1]) if name in names), None)
     if name is None:
         raise ValueError(f"expected an array x in it, and it has {', '.join(names) or 'none'}")
     total, parts = _array(path, name, size)
+    beside, lengths = f"lengths{name[1:]}" if name[0] == "x" else "lengths", None
+    if beside in names:
+        with np.load(path) as file:
+            lengths = file[beside]
+        if len(lengths) != total:
+            raise ValueError(f"{name} has {total:,} samples, and {beside} has {len(lengths):,}")
     starts = range(0, total, size)
 
     def chunks() -> Iterator[Chunk]:
         for start, part in zip(starts, parts, strict=True):
             some = None if lengths is None else lengths[start : start + size]
             raw, some = predictor.from_array(part, some)
-            yield Chunk([str(start + row) for row in range(len(raw))], [""] * len(raw), raw, some)
+            good = raw.isfinite().flatten(1).all(dim=1)
+            reasons = ["" if fine else "it holds values that are no finite numbers" for fine in good.tolist()]
+            names = [str(start + row) for row in range(len(raw))]
+            yield Chunk(names, reasons, raw[good], None if some is None else some[good])
 
     return total, chunks()
 
@@ -159,7 +162,7 @@ def _arrays(path: Path, predictor: Predictor, size: int) -> Source:
 def _array(path: Path, name: str, size: int) -> tuple[int, Iterator[np.ndarray]]:
     """The length of an array, and its parts, without the rest in memory."""
     if path.suffix.lower() == ".npy":
-        array = np.load(path, mmap_mode="r")
+        array = np.atleast_1d(np.load(path, mmap_mode="r"))
         return len(array), (np.array(array[start : start + size]) for start in range(0, len(array), size))
     stream = zipfile.ZipFile(path).open(f"{name}.npy")  # noqa: SIM115 (read until its end)
     version = np.lib.format.read_magic(stream)
@@ -169,31 +172,3 @@ def _array(path: Path, name: str, size: int) -> tuple[int, Iterator[np.ndarray]]
         raise ValueError(f"{name} holds Python objects, or has its columns one after the other (in Fortran's order)")
     sizes = ((min(size, shape[0] - start), *shape[1:]) for start in range(0, shape[0], size))
     return shape[0], (np.frombuffer(stream.read(math.prod(s) * dtype.itemsize), dtype).reshape(s) for s in sizes)
-
-
-def open_test_split(run: Path, size: int = 256) -> Source:
-    """The test split of a run, as `open_source` gives a path."""
-    data = data_of(run)
-    inputs, *lengths, targets = data.samples
-    test = data.splits["test"]
-
-    def chunks() -> Iterator[Chunk]:
-        for some in test.split(size):
-            names = [data.names[row] if data.names else str(row) for row in some.tolist()]
-            yield Chunk(names, [""] * len(some), inputs[some], lengths[0][some] if lengths else None, targets[some])
-
-    return len(test), chunks()
-
-
-def data_of(run: Path) -> Data:
-    """The data that a run was trained on, in the same splits; a UsageError if it is not there any more."""
-    config = yaml.safe_load((run / "config.yaml").read_text())["data"]
-    saved = {"split_file": str(run / "splits.npz")} if (run / "splits.npz").is_file() else {}
-    try:
-        data = instantiate_module(Data, {"_class_path": config["class_path"], **config["init_args"], **saved})
-        data.setup("predict")
-    except ValueError as error:
-        raise UsageError(
-            f"the data of {run} can't be read: {origin(error)}; --input PATH takes other inputs"
-        ) from error
-    return data

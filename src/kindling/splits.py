@@ -48,7 +48,9 @@ class Splitter:
             limit, _ = self._limit(indices)
             if limit < 2:
                 raise ValueError("there are too few groups: train, val and test need at least one each")
-            return self.fold(indices, max(2, min(round(len(indices) / count), limit)), 0)
+            folds = max(2, min(round(len(indices) / count), limit))
+            parts = [self.fold(indices, folds, fold) for fold in range(folds)]
+            return min(parts, key=lambda part: abs(len(part[1]) - count))  # groups can be of very unequal sizes
         stratify = self.labels[indices] if self.labels is not None else None
         if stratify is not None and len(stratify):
             labels, counts = np.unique(stratify, return_counts=True)
@@ -100,11 +102,11 @@ def draw_splits(
     The last `own_test` samples and the `own_val` before them are splits of their own. The fractions `val` and `test`
     are of all samples. With `folds`, validation is fold number `fold` of all that is not for the test.
     """
+    if folds and own_val:
+        raise ValueError("folds is set, but the data has a validation split of its own")
     rest, validation, testing = np.split(np.arange(size), [size - own_val - own_test, size - own_test])
     if not own_test:
         rest, testing = splitter.cut(rest, math.ceil(test * size - 1e-6))
-    if folds and own_val:
-        raise ValueError("folds is set, but the data has a validation split of its own")
     if folds:
         rest, validation = splitter.fold(rest, folds, fold)
     elif not own_val:
@@ -143,5 +145,8 @@ def read_splits(path: str, samples: int) -> dict[str, Tensor]:
         reason = getattr(error, "strerror", None) or "it is not what a run keeps as splits.npz"
         raise ValueError(f"split_file is {path!r}: can't be read ({reason})") from None
     if not same:
-        raise ValueError(f"split_file is {path!r}: the data has changed since that split was made")
+        raise ValueError(
+            f"the data has changed since the split in {path} was drawn: bring the old files back or start a new run; "
+            "kindling predict --input takes new ones"
+        )
     return splits

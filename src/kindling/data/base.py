@@ -137,22 +137,23 @@ class Data(L.LightningDataModule):
     def preprocessing(self) -> Preprocessing:
         """What brings raw inputs to what the model takes, with the statistics of the training split."""
         inputs, *others, _ = self.samples
-        train, values = self.splits["train"], dict[str, Any]()
+        train, values, mapped = self.splits["train"], dict[str, Any](), isinstance(inputs, MappedArray)
+        known = inputs if mapped else inputs[train]
+        if not mapped and len(self.input_shape) == 3:
+            values["bounded"] = bool(known.min() >= 0 and known.max() <= 1)
         if self.normalize and inputs.dtype != torch.int64:
-            if isinstance(inputs, MappedArray):
-                std, mean = inputs.statistics(train, *others)
-            else:
-                known = inputs[train]
-                if known.dim() == 3:
-                    known = rows(known, *[lengths[train] for lengths in others])
-                std, mean = torch.std_mean(known, dim=[0, *range(2, known.dim())])
-                values["bounded"] = bool(known.dim() == 4 and known.min() >= 0 and known.max() <= 1)
+            if not mapped and known.dim() == 3:
+                known = rows(known, *[lengths[train] for lengths in others])
+            std, mean = (
+                inputs.statistics(train, *others) if mapped else torch.std_mean(known, dim=[0, *range(2, known.dim())])
+            )
             if not mean.isfinite().all():
                 raise ValueError("the inputs of the training split hold values that are no finite numbers")
             if self.scaled is not None:
                 fixed = ~torch.tensor(self.scaled)
                 mean, std = mean.masked_fill(fixed, 0.0), std.masked_fill(fixed, 1.0)
-            values |= {"mean": mean.tolist(), "std": std.float().nan_to_num(0).clamp_min(1e-6).tolist()}
+            constant = ~(std > 1e-6 * mean.abs())  # to rounding, or of one sample: left in its unit
+            values |= {"mean": mean.tolist(), "std": std.float().masked_fill(constant, 1.0).tolist()}
         dtype = str(inputs.dtype).removeprefix("torch.")
         return Preprocessing(self.input_shape, dtype, **{**values, "lengths": bool(others), **self.preparation})
 

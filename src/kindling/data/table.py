@@ -1,7 +1,9 @@
 """Your own table: `kindling fit --model MLP --data Table --data.path houses.csv --data.target price`."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pandas as pd
@@ -82,6 +84,8 @@ class Table(Data):
         self.table = table[given]  # which keeps the numbers of the rows
         self.names = [str(row) for row in self.table.index]
         self._read_targets()
+        if group and (missing := int(texts(self.table[group]).isna().sum())):
+            raise ValueError(f"group is {group!r}, which has no value in {missing:,} rows: fill them in")
         self.groups = texts(self.table[group]).to_numpy(str) if group else None
         self.times = self._times(time) if time else None
         others = {*self.target, *drop, *roles["group"], *roles["time"]}
@@ -118,9 +122,12 @@ class Table(Data):
 
     def _times(self, name: str) -> np.ndarray:
         words, times = texts(self.table[name]), pd.Series(numbers(self.table[name]))
-        for way in ({"format": "ISO8601"}, {}, {"dayfirst": True}):  # the last two: one that all dates share
+        for way in ({"format": "ISO8601"}, {}, {"dayfirst": True}, {"format": "%m/%d/%y"}, {"format": "%d/%m/%y"}):
             if times.isna().any() and not is_numeric(self.table[name]):
-                times = pd.to_datetime(words, errors="coerce", utc=True, **way)
+                with catch_warnings(), suppress(UserWarning):  # a guess for each date would mix 3/4 and 4/3
+                    simplefilter("error", UserWarning)
+                    found = pd.to_datetime(words, errors="coerce", utc=True, **way)
+                    times = found if found.isna().sum() < times.isna().sum() else times
         if times.isna().any():
             row = int(times.isna().to_numpy().argmax())
             raise ValueError(
