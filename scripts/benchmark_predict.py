@@ -2,7 +2,10 @@
 
 50,000 images of 28×28 pixels from an `.npz`, 256 a batch. The bare loop loads the array and runs the network; `predict`
 also reads the file bit by bit, decodes, and writes the CSV. Each runs in a process of its own, in turns; memory is what
-a process takes at its peak beyond what it has after importing.
+a process takes at its peak beyond what it has after importing. Measured on 2 cores, median of three rounds:
+
+  ResNet   bare 2,690 images/s, predict 2,835: ratio 1.05, 136 MB
+  MLP      bare 159,455 images/s, predict 80,038: ratio 0.50, 22 MB (the rest is writing 12 columns a row)
 """
 
 import json
@@ -16,8 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-IMAGES, ROUNDS = 50_000, 5
-MODELS: dict[str, dict[str, Any]] = {"ResNet": {"width": 16, "depths": [1, 1, 1]}, "CNN": {}, "MLP": {}}
+IMAGES, ROUNDS = 50_000, 3
+MODELS: dict[str, dict[str, Any]] = {"ResNet": {"width": 16, "depths": [1, 1, 1]}, "MLP": {}}
 
 
 def prepare(folder: Path) -> None:
