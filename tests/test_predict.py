@@ -423,6 +423,18 @@ def test_lengths_of_the_split_and_rows_that_are_not_finite(kindling: Run) -> Non
     np.testing.assert_allclose(written, scores_of(expected.to_dict("records"), list(expected)), atol=1e-5)
 
 
+def test_pixels_for_a_model_that_saw_none_are_told(kindling: Run) -> None:
+    net = build("CNN", "images", "Classification")
+    save(net, Preprocessing(net.input_shape), Path("net.ckpt"))
+    Image.new("L", (8, 8)).save("image.png")
+    np.savez("raw.npz", x=raw_inputs("images", net.input_shape, 2))
+    for path in ("image.png", "raw.npz"):
+        finished = kindling("predict", "--ckpt", "net.ckpt", "--input", path)
+        message = "the model was trained on floats that are not from 0 to 1: it takes no pixels"
+        assert finished.err == f"kindling: {path} can't be predicted: {message}\n"
+        assert finished.code == 2
+
+
 def test_a_checkpoint_of_other_data_is_told(kindling: Run) -> None:
     kindling("fit", *MLP_FLAGS)
     net = build("CNN", "images", "Classification")

@@ -75,13 +75,8 @@ class Predictor:
         return self.pipeline(*(each.to(self.device) for each in self.graph_inputs(raw, lengths))).cpu()
 
     def graph_inputs(self, raw: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
-        """A batch as `Pipeline` takes it: of the type that the training saw, and with lengths if that had them."""
-        known = self.preprocessing
-        if raw.dtype == torch.uint8 and known.dtype == "float32":
-            if not known.bounded:
-                raise ValueError("the model was trained on floats that are not from 0 to 1: it takes no pixels")
-            raw = raw.float() / 255
-        if not known.lengths:
+        """A batch as `Pipeline` takes it: with lengths if the training had them."""
+        if not self.preprocessing.lengths:
             return (raw,)
         return raw, torch.full((len(raw),), raw.shape[1]) if lengths is None else lengths
 
@@ -93,7 +88,8 @@ class Predictor:
         if isinstance(inputs, list) and inputs and isinstance(inputs[0], Image.Image):
             if known.kind != "images":
                 raise ValueError(f"the model takes {known.kind}, not images")
-            return torch.from_numpy(np.stack([pixels(each, known.shape, known.resize) for each in inputs])), None
+            stacked = np.stack([pixels(each, known.shape, known.resize) for each in inputs])
+            return self.from_pixels(torch.from_numpy(stacked)), None
         if hasattr(inputs, "columns"):
             raw, _, reasons = self.from_table(inputs)
             if reasons:
@@ -103,6 +99,14 @@ class Predictor:
         if not raw.isfinite().all():
             raise ValueError("the inputs hold values that are no finite numbers")
         return raw, lengths
+
+    def from_pixels(self, raw: Tensor) -> Tensor:
+        """Pixels from 0 to 255 as the training saw images; a ValueError if it saw no pixels."""
+        if self.preprocessing.dtype == "uint8":
+            return raw
+        if not self.preprocessing.bounded:
+            raise ValueError("the model was trained on floats that are not from 0 to 1: it takes no pixels")
+        return raw.float() / 255
 
     def from_table(self, frame: pd.DataFrame) -> tuple[Tensor, Counter[tuple[str, str]], dict[int, str]]:
         """Rows (N, F), what was missing or never seen, and why a row can't be used, by position: see columns.encode."""
@@ -136,6 +140,8 @@ class Predictor:
                 raw = nn.functional.pad(raw, (0, 0) * (raw.dim() - 2) + (0, known.shape[0] - raw.shape[1]))
         if tuple(raw.shape[1:]) != known.shape:
             raise ValueError(f"the model takes {known.kind} of shape {known.shape}, not {tuple(array.shape[1:])}")
+        if raw.dtype == torch.uint8:
+            raw = self.from_pixels(raw)
         if known.bounded and raw.is_floating_point() and len(raw) and not (raw.min() > -0.01 and raw.max() < 1.01):
             low, high = float(raw.min()) * known.divisor, float(raw.max()) * known.divisor
             raise ValueError(

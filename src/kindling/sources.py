@@ -88,7 +88,7 @@ def _images(path: Path, predictor: Predictor, size: int) -> Source:
     known = predictor.preprocessing
     batches = read_images(paths, known.shape, known.resize, min(size, 64), workers=min(4, os.cpu_count() or 1))
     found = (([str(file.relative_to(folder)) for file in files], why, raw) for files, why, raw in batches)
-    return len(paths), (Chunk(*chunk) for chunk in found)
+    return len(paths), (Chunk(names, why, predictor.from_pixels(raw)) for names, why, raw in found)
 
 
 def _tables(path: Path, predictor: Predictor, size: int) -> Source:
