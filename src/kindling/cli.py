@@ -8,7 +8,7 @@ from importlib import import_module
 
 from kindling import __version__
 from kindling.arguments import read_arguments
-from kindling.runs import NothingToDo, UsageError
+from kindling.runs import NothingToDo, Stopped, UsageError
 
 HELP = """\
 usage: kindling COMMAND [--config FILE …] [--KEY VALUE …]
@@ -41,7 +41,7 @@ OTHERS = ("compare", "export", "folds", "predict")  # a module each, with a `mai
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, or 2 for bad input, told in one sentence on stderr."""
+    """Run a command; return the exit code: 0, 2 for bad input, or that of a training that was stopped."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -65,6 +65,10 @@ def main(argv: list[str] | None = None) -> int:
         command(arguments)
     except NothingToDo as done:
         print(f"nothing to do: {done}")
+    except Stopped as stop:
+        if not int(os.environ.get("LOCAL_RANK", 0)):  # of several processes one tells
+            print(f"kindling: {stop}", file=sys.stderr)
+        return stop.code
     except UsageError as error:
         if "KINDLING_TRACEBACK" in os.environ:
             raise

@@ -17,8 +17,9 @@ from kindling.config_errors import explain
 from kindling.dashboard import Dashboard
 from kindling.data.base import Data
 from kindling.find import find
+from kindling.loggers import run_loggers
 from kindling.models.base import Model
-from kindling.record import Record, run_loggers
+from kindling.record import Record
 from kindling.refusals import FROM_DATA, check_config, is_setting, origin, sentence
 from kindling.runs import UsageError
 from kindling.terminal import print_header, print_metrics, print_next, terminal_callbacks

@@ -1,23 +1,18 @@
-"""What a run remembers besides its weights: config, origin, results, `metrics.csv` and TensorBoard events."""
+"""What a run remembers besides its weights and curves: config, origin, split and results."""
 
-import csv
 import os
 import platform
 import shlex
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import DEVNULL, CalledProcessError, check_output
 from typing import Any
-from warnings import catch_warnings
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from kindling import __version__
 from kindling.runs import UsageError, write_json
@@ -100,40 +95,3 @@ def _git(*args: str) -> str | None:
     with suppress(OSError, CalledProcessError):
         return check_output(["git", *args], cwd=Path(__file__).parent, stderr=DEVNULL, text=True).strip()
     return None
-
-
-def run_loggers(run: Path, command: str, first_step: int | None) -> list[Any]:
-    """The loggers of a command. A resumed training goes on at `first_step`: what was logged after that is dropped."""
-    if command != "fit":  # in a folder of its own, since at step 0 it would break the curves of the training
-        return [TensorBoard(run, name="", version="", sub_dir=command, default_hp_metric=False)]
-    table = MetricsTable(run, name="", version="", flush_logs_every_n_steps=1)
-    table.first_step = first_step or 0
-    return [TensorBoard(run, name="", version="", default_hp_metric=False, purge_step=first_step), table]
-
-
-class TensorBoard(TensorBoardLogger):
-    """Lightning's TensorBoard logger, without a chart of the epoch's number and without an `hparams.yaml`."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
-
-    def save(self) -> None:
-        self.experiment.flush()
-
-
-class MetricsTable(CSVLogger):
-    """Lightning's CSV logger, which in a resumed run keeps the rows of `metrics.csv` that are before `first_step`."""
-
-    first_step = 0
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        if self._experiment is None:
-            path = Path(self.log_dir, "metrics.csv")
-            rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-            with catch_warnings(record=True):  # of the deletion
-                whole = [row for row in rows if (row["step"] or "").isdecimal()]  # a crash can cut the last line off
-                super().experiment.metrics = [row for row in whole if int(row["step"]) < self.first_step]
-            self.save()
-        return self._experiment

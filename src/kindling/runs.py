@@ -16,6 +16,14 @@ class UsageError(Exception):
     """What the user typed can't be done. The message is one sentence: what is wrong and what would be right."""
 
 
+class Stopped(Exception):
+    """A training ended before its time. The message says when, why, and what to do; `code` is the exit code."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class NothingToDo(Exception):
     """The command has no work left. The message says why, and how to go on all the same."""
 
