@@ -1,7 +1,10 @@
 """A checkpoint that can't be trusted or does not fit is refused in one sentence, and nothing in it runs."""
 
+import errno
+import hashlib
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +12,9 @@ import pytest
 import torch
 from conftest import QUICK, Result
 
+from kindling.checkpoints import SEAL, WholeCheckpointIO, fit_or_refuse, load_checkpoint
 from kindling.models.mlp import MLP
-from kindling.runs import UsageError, read_checkpoint
+from kindling.runs import UsageError
 
 FIT = ["fit", "--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", *QUICK]
 RUN = Path("lightning_logs/digits_mlp/version_0")
@@ -85,20 +89,19 @@ def test_a_checkpoint_of_another_architecture(flags: list[str], difference: str,
     assert_refused(trained("test", "--run", RUN, *flags), str(BEST), "does not fit", difference)
 
 
-def test_weights_that_differ_where_the_settings_agree(tmp_path: Path) -> None:
+def test_weights_that_differ_where_the_settings_agree() -> None:
     model = MLP(input_shape=(4,), classes=["a", "b"], hidden_sizes=[3])
     state = {name: weight.new_zeros(7) for name, weight in model.state_dict().items()}
-    torch.save({"state_dict": state}, tmp_path / "odd.ckpt")
     with pytest.raises(UsageError, match=r"weight net.1.weight is \(7,\) in the checkpoint and \(3, 4\) here"):
-        read_checkpoint(tmp_path / "odd.ckpt", model)
+        fit_or_refuse(Path("odd.ckpt"), {"state_dict": state}, model)
 
 
 def test_a_refused_resume_loses_nothing(trained: Run) -> None:
+    for name in ("last", "previous"):
+        (BEST.parent / f"{name}.ckpt").write_bytes(b"")
     files = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
     last = RUN / "checkpoints" / "last.ckpt"
-    last.write_bytes(b"")
     assert_refused(trained("fit", "--resume", RUN, "--trainer.max_epochs", 5), str(last), "damaged")
-    files[last] = b""
     assert {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()} == files
 
 
@@ -110,3 +113,70 @@ def test_checkpoints_hold_plain_values_alone(trained: Run) -> None:
     assert checkpoint["hyper_parameters"]["optimizer"]["class_path"] == "torch.optim.AdamW"
     loaded = MLP.load_from_checkpoint(BEST, weights_only=True)
     assert all(torch.equal(weight, checkpoint["state_dict"][name]) for name, weight in loaded.state_dict().items())
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    path = tmp_path / "new folder" / "sealed.ckpt"
+    WholeCheckpointIO().save_checkpoint({"state_dict": {"weight": torch.arange(50.0)}, "epoch": 3}, path)
+    return path
+
+
+def test_a_checkpoint_is_a_whole_zip_file_with_a_checksum(sealed: Path) -> None:
+    assert [path.name for path in sealed.parent.iterdir()] == ["sealed.ckpt"]
+    content = sealed.read_bytes()
+    with zipfile.ZipFile(sealed) as file:
+        assert file.testzip() is None
+        assert file.comment == SEAL + hashlib.sha256(content[: -len(file.comment)]).hexdigest().encode()
+    for mmap in (True, False):
+        loaded = torch.load(sealed, mmap=mmap, weights_only=True)
+        assert torch.equal(loaded["state_dict"]["weight"], torch.arange(50.0))
+    assert load_checkpoint(sealed)["epoch"] == 3
+
+
+def test_no_flipped_bit_passes(sealed: Path) -> None:
+    content = sealed.read_bytes()
+    for position in range(0, len(content), 5):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        sealed.write_bytes(damaged)
+        with pytest.raises(UsageError, match="damaged"):
+            load_checkpoint(sealed)
+
+
+@pytest.mark.parametrize("change", [lambda content: content[:-1], lambda content: content + b" ", lambda content: content[:-71]], ids=["cut", "longer", "no checksum"])  # fmt: skip
+def test_a_checksum_can_not_be_lost(change: Callable[[bytes], bytes], sealed: Path) -> None:
+    sealed.write_bytes(change(sealed.read_bytes()))
+    with pytest.raises(UsageError, match="damaged"):
+        load_checkpoint(sealed)
+
+
+def test_a_run_of_plain_lightning_checkpoints_can_be_used_and_resumed(trained: Run) -> None:
+    """As older versions of this project left them."""
+    (BEST.parent / "previous.ckpt").unlink()
+    for name in ("best", "last"):
+        path = BEST.parent / f"{name}.ckpt"
+        checkpoint = load_checkpoint(path)
+        for ours in ("sealed", "position"):
+            checkpoint.pop(ours, None)
+        torch.save(checkpoint, path)
+    assert trained("test", "--run", RUN).code == 0
+    finished = trained("fit", "--resume", RUN, "--trainer.max_epochs", 3)
+    assert (finished.code, finished.err) == (0, "")
+    assert "resume after step 36; " in finished.out
+    assert load_checkpoint(BEST.parent / "last.ckpt")["global_step"] == 54
+
+
+def test_a_write_that_fails_leaves_what_was_there(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, files = sealed.read_bytes(), WholeCheckpointIO()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, full)
+            files.save_checkpoint({"state_dict": {}}, sealed)
+        assert files.failure
+        assert (files.failure[0], files.failure[1].errno) == (sealed, errno.ENOSPC)
+        assert {path.name: path.read_bytes() for path in sealed.parent.iterdir()} == {"sealed.ckpt": before}

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kindling.runs import UsageError, find_run
+from kindling.runs import UsageError, find_run, requeued_run
 
 USAGE = "kindling %s [--config FILE …] [--KEY VALUE …]"
 HELP = {
@@ -86,14 +86,16 @@ def read_arguments(argv: list[str]) -> Arguments:
         _, flags = options.parse_known_args(argv[1:], own)
     except argparse.ArgumentError as error:
         raise UsageError(f"{error.argument_name}: {error.message}") from error
-    settings = [(str(path), key, value) for path in own.configs for key, value in _flatten(_read_yaml(path))]
+    name = own.name or (own.run.parent.name if own.run else next((path.stem for path in own.configs), "unnamed"))
+    if command == "fit" and not own.run and (begun := requeued_run(name)):
+        own.run, own.configs = begun, [begun / "config.yaml"]
+    settings = [(str(path), key, value) for path in own.configs for key, value in settings_in(_read_yaml(path))]
     for flag, following in zip(flags, [*flags[1:], ""], strict=False):
         if flag.startswith("--"):
             key, equals, value = flag[2:].partition("=")
             settings.append(("command line", key, value if equals else following))
     if not any(flag in ("-h", "--help", "--print_config") or ".help" in flag for flag in flags):
         _check(command, own, flags)
-    name = own.name or (own.run.parent.name if own.run else next((path.stem for path in own.configs), "unnamed"))
     arguments = Arguments(command, flags, settings, own.run, own.ckpt, name, own.find)
     split = [f"--data.split_file={arguments.saved_split}"] if arguments.saved_split else []
     configs = [f"--config={path}" for path in own.configs]
@@ -140,19 +142,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def settings_in(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Keys and values, outer ones first: `{model: {class_path: MLP, init_args: {dropout: 0}}}` has `model.dropout`."""
     if key:
         yield key, value
     if isinstance(value, list):
         for item in value:
             if isinstance(item, dict) and "class_path" in item:
-                yield from _flatten(item, key)
+                yield from settings_in(item, key)
     elif isinstance(value, dict):
         for name, inner in value.items():
             below = f"{key}.{name}" if key else str(name)
             if name not in ("class_path", "dict_kwargs"):
-                yield from _flatten(inner, key if name == "init_args" else below)
+                yield from settings_in(inner, key if name == "init_args" else below)
 
 
 def run_options(parser: argparse.ArgumentParser, default_input: str) -> None:

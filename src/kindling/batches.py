@@ -1,13 +1,20 @@
 """Whole batches: from memory or from disk, in an order that depends on the seed and the epoch alone."""
 
+import errno
 import math
+import multiprocessing
 import os
+import signal
+import threading
+import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing.queues import Queue
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
@@ -100,23 +107,36 @@ class BatchIndices(DistributedSampler):
     """Yields the indices of whole batches. The order depends on the seed of the run and the epoch, and on nothing else.
 
     With several processes each takes every n-th sample; in training all take equally many.
+
+    Args:
+        size: number of samples.
+        batch_size: samples a batch.
+        shuffle: whether to draw an order and leave out the last, smaller batch, as in training.
+        trainer: of a training, in which the first epoch may go on from its middle.
     """
 
-    def __init__(self, size: int, batch_size: int, shuffle: bool) -> None:
+    def __init__(self, size: int, batch_size: int, shuffle: bool, trainer: Any = None) -> None:
         distributed = dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if distributed else 0
         self.num_replicas = dist.get_world_size() if distributed else 1
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed = run_seed()
-        self.epoch = 0  # Lightning calls set_epoch
+        self.epoch = self.first_epoch = self.skip = (
+            0  # Lightning calls set_epoch, on a resume too late (its issue 21938)
+        )
+        if shuffle and trainer:
+            loop = trainer.fit_loop
+            epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
+            self.epoch = self.first_epoch = epochs.processed
+            self.skip = batches.completed if epochs.ready > epochs.processed else 0
 
     def __iter__(self) -> Iterator[Tensor]:
         indices = torch.arange(self.size)
         if self.shuffle:
             generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
             indices = torch.randperm(self.size, generator=generator)
-        # A generator: on a resume Lightning calls set_epoch after iter(), and before the first batch is asked for.
-        yield from indices[self.rank :: self.num_replicas].split(self.batch_size)[: len(self)]
+        skip = self.skip if self.epoch == self.first_epoch else 0
+        yield from indices[self.rank :: self.num_replicas].split(self.batch_size)[skip : len(self)]
 
     def __len__(self) -> int:
         if self.shuffle:
@@ -126,3 +146,29 @@ class BatchIndices(DistributedSampler):
 
 def run_seed() -> int:
     return int(os.environ.get("PL_GLOBAL_SEED", 0))  # Lightning's name for the seed of the run
+
+
+def start_worker(worker_id: int) -> None:
+    """Prepare a worker process of a loader: random numbers as Lightning seeds them, and an end when it has to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all, and the main process finishes its step first
+    if hasattr(signal, "sigwaitinfo"):  # Linux
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, daemon=True).start()
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
+    pl_worker_init_function(worker_id)
+
+
+def _end_when_told() -> None:
+    """End at a SIGTERM from the main process; one that a cluster sends to all processes is for that one."""
+    main = multiprocessing.parent_process()
+    while main and signal.sigwaitinfo({signal.SIGTERM}).si_pid != main.pid:
+        pass
+    os._exit(0)
+
+
+def _end_worker(error: BaseException, batch: Any) -> None:
+    """End this process rather than lose a batch that can't be handed over, for which torch would wait for ever."""
+    full = "(shm)" in str(error)
+    if not full:
+        traceback.print_exception(error)
+    os._exit(errno.ENOSPC if full else 1)

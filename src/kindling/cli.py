@@ -66,7 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     except NothingToDo as done:
         print(f"nothing to do: {done}")
     except Stopped as stop:
-        if not int(os.environ.get("LOCAL_RANK", 0)):  # of several processes one tells
+        if "KINDLING_TRACEBACK" in os.environ:
+            raise
+        if stop.code:
             print(f"kindling: {stop}", file=sys.stderr)
         return stop.code
     except UsageError as error:

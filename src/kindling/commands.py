@@ -1,6 +1,5 @@
 """What `fit`, `validate` and `test` do: LightningCLI with runs, sizes that flow from data to model, and results."""
 
-import shlex
 from argparse import ArgumentError
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,23 +8,24 @@ import lightning as L
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from kindling import callbacks, losses, runs, short_names  # noqa: F401 (losses by name)
+from kindling import callbacks, losses, resume, runs, short_names  # noqa: F401 (losses by name)
 from kindling.arguments import HELP, USAGE, Arguments
 from kindling.config_errors import explain
 from kindling.dashboard import Dashboard
 from kindling.data.base import Data
+from kindling.faults import explain_fault
 from kindling.find import find
 from kindling.loggers import run_loggers
 from kindling.models.base import Model
 from kindling.record import Record
 from kindling.refusals import FROM_DATA, check_config, is_setting, origin, sentence
-from kindling.runs import UsageError
+from kindling.runs import Stopped, UsageError
 from kindling.terminal import print_header, print_metrics, print_next, terminal_callbacks
 
-FILLED_IN = {"model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path"}
-FILLED_IN |= {"weights_only", "verbose"}
+FILLED_IN = {"datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path", "weights_only"}
+FILLED_IN |= {"model", "verbose"}
 SUBCOMMANDS = ("fit", "validate", "test")
 STRICT = {"allow_abbrev": False, "exit_on_error": False}
 
@@ -85,17 +85,24 @@ class KindlingCLI(LightningCLI):
             if not isinstance(origin(error), ValueError | MisconfigurationException):
                 raise  # a mistake in code, which the parser wraps
             self._refuse(error)
+        except Exception as error:
+            if fault := explain_fault(error):
+                raise Stopped(fault) from error
+            raise
 
     def build(self) -> None:
         super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         settings, fitting = self._get(self.config_init, "trainer"), self.subcommand == "fit"
-        self.ckpt, first_step = self._find_checkpoint(settings["max_epochs"])
+        if fitting and self.run:
+            runs.lock_run(self.run)
+        self.ckpt, first_step = resume.starting_point(self.arguments, self.model, settings)
         if settings["fast_dev_run"] or self.arguments.find:
             self.run = None
         elif fitting and not self.run:
             self.run = runs.new_run(self.arguments.name)
+            runs.lock_run(self.run)
 
         extra = terminal_callbacks(settings)
         if self.arguments.find:
@@ -112,6 +119,7 @@ class KindlingCLI(LightningCLI):
         if self.run and fitting:
             if self.arguments.saved_split:
                 self.config[self.subcommand].data.init_args.split_file = None  # it is in the run
+                self.datamodule.hparams["split_file"] = None
             config = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
             self.record = Record(self.run, config, self._get(self.config, "seed_everything"))
             extra += [self.record, Dashboard(yaml.safe_load(config))]
@@ -122,6 +130,8 @@ class KindlingCLI(LightningCLI):
             self._refuse(error)
         if trainer.is_global_zero:
             print_header(self.model, self.datamodule, trainer, self.run, self._get(self.config, "seed_everything"))
+            if self.run and first_step is not None:
+                print(f"resume after step {first_step}; changed: {'; '.join(self.record.changes) or 'nothing'}")
         return trainer
 
     def fit(self, model: Model, datamodule: Data) -> None:
@@ -129,16 +139,17 @@ class KindlingCLI(LightningCLI):
         try:
             if self.arguments.find:
                 print(find(self.arguments.find, self.trainer, model, datamodule))
-                return
-            self._fit(model, datamodule)
-        except (RuntimeError, ValueError, MisconfigurationException, UsageError) as error:
-            if not isinstance(error, MisconfigurationException | UsageError) and not is_setting(error):
+            else:
+                self._fit(model, datamodule)
+        except SystemExit as error:  # Lightning's answer to Ctrl-C and SIGTERM
+            raise Stopped("stopped", 143 if isinstance(error, SIGTERMException) else 130, self.run) from error
+        except Exception as error:
+            if isinstance(error, MisconfigurationException | UsageError) or is_setting(error):
+                self._refuse(error)
+            fault = None if isinstance(error, Stopped) else explain_fault(error)
+            if not fault:
                 raise
-            self._refuse(error)
-        except SystemExit as error:  # Lightning's answer to Ctrl-C
-            if self.run and (self.run / "checkpoints" / "last.ckpt").is_file():
-                print(f"\nstopped; to go on: kindling fit --resume {shlex.quote(str(self.run))}")
-            raise SystemExit(130) from error
+            raise Stopped(fault, 1, self.run) from error
 
     def _fit(self, model: Model, datamodule: Data) -> None:
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=self.ckpt, weights_only=True)
@@ -153,10 +164,9 @@ class KindlingCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             return
         if not self.run:
-            print_metrics("debug run: nothing was written", metrics)
-            return
-        runs.write_json(self.run / "results.json", metrics | results)
+            return print_metrics("debug run: nothing was written", metrics)
         Dashboard.finish(loggers, metrics["val"], self.trainer.global_step)
+        runs.write_json(self.run / "results.json", metrics | results)  # by which a run is known to be finished
         if stopped:
             print(f"stopped early: {stopped}")
         print_metrics("best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**results), metrics)
@@ -180,18 +190,6 @@ class KindlingCLI(LightningCLI):
         found = measure(self.model, datamodule=self.datamodule, ckpt_path=ckpt, weights_only=True, verbose=False)
         split = "val" if command == "validate" else "test"
         return {split: {name.removeprefix(f"{split}/"): value for metrics in found for name, value in metrics.items()}}
-
-    def _find_checkpoint(self, max_epochs: int | None) -> tuple[Path | None, int | None]:
-        """The checkpoint to load, and for `--resume` the step at which it goes on."""
-        run, resume = self.arguments.run, self.arguments.command == "fit"
-        if not run and not self.arguments.ckpt:
-            return None, None
-        path = runs.find_checkpoint(run, self.arguments.ckpt or ("last" if resume else "best"))
-        checkpoint = runs.read_checkpoint(path, self.model)
-        if not resume:
-            return path, None
-        runs.check_resume(path, checkpoint, self.model, max_epochs)
-        return path, checkpoint["global_step"]
 
     def _refuse(self, error: BaseException) -> NoReturn:
         """Turn an error into one sentence, and leave no run behind that has trained nothing."""

@@ -4,6 +4,7 @@ The parser's own messages nest every union and class they tried. This takes the 
 the first key, class or value that does not belong.
 """
 
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from difflib import get_close_matches
@@ -35,7 +36,7 @@ def explain(parser: ArgumentParser, settings: list[Setting], message: str = "") 
     for origin, key, value in settings if message else []:
         missing = sorted(options.required(key) - given)
         if missing:
-            return f"{origin}: {key} is {_class_path(value)}, which needs {_last(missing[0])}: set {missing[0]}"
+            return f"{origin}: {key} is {class_path_of(value)}, which needs {_last(missing[0])}: set {missing[0]}"
     return " ".join(message.split())
 
 
@@ -87,14 +88,14 @@ class Options:
             return f"unknown key {key}{_near(key, self._below(parent))}"
         if not _bases(kind):  # it takes more than classes; only the parser knows
             return None
-        return f"{parent} has no default: name one first, such as --{parent} {min(map(_last, _classes(kind)))}"
+        return f"{parent} has no default: name one first, such as --{parent} {min(map(_last, classes_of(kind)))}"
 
     def _class_problem(self, name: str, value: Any) -> str | None:
-        key, path = name.rstrip("+"), _class_path(value)
+        key, path = name.rstrip("+"), class_path_of(value)
         if path is None:
             return None
         kind = self.kinds[key]
-        classes = _classes(kind)
+        classes = classes_of(kind)
         found = [path] if path in classes else ours_first([known for known in classes if _last(known) == _last(path)])
         if not found:
             return f"{name} is {path!r}, which is no {_bases(kind)[0].__name__} here{_near(path, map(_last, classes))}"
@@ -115,21 +116,28 @@ def _bases(kind: Any) -> list[type[Any]]:
     if get_origin(kind) in (Union, UnionType, list, Callable):  # the inputs of a Callable are a list
         parts = [_bases(part) for part in get_args(kind) if part is not NoneType and not isinstance(part, list)]
         return list(chain.from_iterable(parts)) if all(parts) else []
-    return [kind] if isinstance(kind, type) and not get_args(kind) and kind.__module__ != "builtins" else []
+    plain = ("builtins", "torch")  # a Tensor is no part
+    return [kind] if isinstance(kind, type) and not get_args(kind) and kind.__module__ not in plain else []
 
 
-def _classes(kind: Any) -> dict[str, type]:
+def classes_of(kind: Any) -> dict[str, type]:
     """The classes that can be built for a type, by their paths."""
     found: dict[str, type] = {}
     for cls in chain.from_iterable(base.__subclasses__() for base in _bases(kind)):
         if not isabstract(cls) and not cls.__name__.startswith("_"):
             found[f"{cls.__module__}.{cls.__qualname__}"] = cls
-        found |= _classes(cls)
+        found |= classes_of(cls)
     return found
 
 
-def _class_path(value: Any) -> str | None:
+def class_path_of(value: Any) -> str | None:
     return str(value) if not isinstance(value, dict) else value.get("class_path")
+
+
+def imported(path: str) -> Any:
+    """What a path names, if its module is imported; else None."""
+    module, _, name = path.rpartition(".")
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _last(path: str) -> str:

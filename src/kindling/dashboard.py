@@ -24,7 +24,7 @@ class Dashboard(L.Callback):
         self.parameters = {**dict(flatten(chosen)), "seed": config["seed_everything"]}
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or trainer.global_step:  # a resumed run has it all
             return
         names = [name.removeprefix("train/") for name in model.task.train_metrics]  # type: ignore[union-attr]
         charts = {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", *names)}

@@ -9,6 +9,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from kindling.batches import start_worker
+
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
@@ -59,7 +61,8 @@ def read_pixels(path: Path, shape: tuple[int, ...], resize: str) -> np.ndarray:
     except Image.UnidentifiedImageError:
         raise ValueError("it is empty" if not path.stat().st_size else "it is no image") from None
     except Exception as error:  # a damaged file can make a decoder fail in any way
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ValueError(reason or type(error).__name__) from None
 
 
 class _Reader(Dataset):
@@ -82,6 +85,7 @@ def read_images(
 ) -> Iterator[tuple[list[Path], list[str], Tensor]]:
     """Read files in batches, in order: paths, why each can't be read ("" if it can), pixels (read, C, H, W) uint8."""
     order = [list(range(start, min(start + batch_size, len(paths)))) for start in range(0, len(paths), batch_size)]
-    workers = min(workers, len(order) - 1)  # a process more would cost more than it reads
+    workers = max(0, min(workers, len(order) - 1))  # a process more would cost more than it reads
     reader, apart = _Reader(paths, shape, resize), torch.Generator()  # a model's weights don't depend on what was read
-    yield from DataLoader(reader, sampler=order, batch_size=None, num_workers=workers, generator=apart)
+    own = {"worker_init_fn": start_worker, "generator": apart}
+    yield from DataLoader(reader, sampler=order, batch_size=None, num_workers=workers, **own)  # type: ignore[arg-type]

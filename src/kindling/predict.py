@@ -66,7 +66,7 @@ def open_test_split(run: Path, predictor: Any, size: int) -> Any:
         data = instantiate_module(Data, {"_class_path": config["class_path"], **config["init_args"], **saved})
         inputs, *lengths, targets = data.samples
         test = data.splits["test"]
-    except ValueError as error:
+    except (argparse.ArgumentError, ValueError) as error:
         raise UsageError(
             f"the data of {run} can't be read: {origin(error)}; --input PATH takes other inputs"
         ) from error

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning.pytorch.cli import instantiate_module
 from PIL import Image
 from torch import Tensor, nn
 
 import kindling.data
 import kindling.losses
 import kindling.models  # noqa: F401 (with them, what a checkpoint can name)
+from kindling.checkpoints import fit_or_refuse, load_checkpoint
+from kindling.hyperparameters import rebuilt
 from kindling.images import pixels
 from kindling.models.base import Model
 from kindling.preprocessing import Preprocessing, arranged
-from kindling.runs import UsageError, find_checkpoint, find_run, fit_or_refuse, load_checkpoint
+from kindling.runs import find_checkpoint, find_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,13 +179,7 @@ def load(path: str | Path = "latest", ckpt: str = "best", device: str | torch.de
     name = str(path)
     file = Path(name) if Path(name).is_file() else find_checkpoint(find_run(name), ckpt)
     checkpoint = load_checkpoint(file)
-    hparams = {key: value for key, value in checkpoint.get("hyper_parameters", {}).items() if key != "_instantiator"}
-    known = {f"{cls.__module__}.{cls.__qualname__}" for cls in subclasses(Model)}
-    if hparams.get("_class_path") not in known:
-        raise UsageError(
-            f"{file} is of the model {hparams.get('_class_path')}, which is not here: {', '.join(sorted(known))}"
-        )
-    model = instantiate_module(Model, hparams)
+    model = rebuilt(Model, file, dict(checkpoint.get("hyper_parameters", {})))
     fit_or_refuse(file, checkpoint, model)
     model.load_state_dict(checkpoint["state_dict"])
     plain = checkpoint.get("preprocessing") or {
@@ -193,8 +188,3 @@ def load(path: str | Path = "latest", ckpt: str = "best", device: str | torch.de
     }
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Predictor(model, Preprocessing(**plain), device)
-
-
-def subclasses(cls: type[Any]) -> list[type[Any]]:
-    """All classes below a class."""
-    return [found for child in cls.__subclasses__() for found in (child, *subclasses(child))]

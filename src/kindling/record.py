@@ -3,6 +3,7 @@
 import os
 import platform
 import shlex
+import shutil
 import sys
 import time
 from contextlib import suppress
@@ -13,9 +14,10 @@ from typing import Any
 
 import lightning as L
 import torch
+import yaml
 
 from kindling import __version__
-from kindling.runs import UsageError, write_json
+from kindling.runs import UsageError, flatten, whole_file, write_json
 from kindling.splits import fingerprint, save_splits
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "scikit-learn")
@@ -26,6 +28,7 @@ class Record(L.Callback):
 
     def __init__(self, run: Path, config: str, seed: Any) -> None:
         self.run, self.config, self.seed = run, config, seed
+        self.changes = changes(run / "config.yaml", config)  # that a resume makes
         self.seconds, self.samples = 0.0, 0  # spent and seen in training, validation included in the seconds
 
     def on_validation_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -41,14 +44,26 @@ class Record(L.Callback):
         self.start = time.monotonic() - self.seconds
         if not trainer.is_global_zero:
             return
-        number = len(list(self.run.glob("environment.*.json")))
-        for path in (self.run / "config.yaml", self.run / "environment.json"):
-            if path.exists():  # a resume keeps what was true before it
-                path.rename(path.with_suffix(f".{number}{path.suffix}"))
-        (self.run / "config.yaml").write_text(self.config)
+        self.keep(trainer.global_step)
         write_json(self.run / "environment.json", environment(self.seed))
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        save_splits(self.run / "splits.npz", data.splits, fingerprint(data.samples[-1], data.names))
+        with whole_file(self.run / "splits.npz") as part:
+            save_splits(part, data.splits, fingerprint(data.samples[-1], data.names))
+
+    def keep(self, step: int) -> None:
+        """Write the config. What was true before a resume stays under a number, the config if the resume changes it."""
+        number = len(list(self.run.glob("environment.*.json")))
+        for path in (self.run / "environment.json", self.run / "results.json"):
+            if path.exists():
+                path.rename(path.with_suffix(f".{number}{path.suffix}"))
+        config, head = self.run / "config.yaml", ""
+        if config.exists():
+            if not self.changes:
+                return
+            head = f"# resumed after step {step}; before it: config.{number}.yaml; changed: {'; '.join(self.changes)}\n"
+            shutil.copy(config, config.with_suffix(f".{number}.yaml"))  # at no instant is the run without a config
+        with whole_file(config) as part:
+            part.write_text(head + self.config)
 
     def on_train_batch_end(self, trainer: L.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.seconds = time.monotonic() - self.start
@@ -75,11 +90,21 @@ class Record(L.Callback):
         }
 
 
+def changes(path: Path, config: str) -> list[str]:
+    """What a config changes of the one in a file, as `trainer.max_epochs: 10 → 20`; nothing if there is no file."""
+    if not path.exists():
+        return []
+    before, now = (dict(flatten(yaml.safe_load(text))) for text in (path.read_text(), config))
+    keys = [key for key in before | now if before.get(key) != now.get(key)]
+    return [f"{key}: {before.get(key, 'null')} → {now.get(key, 'null')}" for key in keys]
+
+
 def environment(seed: Any) -> dict[str, Any]:
     """Where a run comes from: code, package versions, hardware, seed and command line."""
     return {
         "command": shlex.join(["kindling", *sys.argv[1:]]),
         "seed": seed,
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
         "python": platform.python_version(),

@@ -4,7 +4,8 @@ import re
 
 from jsonargparse import Namespace
 
-from kindling.arguments import Setting
+from kindling.arguments import Setting, settings_in
+from kindling.config_errors import imported
 from kindling.runs import UsageError
 
 FROM_DATA = ("input_shape", "classes", "targets", "multilabel", "vocabulary")  # what a model learns from the data
@@ -26,6 +27,10 @@ def check_config(config: Namespace) -> None:
     for name in FROM_DATA:
         if config.model.init_args.get(name) not in (None, False):
             raise UsageError(f"model.{name} comes from the data: leave it out")
+    for key, value in settings_in(config.as_dict()):
+        path = value.get("class_path", "") if isinstance(value, dict) else ""
+        if callable(found := imported(path)) and not isinstance(found, type):  # which the parser would call
+            raise UsageError(f"{key} is {path!r}: expected a class")
     if trainer.overfit_batches:
         raise UsageError("trainer.overfit_batches needs loaders of single samples: use trainer.limit_train_batches")
     for key in ("max_epochs", "max_steps", "limit_train_batches"):

@@ -2,14 +2,15 @@
 
 import json
 import os
-import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path("lightning_logs")
+LOCKS: list[IO[str]] = []  # of the runs that this process trains; to close one would give it up
 
 
 class UsageError(Exception):
@@ -17,10 +18,14 @@ class UsageError(Exception):
 
 
 class Stopped(Exception):
-    """A training ended before its time. The message says when, why, and what to do; `code` is the exit code."""
+    """A training ended before its time. The message says why and how to go on with its run; `code` is the exit code.
 
-    def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(message)
+    Where several processes stop alike, the first one tells, and the others have the code 0: Lightning would kill it.
+    """
+
+    def __init__(self, reason: str, code: int = 1, run: Path | str | None = None) -> None:
+        begun = run and Path(run, "config.yaml").is_file()
+        super().__init__(f"{reason}; to go on: kindling fit --resume {shlex.quote(str(run))}" if begun else reason)
         self.code = code
 
 
@@ -41,12 +46,57 @@ def new_run(experiment: str) -> Path:
     run = folder / f"version_{max(taken, default=-1) + 1}"
     try:
         run.mkdir(parents=True)
+    except FileExistsError:  # a run that started at the same time won the race for the number
+        return new_run(experiment)
     except OSError as error:
-        if run.exists():  # a run that started at the same time won the race for the number
-            return new_run(experiment)
         raise UsageError(f"can't make the run's folder in {folder}: {error.strerror}") from error
     os.environ["KINDLING_RUN"] = str(run)
     return run
+
+
+def requeued_run(experiment: str) -> Path | None:
+    """The run that a job of SLURM, which starts anew after it was requeued, has begun."""
+    if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+        return None
+    for path in sorted((ROOT / experiment).glob("version_*/environment.json"), key=os.path.getmtime, reverse=True):
+        if json.loads(path.read_text()).get("slurm_job") == os.environ.get("SLURM_JOB_ID"):
+            return path.parent
+    return None
+
+
+def lock_run(run: Path) -> None:
+    """Keep other trainings out of a run's folder, until this process ends, however it ends.
+
+    Of several processes of a training the first holds it for all.
+
+    Raises:
+        UsageError: if another process holds it, or nothing can be written there.
+    """
+    from lightning.pytorch.utilities import rank_zero_only  # slow to import
+
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        return
+    try:
+        file = (run / "lock").open("a+")
+    except OSError as error:
+        raise UsageError(f"can't write to {run}: {error.strerror}") from error
+    with suppress(ImportError):  # Windows has no such locks
+        import fcntl
+
+        try:  # of the kind that belongs to the process: loader workers, which outlive a kill for seconds, have no share
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            holder = f"process {file.read()}"
+            raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it") from error
+        except OSError:  # a file system without locks
+            pass
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    LOCKS.append(file)
+    for part in run.rglob("part-*"):  # what a kill has left of files that were being written
+        part.unlink()
 
 
 def discard_run(run: Path) -> None:
@@ -79,60 +129,6 @@ def find_checkpoint(run: Path | None, name: str) -> Path:
     return path
 
 
-def read_checkpoint(path: Path, model: Any) -> dict[str, Any]:
-    """Load a checkpoint for a model; a UsageError if it is damaged, holds objects, or does not fit."""
-    checkpoint = load_checkpoint(path)
-    fit_or_refuse(path, checkpoint, model)
-    return checkpoint
-
-
-def check_resume(path: Path, checkpoint: dict[str, Any], model: Any, max_epochs: int | None) -> None:
-    """Refuse to go on from a checkpoint with another recipe, or where nothing is left to do."""
-    run, epochs = path.parent.parent, checkpoint["epoch"] + 1
-    for part in ("optimizer", "schedule"):
-        if checkpoint["hyper_parameters"].get(part) != model.hparams.get(part):
-            raise UsageError(f"a resumed run keeps its {part}: leave out --model.{part}, or start a new run")
-    if max_epochs is not None and 0 <= max_epochs < epochs:
-        raise UsageError(f"{run} has trained {epochs} epochs: give a larger --trainer.max_epochs to go on")
-    if max_epochs == epochs and (run / "results.json").exists():
-        raise NothingToDo(f"{run} has trained its {epochs} epochs; --trainer.max_epochs {2 * epochs} trains on")
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of tensors and plain values; a UsageError if it is damaged or holds more."""
-    import torch  # slow to import
-
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes can make the reader fail in any way
-        reason = "is not a checkpoint, or it is damaged (truncated?): validate and test take another with --ckpt"
-        if re.search("GLOBAL|Unsupported (global|class)|unrecognized function", str(error)):
-            reason = "is refused and nothing in it was run: it holds code or objects besides weights"
-        raise UsageError(f"{path} {reason}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise UsageError(f"{path} is not a Lightning checkpoint: it has no state_dict")
-    return checkpoint
-
-
-def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
-    """Raise a UsageError that names the difference if a checkpoint's weights are not those of a model."""
-    theirs = {name: tuple(weight.shape) for name, weight in checkpoint["state_dict"].items()}
-    ours = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-    different = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    if not different:
-        return
-    trained = checkpoint.get("hyper_parameters", {})
-    settings = [
-        f"{name.replace('_class_path', 'the model')} is {trained[name]} in the checkpoint and {value} here"
-        for name, value in model.hparams.items()
-        if name in trained and trained[name] != value and name not in ("optimizer", "schedule", "_instantiator")
-    ]
-    first, *more = different
-    weight = f"weight {first} is {theirs.get(first, 'absent')} in the checkpoint and {ours.get(first, 'absent')} here"
-    reason = ", ".join(settings) or f"{weight} (and {len(more)} more)"
-    raise UsageError(f"{path} does not fit this {type(model).__name__}: {reason}")
-
-
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a path to write to: what is there in the end takes the place of `path`, and after an error nothing does."""
@@ -143,6 +139,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
+    except ConnectionError:  # to a process that reads what is written here
+        raise
     except OSError as error:
         raise UsageError(f"can't write {path}: {error.strerror}") from error
     finally:
@@ -151,9 +149,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # JSON knows no NaN
-    path.write_text(json.dumps(plain, indent=2) + "\n")
+    with whole_file(path) as part:
+        part.write_text(json.dumps(plain, indent=2) + "\n")
 
 
 def flatten(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,8 +1,10 @@
 """Stops a training that no longer improves."""
 
 import sys
+from pathlib import Path
 from typing import Any, Literal
 
+import lightning as L
 from lightning.pytorch import callbacks
 
 
@@ -29,8 +31,15 @@ class EarlyStopping(callbacks.EarlyStopping):
         # Not strict: a training without validation, or that ends before the first, is none of its business.
         super().__init__(monitor, mode=mode, patience=patience, min_delta=min_delta, strict=False)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        self.finished = Path(trainer.default_root_dir, "results.json").exists()  # what a run ends with
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the count where it was, with the patience of now; a run that had stopped starts to count anew."""
-        stopped = state_dict["wait_count"] >= state_dict["patience"]
-        anew = {"patience": self.patience, "stopping_reason_message": None} | ({"wait_count": 0} if stopped else {})
-        super().load_state_dict(state_dict | anew)
+        """Take up the count where it was, with the patience of now; a run that had finished starts to count anew."""
+        stopped = bool(state_dict["stopping_reason_message"])
+        anew = {"wait_count": 0, "stopping_reason_message": None} if stopped and self.finished else {}
+        super().load_state_dict(state_dict | {"patience": self.patience} | anew)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop |= bool(self.stopping_reason_message)  # it had stopped, and was killed before its end

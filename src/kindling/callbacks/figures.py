@@ -11,6 +11,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from kindling.growing_file import going_on
+from kindling.runs import whole_file
+
 WORST = 24  # images kept
 
 
@@ -37,10 +40,12 @@ class Figures(L.Callback):
         self.worst: dict[str, Tensor] = {}  # the images with the least probability so far
         self.pending: Any = None  # results of the best validation, not drawn yet
         self.drawn = -float("inf")
+        self.folder: str | None = None  # of the run
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         log_dir = trainer.log_dir  # asked here because all processes must ask at once
-        self.folder = log_dir if trainer.loggers and not trainer.fast_dev_run else None  # type: ignore[attr-defined]
+        if trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.folder = log_dir
         data = trainer.datamodule  # type: ignore[attr-defined]
         self.names = getattr(data, "classes", None) or getattr(data, "targets", None) or []
 
@@ -118,6 +123,7 @@ class Figures(L.Callback):
 
         from kindling.figures import FIGURES
 
+        step = trainer.global_step - (trainer.state.fn == "fit")  # that of the metrics
         for name, draw in FIGURES.items():
             figure = draw(results)
             if figure is None:
@@ -126,12 +132,12 @@ class Figures(L.Callback):
             canvas.draw()
             image = np.asarray(canvas.buffer_rgba())[..., :3].copy()  # (H, W, 3) uint8
             if self.folder:
-                folder = Path(self.folder, "figures")
-                folder.mkdir(parents=True, exist_ok=True)
-                imsave(folder / f"{stage}_{name}.png", image)
+                path = Path(self.folder, "figures", f"{stage}_{name}.png")
+                with going_on(path), whole_file(path) as part:
+                    imsave(part, image)
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image(f"{stage}/{name}", image, trainer.global_step, dataformats="HWC")
+                    logger.experiment.add_image(f"{stage}/{name}", image, step, dataformats="HWC")
 
 
 def _gathered(parts: dict[str, Tensor]) -> dict[str, Tensor]:

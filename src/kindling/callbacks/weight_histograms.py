@@ -14,7 +14,8 @@ class WeightHistograms(L.Callback):
     def __init__(self, enabled: bool = False) -> None: ...
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        step = trainer.global_step - 1  # that of the metrics
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for name, parameter in pl_module.named_parameters():
-                    logger.experiment.add_histogram(f"weights/{name}", parameter.detach().float(), trainer.global_step)
+                    logger.experiment.add_histogram(f"weights/{name}", parameter.detach().float(), step)

@@ -139,7 +139,10 @@ class ImageFolder(Data):
         key = hashlib.sha256(json.dumps([stats, self.shape, self.resize]).encode()).hexdigest()[:16]
         path = Path(self.cache, f"{self.root.resolve().name}-{key}.pixels")
         with suppress(OSError, ValueError):  # not there, or damaged
-            return self._mapped(path)
+            pixels, reasons = self._mapped(path)
+            again = read_images([Path(file) for file in reasons], self.shape, self.resize)
+            if not any("" in why for _, why, _ in again):  # or a file has been restored
+                return pixels, reasons
         with whole_file(path) as part, part.open("wb") as file:
             reasons = self._decode(file)
         with whole_file(path.with_suffix(".json")) as part:

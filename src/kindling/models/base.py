@@ -4,7 +4,6 @@ import inspect
 import math
 from typing import Any, Literal
 
-import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torchmetrics import MeanMetric, MetricCollection
 
-from kindling.hyperparameters import name_hyperparameters
+from kindling.hyperparameters import Loadable, name_hyperparameters
 from kindling.layers import initialize
 from kindling.optim import Constant, WarmupCosine, fuse, try_recipe
 from kindling.preprocessing import kind_of
@@ -21,7 +20,7 @@ from kindling.tasks import DEFAULT_TASKS, Task
 Batch = tuple[Tensor, ...]  # inputs, then lengths if the inputs are padded sequences, then targets
 
 
-class Model(L.LightningModule):
+class Model(Loadable):
     """Base of all models. A subclass builds its layers and defines `forward`: inputs (B, *input_shape) → (B, outputs).
 
     A `forward` with an argument `lengths` gets those of padded sequences, (B,). In Python give `optimizer` and
@@ -111,7 +110,7 @@ class Model(L.LightningModule):
         interval = getattr(schedule, "interval", "step" if isinstance(schedule, CyclicLR | OneCycleLR) else "epoch")
         config = {"scheduler": schedule, "interval": interval, "name": "learning_rate"}
         if hasattr(schedule, "monitor"):
-            config["monitor"] = schedule.monitor
+            config |= {"monitor": schedule.monitor, "strict": False}  # not every epoch ends with a validation
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def on_fit_start(self) -> None:
@@ -139,8 +138,10 @@ class Model(L.LightningModule):
             scheduler.step()
 
     def on_train_epoch_end(self) -> None:
+        validated = self.trainer.fit_loop.epoch_loop._should_check_val_epoch()
         for config in self.trainer.lr_scheduler_configs:  # Lightning steps a plateau too late for the checkpoint
-            if config.reduce_on_plateau and config.monitor in self.trainer.callback_metrics:
+            known = validated or not str(config.monitor).startswith("val/")
+            if config.reduce_on_plateau and known and config.monitor in self.trainer.callback_metrics:
                 config.scheduler.step(self.trainer.callback_metrics[config.monitor])  # type: ignore[arg-type]
 
     def outputs(self, batch: Batch) -> Tensor:

@@ -1,0 +1,44 @@
+"""Signals that ask a training to stop: Ctrl-C, and what a cluster sends before it takes the machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+
+class Interrupts:
+    """Keeps the signal that has come, for the training to stop after its step; a second Ctrl-C stops at once."""
+
+    received = 0  # 0 for none
+
+    def __init__(self) -> None:
+        self.before: dict[int, Any] = {}
+
+    def watch(self) -> None:
+        """Take the signals over, where Python lets one: in the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            watched = [signal.SIGINT, signal.SIGTERM] + [signal.SIGUSR1] * ("SLURM_JOB_ID" in os.environ)
+            self.before = {number: signal.signal(number, self._receive) for number in watched}
+
+    def release(self) -> None:
+        """Give the signals back to whom they belonged."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == self.received == signal.SIGINT:
+            self.release()
+            raise KeyboardInterrupt
+        self.received = number
+        name = "Ctrl-C (again: at once)" if number == signal.SIGINT else signal.Signals(number).name
+        print(f"\n{name}: stopping after this step", file=sys.stderr, flush=True)
+
+
+def requeue() -> None:
+    """Ask SLURM to start this job again, which then goes on with its run. Lightning would in the middle of a step."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    subprocess.run(["scontrol", "requeue", f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]], check=False)
