@@ -46,7 +46,9 @@ PATIENCE = 300  # seconds after which a training is taken to hang
 SLOW = 0.01  # seconds that a slowed save waits before and after each of its steps
 DAMAGES = ("flip", "cut", "zeros", "noise", "rubbish")
 # Times, and counters that Lightning keeps and that nothing depends on.
-MAY_DIFFER = re.compile(r"\.(seconds|samples_per_second|scheduler_progress\.\w+\.\w+|current_score)$")
+MAY_DIFFER = re.compile(
+    r"\.(seconds|samples_per_second|scheduler_progress\.\w+\.\w+|val_loop\.batch_progress\.total\.\w+|current_score)$"
+)
 
 COMMON = "--trainer.accelerator cpu --checkpoint.every_steps 3"
 PLAIN = "--figures.enabled false"  # which take a second each start

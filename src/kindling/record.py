@@ -55,7 +55,8 @@ class Record(L.Callback):
         number = len(list(self.run.glob("environment.*.json")))
         for path in (self.run / "environment.json", self.run / "results.json"):
             if path.exists():
-                path.rename(path.with_suffix(f".{number}{path.suffix}"))
+                shutil.copy(path, path.with_suffix(f".{number}{path.suffix}"))
+        (self.run / "results.json").unlink(missing_ok=True)  # by which a run is known to be finished
         config, head = self.run / "config.yaml", ""
         if config.exists():
             if not self.changes:

@@ -75,7 +75,8 @@ def change_learning_rate(checkpoint: dict[str, Any], model: L.LightningModule) -
         return
     factor = now / before
     groups = [group for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
-    for state, names in ((groups, ("lr", "initial_lr")), (checkpoint["lr_schedulers"], ("base_lrs", "_last_lr"))):
+    schedules = [state for state in checkpoint["lr_schedulers"] if "max_lrs" not in state]  # those have their own rates
+    for state, names in ((groups, ("lr", "initial_lr")), (schedules, ("base_lrs", "_last_lr"))):
         for each in state:
             for name in each.keys() & names:
                 rates = each[name]
@@ -94,7 +95,10 @@ def restore(trainer: L.Trainer, place: dict[str, Any]) -> None:
         getattr(connector, name).update(move_data_to_device(place["shown"][name], model.device))
     if trainer.global_rank < len(place["generators"]):  # with more processes than before, some start anew
         states = place["generators"][trainer.global_rank]
-        _set_rng_states(states | {"torch.cuda": states["torch.cuda"][: torch.cuda.device_count()]})
+        (kind, words, *more), (version, integers, gauss) = states["numpy"], states["python"]
+        numpy, python = (kind, words.numpy(), *more), (version, integers.tolist(), gauss)
+        cuda = states["torch.cuda"][: torch.cuda.device_count()]
+        _set_rng_states(states | {"numpy": numpy, "python": python, "torch.cuda": cuda})
     if not place["mid_epoch"] or place["batches"] != _batches(trainer):
         return
     total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
@@ -118,10 +122,11 @@ def _batches(trainer: L.Trainer) -> list[Any]:
 
 
 def _generators() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's random generators, in plain values that load without code."""
+    """The states of Python's, NumPy's and torch's random generators, in tensors and plain values."""
     states = _collect_rng_states()
-    kind, words, *rest = states["numpy"]
-    return states | {"numpy": (kind, words.tolist(), *rest)}
+    (kind, words, *more), (version, integers, gauss) = states["numpy"], states["python"]
+    numpy, python = torch.from_numpy(words.astype("int64")), torch.tensor(integers)
+    return states | {"numpy": (kind, numpy, *more), "python": (version, python, gauss)}
 
 
 def _metrics(model: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
