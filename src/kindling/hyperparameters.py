@@ -36,7 +36,7 @@ class Loadable(L.LightningModule):
     @classmethod
     def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> Any:
         with imported_parts():
-            return super().load_from_checkpoint(*args, **kwargs)
+            return super().load_from_checkpoint(*args, **kwargs | {"weights_only": True})
 
 
 def name_hyperparameters(model: L.LightningModule) -> None:
