@@ -64,7 +64,8 @@ def write(path: Path, content: memoryview) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint of tensors and plain values; a UsageError if it is damaged or holds more."""
-    damaged = UsageError(f"{path} is not a checkpoint, or it is damaged: validate and test take another with --ckpt")
+    advice = "validate, test and predict take another with --ckpt last"
+    damaged = UsageError(f"{path} is not a checkpoint, or it is damaged: {advice}")
     seal = _seal(path)
     if seal is False:
         raise damaged

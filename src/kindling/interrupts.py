@@ -35,7 +35,8 @@ class Interrupts:
             raise KeyboardInterrupt
         self.received = number
         name = "Ctrl-C (again: at once)" if number == signal.SIGINT else signal.Signals(number).name
-        print(f"\n{name}: stopping after this step", file=sys.stderr, flush=True)
+        if not int(os.environ.get("LOCAL_RANK", 0)):  # of several processes one tells
+            print(f"\n{name}: stopping after this step", file=sys.stderr, flush=True)
 
 
 def requeue() -> None:

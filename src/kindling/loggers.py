@@ -44,7 +44,7 @@ class MetricsTable(Logger):
         first_step: rows of this step or later are dropped from a file that is there already.
     """
 
-    name, version = None, None
+    name, version = "", ""  # None would be shown in the progress bar
 
     def __init__(self, path: Path, first_step: int = 0) -> None:
         super().__init__()
