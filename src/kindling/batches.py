@@ -121,10 +121,8 @@ class BatchIndices(DistributedSampler):
         self.num_replicas = dist.get_world_size() if distributed else 1
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed = run_seed()
-        self.epoch = self.first_epoch = self.skip = (
-            0  # Lightning calls set_epoch, on a resume too late (its issue 21938)
-        )
-        if shuffle and trainer:
+        self.epoch = self.first_epoch = self.skip = 0  # Lightning calls set_epoch
+        if shuffle and trainer:  # on a resume it does so too late (its issue 21938)
             loop = trainer.fit_loop
             epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
             self.epoch = self.first_epoch = epochs.processed

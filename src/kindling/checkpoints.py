@@ -4,14 +4,13 @@ import hashlib
 import io
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from kindling.runs import UsageError
+from kindling.runs import UsageError, whole_file
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # what `--resume` goes on from, and the one before it
 SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file that torch writes: all readers skip it
@@ -25,7 +24,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
     the others waiting.
     """
 
-    failure: tuple[Path, OSError] | None = None
+    failure: tuple[Path, BaseException] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         buffer = io.BytesIO()
@@ -34,8 +33,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
         buffer.write(SEAL_SIZE.to_bytes(2, "little"))  # the length of the comment, up to now 0
         try:
             write(Path(path), buffer.getbuffer())
-        except OSError as error:
-            self.failure = Path(path), error
+        except (OSError, UsageError) as error:
+            self.failure = Path(path), error.__cause__ or error
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         return load_checkpoint(Path(path))
@@ -43,9 +42,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 def write(path: Path, content: memoryview) -> None:
     """Write a checkpoint and its checksum. At any instant `path`, or for the last one `previous.ckpt`, is whole."""
-    part = path.with_name(f"part-{os.getpid()}-{path.name}")  # in the same folder: a rename is atomic there alone
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole_file(path) as part:
         with part.open("wb") as file:
             file.write(content)
             file.write(SEAL + hashlib.sha256(content).hexdigest().encode())
@@ -53,13 +50,9 @@ def write(path: Path, content: memoryview) -> None:
             os.fsync(file.fileno())
         if path.name == LAST and path.exists():
             os.replace(path, path.with_name(PREVIOUS))
-        os.replace(part, path)
-        folder = os.open(path.parent, os.O_RDONLY)  # a new name is on disk when its folder is
-        os.fsync(folder)
-        os.close(folder)
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)  # a new name is on disk when its folder is
+    os.fsync(folder)
+    os.close(folder)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

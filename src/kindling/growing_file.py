@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kindling.runs import UsageError, whole_file
+from kindling.runs import UsageError, reason_of, whole_file
 
 told: set[str] = set()  # the reasons for which something could not be written, each told once in a training
 
@@ -16,7 +16,7 @@ def going_on(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, UsageError) as error:
-        reason = getattr(error.__cause__ or error, "strerror", None) or str(error)
+        reason = reason_of(error)
         if reason not in told:
             with suppress(OSError):  # stderr may be a file on that disk
                 print(f"warning: can't write {path}: {reason}; the training goes on", file=sys.stderr, flush=True)

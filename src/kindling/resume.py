@@ -34,10 +34,11 @@ def position(trainer: L.Trainer, mid_epoch: bool) -> dict[str, Any]:
         trainer: before a batch, with no gradient accumulated, or at the end of an epoch.
         mid_epoch: whether it is the former.
     """
-    generators: list[Any] = [_generators()]
+    own = _generators()
+    generators: list[Any] = [own]
     if trainer.world_size > 1:
         generators = [None] * trainer.world_size
-        dist.all_gather_object(generators, _generators())
+        dist.all_gather_object(generators, own)
     results = trainer.fit_loop.epoch_loop._results
     return {
         "mid_epoch": mid_epoch,
@@ -56,6 +57,7 @@ def prepare(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
     if not place["mid_epoch"]:
         return
     if place["batches"] != _batches(trainer):  # of another size: the epoch starts over
+        place["mid_epoch"] = False
         for count in (epochs["total"], epochs["current"]):
             count.update(dict.fromkeys(count, count["processed"]))
         return
@@ -99,7 +101,7 @@ def restore(trainer: L.Trainer, place: dict[str, Any]) -> None:
         numpy, python = (kind, words.numpy(), *more), (version, integers.tolist(), gauss)
         cuda = states["torch.cuda"][: torch.cuda.device_count()]
         _set_rng_states(states | {"numpy": numpy, "python": python, "torch.cuda": cuda})
-    if not place["mid_epoch"] or place["batches"] != _batches(trainer):
+    if not place["mid_epoch"]:
         return
     total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
     total.started += 1  # which `prepare` has taken away

@@ -148,6 +148,11 @@ def whole_file(path: Path) -> Iterator[Path]:
             part.unlink()
 
 
+def reason_of(error: BaseException) -> str:
+    """Why something could not be written, such as `No space left on device`, also if `whole_file` has wrapped it."""
+    return getattr(error.__cause__ or error, "strerror", None) or str(error)
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     plain = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # JSON knows no NaN
     with whole_file(path) as part:

@@ -14,7 +14,7 @@ from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 from kindling.checkpoints import LAST, WholeCheckpointIO
 from kindling.interrupts import Interrupts, requeue
 from kindling.resume import change_learning_rate, position, prepare, restore
-from kindling.runs import Stopped
+from kindling.runs import Stopped, reason_of
 
 
 class Checkpoint(ModelCheckpoint):
@@ -156,7 +156,7 @@ class Checkpoint(ModelCheckpoint):
     def _check_files(self, trainer: L.Trainer) -> None:
         """Say what could not be written, if anything. What was best before is best again, so that the next is saved."""
         failure, self.files.failure = self.files.failure, None
-        path, reason = trainer.strategy.broadcast((str(failure[0]), failure[1].strerror) if failure else ("", ""))
+        path, reason = trainer.strategy.broadcast((str(failure[0]), reason_of(failure[1])) if failure else ("", ""))
         if not path:
             return
         self.unsaved |= path.endswith(LAST)
