@@ -26,7 +26,7 @@ FLAGS = {
         "did you mean model.task.label_smoothing?",
     ),
     "task not named": (["--model.task.label_smoothing", "0.1"], "model.task has no default: name one first"),
-    "class of model": (["--model", "ResNt"], "model is 'ResNt', which is no Model here: did you mean ResNet?"),
+    "class of model": (["--model", "ResNt"], "model is 'ResNt', which is no Model here: did you mean ResNet or FastResNet?"),
     "class of data": (["--data", "Digitss"], "data is 'Digitss', which is no Data here: did you mean Digits?"),
     "class of optimiser": (["--model.optimizer", "SDG"], "is no Optimizer here: did you mean SGD"),
     "class of task": (["--model.task", "Clasification"], "did you mean Classification or BinaryClassification"),

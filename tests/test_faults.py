@@ -138,6 +138,11 @@ def test_out_of_the_memory_of_a_gpu() -> None:
     )
 
 
+def test_no_compiler() -> None:
+    error = RuntimeError("InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx: (None,)")
+    assert explain_fault(error) == "model.compile needs a C++ compiler: install g++, or set model.compile false"
+
+
 def image(path: Path, change: Callable[[Path], Any]) -> Fault:
     """Reads an image that has changed since it was found."""
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)

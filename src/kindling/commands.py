@@ -23,6 +23,7 @@ from kindling.record import Record
 from kindling.refusals import FROM_DATA, check_config, is_setting, origin, sentence
 from kindling.runs import Stopped, UsageError
 from kindling.terminal import print_header, print_metrics, print_next, terminal_callbacks
+from kindling.trainer import Trainer
 
 FILLED_IN = {"datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path", "weights_only"}
 FILLED_IN |= {"model", "verbose"}
@@ -49,6 +50,7 @@ class KindlingCLI(LightningCLI):
             subclass_mode_data=True,
             save_config_callback=None,
             seed_everything_default=0,
+            trainer_class=Trainer,
             trainer_defaults={"max_epochs": 20, "gradient_clip_val": 1.0},
             parser_kwargs={**STRICT, **dict.fromkeys(SUBCOMMANDS, own)},
             auto_configure_optimizers=False,

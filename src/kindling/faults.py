@@ -23,6 +23,7 @@ FAULTS = {
     "inline_container|PytorchStreamWriter": "can't write a checkpoint: is its disk full, or read-only?",
     "cannot identify image file (.+)": "can't read {}: it is no image any more; put it back",
     "^OSError: ((?:image file is|broken data|unrecognized data|Truncated) .+)": "can't read an image: {}; put it back",
+    r"No working C\+\+ compiler": "model.compile needs a C++ compiler: install g++, or set model.compile false",
     PEER: "another process of the training ended: see above, or it was killed",
 }
 WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}

@@ -127,12 +127,26 @@ class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau):
         self.monitor = monitor
 
 
-def fuse(optimizer: Optimizer) -> None:
+def fuse(optimizer: Optimizer) -> Optimizer:
     """Let torch update all weights in one kernel, if it can do so on every device and nobody chose otherwise."""
     if isinstance(optimizer, Adam | AdamW | SGD):
         for group in optimizer.param_groups:
             if group["fused"] is None and not (group["foreach"] or group["differentiable"]):
                 group["fused"] = True
+    return optimizer
+
+
+def gradient_norm(gradients: list[Tensor]) -> Tensor:
+    """Length of all gradients: torch's `get_total_norm` takes as long again to sort them by device and type.
+
+    Raises:
+        RuntimeError: if they are of several devices or types, sparse, or none at all.
+    """
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
+
+def gradients_of(optimizer: Optimizer) -> list[Tensor]:
+    return [each.grad for group in optimizer.param_groups for each in group["params"] if each.grad is not None]
 
 
 def try_recipe(optimizer: Any, schedule: Any) -> None:

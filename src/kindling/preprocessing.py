@@ -58,9 +58,10 @@ class Preprocessing(nn.Module):
     def forward(self, raw: Tensor, lengths: Tensor | None = None) -> Tensor:
         if self.dtype == "int64":
             return raw.long()
-        inputs = raw.float() / 255 if raw.dtype == torch.uint8 else raw.float()
-        if self.mean is not None and self.std is not None:
-            inputs = (inputs - self.mean) / self.std
+        pixels = raw.dtype == torch.uint8
+        inputs = raw.float().div_(255) if pixels else raw.float()
+        if self.mean is not None and self.std is not None:  # in place, but for what may be the raw inputs themselves
+            inputs = (inputs.sub_(self.mean) if pixels else inputs - self.mean).div_(self.std)
         if lengths is not None:  # what pads a sequence stays zero
             inputs = inputs * (torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None])[:, :, None]
         return inputs

@@ -132,7 +132,7 @@ def fingerprint(targets: Tensor, names: list[str] | None) -> int:
 def save_splits(path: Path, splits: dict[str, Tensor], samples: int) -> None:
     """Write the indices of the splits, and the fingerprint of the `samples` that they are of."""
     arrays: dict[str, Any] = {name: part.numpy() for name, part in splits.items()}
-    np.savez_compressed(path, samples=samples, **arrays)
+    np.savez(path, samples=samples, **arrays)
 
 
 def read_splits(path: str, samples: int) -> dict[str, Tensor]:

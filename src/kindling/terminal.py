@@ -21,11 +21,12 @@ def print_header(model: Model, data: Data, trainer: L.Trainer, run: Path | None,
     names = data.classes or data.targets or []
     kind = "classes" if data.classes else "target" if len(names) == 1 else "targets"
     shape = "×".join(map(str, data.input_shape))
+    precision = f"{trainer.precision}{' (auto)' if getattr(trainer, 'chose_precision', False) else ''}"
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else f"{trainer.num_devices} × {trainer.accelerator}"
     print(
         f"{type(model).__name__} ({model.num_parameters:,} parameters, {type(model.task).__name__}) on "
         f"{type(data).__name__} ({shape} → {len(names)} {kind}; {sizes})\n"
-        f"device {device}, precision {trainer.precision}, batch {data.batch_size}, seed {seed}\n"
+        f"device {device}, precision {precision}, batch {data.batch_size}, seed {seed}\n"
         f"run    {run or 'none (nothing is written)'}"
     )
     if data.classes:

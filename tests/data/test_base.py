@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
+from torch.utils.data import DataLoader
 
 from kindling.batches import Batches, BatchIndices
 from kindling.data.base import Data
@@ -112,6 +113,23 @@ def test_batches_hold_matching_inputs_and_targets() -> None:
     batches = Batches(torch.arange(10.0)[:, None], torch.arange(10), indices=torch.arange(9, -1, -1))
     inputs, targets = batches[torch.tensor([7, 2])]
     assert inputs[:, 0].tolist() == targets.tolist() == [2, 7]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("features", [3, 5000])  # many batches at once, and one
+def test_a_loader_from_memory_gives_the_batches_of_a_data_loader(split: str, features: int) -> None:
+    found = []
+    for workers in (0, 1):
+        data = SyntheticClassification(size=400, features=features, num_classes=3, batch_size=37, workers=workers)
+        data.setup("fit")
+        loader = data.loader(split)
+        loader.sampler.set_epoch(2)  # type: ignore[union-attr]
+        loader.sampler.first_epoch, loader.sampler.skip = 2, 1  # type: ignore[union-attr]  # as on a resume
+        found.append(list(loader))
+    assert isinstance(data.loader("train"), DataLoader)
+    assert len(found[0]) == len(found[1]) > 0
+    for batch, expected in zip(*found, strict=True):
+        assert all(map(torch.equal, batch, expected))
 
 
 def test_padded_sequences_are_normalised_without_their_padding() -> None:

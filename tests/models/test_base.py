@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from torch import nn
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import OneCycleLR, StepLR
 
 from kindling.data.synthetic import SyntheticClassification, SyntheticRegression
 from kindling.models.mlp import MLP
+from kindling.models.resnet import ResNet
 from kindling.optim import WarmupCosine
 
 
@@ -171,3 +173,33 @@ def test_targets_of_any_size_are_learnt(tmp_path: Path) -> None:
     trainer.fit(model, datamodule=data)
     assert trainer.callback_metrics["val/r2"] > 0.97
     assert trainer.callback_metrics["val/rmse"] == pytest.approx(5, rel=0.5)  # noise 0.1, times 50
+
+
+def test_a_compiled_model_has_the_checkpoints_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, compile = list[Any](), nn.Module.compile
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(nn.Module, "compile", lambda model: compile(model, backend=backend))
+    found = []
+    for chosen in (True, False):
+        L.seed_everything(0)
+        model = build(compile=chosen)
+        trainer = train(model, tmp_path, max_epochs=2)
+        trainer.save_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+        assert bool(compiled) is chosen
+        compiled.clear()
+        found.append(torch.load(tmp_path / "model.ckpt", weights_only=True)["state_dict"])
+        loaded = MLP.load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu")
+        assert torch.equal(loaded.net[1].weight, model.net[1].weight)
+    assert found[0].keys() == found[1].keys()
+    for name, values in found[0].items():
+        torch.testing.assert_close(values, found[1][name])
+
+
+def test_weights_of_images_have_their_channels_last_from_the_start() -> None:
+    model = ResNet(input_shape=(3, 8, 8), classes=["a", "b"], width=8, depths=[1])
+    assert model.stages[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr]
+    assert model.stages(model.stem(torch.zeros(2, 3, 8, 8))).is_contiguous(memory_format=torch.channels_last)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.utilities import grad_norm
+from torch.nn.utils import get_total_norm
 
 
 class GradientNorm(L.Callback):
@@ -17,4 +17,5 @@ class GradientNorm(L.Callback):
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
         if pl_module.is_logged(trainer.fit_loop.batch_idx):  # type: ignore[operator]
-            pl_module.log("gradient_norm", grad_norm(pl_module, norm_type=2)["grad_2.0_norm_total"])
+            grads = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+            pl_module.log("gradient_norm", get_total_norm(grads))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kindling.batches import Batches, BatchIndices, MappedArray, rows, run_seed, start_worker
+from kindling.batches import Batches, BatchIndices, MappedArray, MemoryLoader, rows, run_seed, start_worker
 from kindling.hyperparameters import plain
 from kindling.preprocessing import Preprocessing
 from kindling.splits import Splitter, draw_splits, fingerprint, read_splits
@@ -193,8 +193,8 @@ class Data(L.LightningDataModule):
     def loader(self, split: str) -> DataLoader:
         """A loader of (inputs, targets) batches, shuffled if `split` is `train`."""
         sampler = BatchIndices(len(self.splits[split]), self.batch_size, split == "train", self.trainer)
-        # batch_size=None: the sampler's items are whole batches already, ten times cheaper than collating samples.
-        options: dict[str, Any] = {"batch_size": None, "pin_memory": torch.cuda.is_available()}
+        options: dict[str, Any] = {"batch_size": None, "pin_memory": torch.cuda.is_available()}  # sampled as batches
         options |= {"num_workers": self.workers, "persistent_workers": self.workers > 0, "worker_init_fn": start_worker}
         options["generator"] = torch.Generator()  # dropout and the like don't depend on how batches are loaded
-        return DataLoader(self.sets[split], sampler=sampler, **options)
+        kind = MemoryLoader if isinstance(self.samples[0], Tensor) and not self.workers else DataLoader
+        return kind(self.sets[split], sampler=sampler, **options)

@@ -39,6 +39,7 @@ class Model(Loadable):
         l1: weight of a penalty on the absolute weights, added to the loss; biases and norms are free.
         l2: weight of a penalty on the squared weights, likewise.
         init: how the layers start: torch's way, or guide: see layers.initialize.
+        compile: whether torch compiles `forward`, which takes a minute first and needs a C++ compiler.
 
     Raises:
         ValueError: if an argument is out of range or does not fit the data.
@@ -61,6 +62,7 @@ class Model(Loadable):
         l1: float = 0.0,
         l2: float = 0.0,
         init: Literal["torch", "guide"] = "torch",
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if not (classes or targets):
@@ -70,8 +72,8 @@ class Model(Loadable):
         self.input_shape, self.vocabulary = tuple(input_shape), vocabulary
         kind = kind_of(self.input_shape, tokens=bool(vocabulary))
         if kind not in self.takes:
-            takes = " or ".join(self.takes)
-            raise ValueError(f"{type(self).__name__} takes {takes}: the data has {kind} {self.input_shape}")
+            takes = f"{type(self).__name__} takes {' or '.join(self.takes)}"
+            raise ValueError(f"{takes}: the data has {kind} {self.input_shape}")
         wanted = "numeric targets" if targets else "several classes a sample" if multilabel else "one class a sample"
         self.task = task or DEFAULT_TASKS[wanted]()
         self.task.build(wanted, len(targets or classes or []))
@@ -79,7 +81,7 @@ class Model(Loadable):
         if optimizer is None:
             raise ValueError("optimizer is null: expected an optimiser, such as AdamW")
         self.optimizer, self.schedule = optimizer, Constant if schedule is None else schedule
-        self.decay, self.l1, self.l2, self.init = decay, l1, l2, init
+        self.decay, self.l1, self.l2, self.init, self.compiles = decay, l1, l2, init, compile
         self._takes_lengths = "lengths" in inspect.signature(self.forward).parameters
         try_recipe(optimizer, self.schedule)
         self.save_hyperparameters(logger=False)
@@ -90,6 +92,11 @@ class Model(Loadable):
         """Set the layers' first weights as `init` says: the last line of a subclass's constructor."""
         if self.init == "guide":
             self.apply(initialize)
+        self.to(memory_format=torch.channels_last)  # a ResNet trains in three quarters of the time
+
+    def setup(self, stage: str) -> None:
+        if self.compiles:
+            self.compile()  # in place: checkpoints are the same with and without it
 
     @property  # type: ignore[misc]
     def example_input_array(self) -> Tensor:
@@ -104,8 +111,7 @@ class Model(Loadable):
 
     def configure_optimizers(self) -> Any:
         groups = [{"params": self._weights()}, {"params": self._weights(False), "weight_decay": 0.0}]
-        optimizer = self.optimizer(self.parameters() if self.decay == "all" else groups)
-        fuse(optimizer)
+        optimizer = fuse(self.optimizer(self.parameters() if self.decay == "all" else groups))
         schedule = self.schedule(optimizer)
         interval = getattr(schedule, "interval", "step" if isinstance(schedule, CyclicLR | OneCycleLR) else "epoch")
         config = {"scheduler": schedule, "interval": interval, "name": "learning_rate"}
@@ -129,8 +135,7 @@ class Model(Loadable):
         start = getattr(self.lr_schedulers(), "start", None)
         if start:
             start(self.trainer.estimated_stepping_batches)
-        # An epoch that is shorter than the logging interval is logged once all the same.
-        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches  # an epoch is logged once
         self.trainer.log_every_n_steps = math.ceil(min(self.trainer.log_every_n_steps, steps))  # type: ignore[attr-defined]
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
@@ -154,11 +159,7 @@ class Model(Loadable):
         if self.is_logged(batch_idx):
             self.log("train/loss", loss.detach(), prog_bar=True)
             self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-            if len(targets) > 1:  # R² of one sample is undefined
-                mixed = targets.is_floating_point() and self.task.fits == "one class a sample"
-                labels = targets.argmax(dim=1) if mixed else targets
-                self.log_dict(self.task.train_metrics(self.task.scores(outputs.detach()), labels))
-                self.task.train_metrics.reset()
+            self.log_dict(self.task.batch_metrics(outputs.detach(), targets))
         return loss + self.penalty() if self.l1 or self.l2 else loss
 
     def penalty(self) -> Tensor:
@@ -168,9 +169,9 @@ class Model(Loadable):
 
     def is_logged(self, batch_idx: int) -> bool:
         """Whether this step reaches the logger: logging costs as much as a small network's step, so no other pays."""
-        interval = self.trainer.log_every_n_steps or math.inf  # type: ignore[attr-defined]
-        steps = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
-        return steps and (self.global_step + 1) % interval == 0
+        trainer: Any = self.trainer
+        due = (trainer.global_step + 1) % (trainer.log_every_n_steps or math.inf) == 0
+        return due and ((batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._evaluate(batch, self.task.val_metrics, self.task.val_loss)
@@ -195,5 +196,5 @@ class Model(Loadable):
         (first, value), *others = metrics.compute().items()
         self.log_dict({f"{stage}/loss": loss.compute(), first: value}, prog_bar=True)
         self.log_dict(dict(others))
-        for each in (metrics, loss):
-            each.reset()
+        metrics.reset()
+        loss.reset()

@@ -50,7 +50,7 @@ class Task(nn.Module):
     def counted(kind: str, *arguments: float) -> dict[str, Metric]:
         """Metrics that count right and wrong; the mean over the classes where there are several."""
         names = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1Score"}
-        return {name: getattr(tm, kind + metric)(*arguments) for name, metric in names.items()}
+        return {name: getattr(tm, kind + metric)(*arguments, validate_args=False) for name, metric in names.items()}
 
     def start(self, data: Any) -> None:
         """Before a training: learn what it takes of the data, or refuse it with a MisconfigurationException."""
@@ -64,6 +64,16 @@ class Task(nn.Module):
     def scores(self, outputs: Tensor) -> Tensor:
         """What metrics and figures see: probabilities, or numbers in the targets' unit. (B, num_outputs) → (B, …)."""
         raise NotImplementedError
+
+    def batch_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Metrics of a training batch by itself: outputs (B, num_outputs), targets (B, …) → scalars."""
+        if len(targets) < 2:  # R² of one sample is undefined
+            return {}
+        mixed = targets.is_floating_point() and self.fits == "one class a sample"
+        self.train_metrics.update(self.scores(outputs), targets.argmax(dim=1) if mixed else targets)
+        metrics = self.train_metrics.compute()
+        self.train_metrics.reset()
+        return metrics
 
     def decode(self, scores: Tensor) -> Tensor:
         """Predictions that compare with the targets, from `scores`: (B, …)."""

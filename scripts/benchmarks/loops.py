@@ -1,0 +1,92 @@
+"""Four ways to train the same network. Each is a worker whose turn is one epoch.
+
+They differ as they do in practice: the bare loop is what is left when everything but the mathematics is gone; Kindling
+also clips the gradient, steps a schedule, logs, draws a progress bar and saves a checkpoint. None validates here.
+"""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn, optim
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.turns import Turns
+from benchmarks.usual_lightning import UsualModule
+from benchmarks.workloads import Workload, joined
+from kindling.cli import main
+
+EPOCHS = 20  # the default, and more than there are turns
+FIT = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--trainer.max_epochs", str(EPOCHS)]
+FIT += ["--trainer.limit_val_batches", "0"]
+FIT += ["--early_stopping.patience", str(EPOCHS)]
+# Drawn at most every ten seconds, which go by here while others have their turn.
+FIT += ["--figures.every_seconds", "1e9"]
+
+
+class TakeTurns(L.Callback):
+    """Makes each epoch of a Trainer a turn. It has no hook at a step, so it costs nothing there."""
+
+    turns: Turns
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.turns.take(steps=trainer.num_training_batches)
+
+
+def bare(workload: Workload, turns: Turns) -> None:
+    """A fused optimiser, and batches that are there before the clock starts."""
+    model, batches, _ = workload.build()
+    optimizer = optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    while True:
+        turns.take(steps=len(batches))
+        for *inputs, targets in batches:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(*inputs), targets)
+            loss.backward()
+            optimizer.step()
+
+
+def guide(workload: Workload, turns: Turns) -> None:
+    """The guide's training loop, as in its section "Basic Training Loop"."""
+    model, batches, _ = workload.build()
+    loader = DataLoader(TensorDataset(*joined(batches)), batch_size=workload.batch_size, shuffle=True)
+    optimizer, criterion = optim.Adam(model.parameters(), lr=0.001), nn.CrossEntropyLoss()
+    while True:
+        turns.take(steps=len(loader))
+        guide_epoch(model, loader, criterion, optimizer)
+
+
+def guide_epoch(model: nn.Module, loader: Any, criterion: nn.Module, optimizer: optim.Optimizer) -> None:
+    running_loss = 0.0
+    for batch_idx, (*inputs, targets) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = criterion(model(*inputs), targets)
+        loss.backward()
+        optimizer.step()
+        running_loss += loss.item()
+        if batch_idx % 100 == 0:
+            print(f"Batch {batch_idx}, Loss: {loss.item():.4f}")
+
+
+def usual(workload: Workload, turns: Turns) -> None:
+    """Lightning as most templates use it, with its defaults and a TensorBoard logger."""
+    model, *splits = workload.build()
+    train, val = (TensorDataset(*joined(batches)) for batches in splits)
+    loaders = DataLoader(train, batch_size=workload.batch_size, shuffle=True), DataLoader(val, workload.batch_size)
+    usual_trainer(turns).fit(UsualModule(model), *loaders)
+
+
+def usual_trainer(turns: Turns) -> L.Trainer:
+    TakeTurns.turns = turns
+    options: dict[str, Any] = {"accelerator": "cpu", "max_epochs": EPOCHS, "logger": TensorBoardLogger(".")}
+    return L.Trainer(**options, limit_val_batches=0, callbacks=[TakeTurns()])
+
+
+def kindling(workload: Workload, turns: Turns) -> None:
+    """`kindling fit` with its default callbacks and loggers."""
+    TakeTurns.turns = turns
+    main(["fit", *workload.flags, *FIT, "--trainer.callbacks+=benchmarks.loops.TakeTurns"])
+
+
+ALL = {"bare loop": bare, "guide's loop": guide, "usual Lightning": usual, "Kindling": kindling}

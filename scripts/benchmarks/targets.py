@@ -1,0 +1,99 @@
+"""What is to be reached, and what has been."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+from statistics import median
+
+from benchmarks.report import Report, figure, markdown, paired
+
+Value = Callable[[Report], float]
+
+
+@dataclass
+class Target:
+    """A value of the report, and its bound: at least, or at most."""
+
+    what: str
+    part: str
+    value: Value
+    bound: float
+    at_most: bool = False
+
+    def cells(self, report: Report) -> tuple[str, ...]:
+        bound = f"{'at most' if self.at_most else 'at least'} {figure(self.bound)}"
+        if report.is_quick(self.part):
+            return self.what, "quick", bound, "not judged"
+        try:
+            reached = self.value(report)
+        except KeyError:
+            return self.what, "not measured", bound, "not judged"
+        met = reached <= self.bound if self.at_most else reached >= self.bound
+        return self.what, figure(reached), bound, "met" if met else "not met"
+
+
+def faster(part: str, case: str, name: str, than: str) -> Value:
+    """How many times as fast one contestant is as another."""
+    return lambda report: paired(report.samples(part, case, than), report.samples(part, case, name))
+
+
+def single(part: str, case: str, row: str) -> Value:
+    return lambda report: median(report.samples(part, case, row))
+
+
+def share(part: str, case: str, row: str, of: str) -> Value:
+    """How many times as large one row is as another."""
+    return lambda report: paired(report.samples(part, case, row), report.samples(part, case, of))
+
+
+def fit(what: str, case: str, than: str, bound: float) -> Target:
+    return Target(f"fit ÷ {than}: {what}", "steps", faster("steps", case, "Kindling", than), bound)
+
+
+def to_92(report: Report) -> float:
+    """At least so many times as fast: the guide's time is that of all its epochs if it did not get there."""
+    try:
+        guide = report.samples("accuracy", "guide_resnet", "92%")
+    except KeyError:
+        guide = report.samples("accuracy", "guide_resnet", "92%, not reached")
+    return median(guide) / median(report.samples("accuracy", "recipe", "92%"))
+
+
+def power(report: Report) -> float:
+    """Of the length that Kindling's peak memory grows with: 1 is linear."""
+    low, high = (median(report.samples("attention", "lengths", f"Kindling, length {n}, peak")) for n in (1024, 4096))
+    return log(high / low, 4)
+
+
+MEMORY = "Kindling", "DataLoader(TensorDataset)"
+FOLDER = "Kindling, cached, 0 workers", "ImageFolder of torchvision, 0 workers"
+ATTENTION = "Kindling, length 1024", "guide's, length 1024"
+HELP = "kindling --help", "import lightning"
+STEPS = "memory at step 20,000", "memory at step 1,000"
+WITHIN = "best accuracy within 5 minutes"
+TARGETS = [
+    fit("MLP, batch 64", "mlp64", "bare loop", 0.85),
+    fit("MLP, batch 256", "mlp256", "bare loop", 0.92),
+    fit("small ResNet", "resnet", "bare loop", 0.97),
+    fit("LSTM", "lstm", "bare loop", 0.97),
+    fit("Transformer", "transformer", "bare loop", 0.97),
+    fit("MLP, batch 64", "mlp64", "guide's loop", 1.3),
+    fit("MLP, batch 64", "mlp64", "usual Lightning", 2.5),
+    Target("fit ÷ image example", "image_example", faster("image_example", "mlp", "Kindling", "usual Lightning"), 12),
+    Target("batches in memory ÷ DataLoader(TensorDataset)", "loader", faster("loader", "memory", *MEMORY), 8),
+    Target("cached image folder ÷ decoded every epoch", "loader", faster("loader", "folder", *FOLDER), 10),
+    Target("attention ÷ the guide's, length 1024", "attention", faster("attention", "lengths", *ATTENTION), 3),
+    Target("its memory grows with the length to the power of", "attention", power, 1.1, at_most=True),
+    Target("recipe ÷ the guide's loop and ResNet-18: to 92 %", "accuracy", to_92, 15),
+    Target("validation accuracy within 5 minutes", "accuracy", single("accuracy", "recipe", WITHIN), 0.94),
+    Target("time of kindling --help ÷ import lightning", "startup", share("startup", "commands", *HELP), 0.2, True),
+    Target("memory at step 20,000 ÷ at step 1,000", "growth", share("growth", "steps", *STEPS), 1.02, at_most=True),
+]
+
+
+def judge(report: Report) -> str:
+    """A table of all targets, which is kept in the report too."""
+    rows = [target.cells(report) for target in TARGETS]
+    report.content["targets"] = [dict(zip(("what", "reached", "target", "met"), row, strict=True)) for row in rows]
+    report.save()
+    return markdown(("what", "reached", "target", ""), rows)
