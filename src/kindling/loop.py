@@ -1,7 +1,6 @@
 """Lightning's training loop without what nobody asked for in a step, which can cost as much as a small network's step.
 
-Lightning calls every hook of every callback and of the model, whether defined or not, profiles each call, and notes in
-the model which hook runs, at about 10 µs each. Here a step calls those that are defined.
+Lightning calls all hooks of all callbacks and of the model, defined or not, at some 10 µs each: here those defined.
 """
 
 from collections.abc import Callable
@@ -74,11 +73,11 @@ class LeanLoop(_TrainingEpochLoop):
 
     trainer: Any
     _results: Any
+    lean = validates = False
 
     def __init__(self, loop: _TrainingEpochLoop) -> None:
         super().__init__(loop.trainer, loop.min_steps, loop.max_steps)
         self._results = Results()
-        self.lean = self.validates = False
         self.gradient_norm: Tensor | None = None  # of this step, if someone has taken it
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
@@ -86,8 +85,8 @@ class LeanLoop(_TrainingEpochLoop):
         self.lean, self.connector = self.is_usual(data_fetcher), self.trainer._logger_connector
         self.hooks = {name: self._defined(name) for name in HOOKS}
         self.validates = super()._should_check_val_epoch()
-        source = self.trainer._data_connector._datahook_selector.get_instance("on_after_batch_transfer")
-        self.after_transfer = source.on_after_batch_transfer
+        selector = self.trainer._data_connector._datahook_selector
+        self.after_transfer = selector.get_instance("on_after_batch_transfer").on_after_batch_transfer
 
     def is_usual(self, data_fetcher: _DataFetcher) -> bool:
         """Whether all that a step here leaves out is unused."""
@@ -106,9 +105,8 @@ class LeanLoop(_TrainingEpochLoop):
 
     def _defined(self, name: str) -> list[Callable[..., Any]]:
         """The hook of this name of all callbacks that define it, and of the model."""
-        model = self.trainer.lightning_module
+        model, unused = self.trainer.lightning_module, getattr(L.Callback, name)
         found = [getattr(callback, name) for callback in self.trainer.callbacks]
-        unused = getattr(L.Callback, name)
         hooks = [partial(hook, self.trainer, model) for hook in found if getattr(hook, "__func__", None) is not unused]
         return hooks + [getattr(model, name)] * is_overridden(name, model)
 
@@ -123,7 +121,7 @@ class LeanLoop(_TrainingEpochLoop):
     def advance(self, data_fetcher: _DataFetcher) -> None:
         if self.restarting or not self.lean:
             return super().advance(data_fetcher)
-        trainer, progress, results, connector = self.trainer, self.batch_progress, self._results, self.connector
+        progress, results, connector = self.batch_progress, self._results, self.connector
         batch, _, _ = next(data_fetcher)
         batch_idx = progress.current.ready
         progress.is_last_batch = data_fetcher.done
@@ -135,19 +133,17 @@ class LeanLoop(_TrainingEpochLoop):
         loss = self._step(batch, batch_idx)
         progress.increment_processed()
         self._call("on_train_batch_end", {} if loss is None else {"loss": loss.detach()}, batch, batch_idx)
-        vars(trainer.lightning_module)["_current_fx_name"] = None
-        is_logged = connector.should_update_logs or trainer.fast_dev_run
+        vars(self.trainer.lightning_module)["_current_fx_name"] = None
+        is_logged = connector.should_update_logs or self.trainer.fast_dev_run
         if results.changed or is_logged:
             connector.on_batch_end()
-        results.batch = results.batch_size = None
-        results.changed = False
+        results.batch, results.batch_size, results.changed = None, None, False
         progress.increment_completed()
         if is_logged:
             connector.update_train_step_metrics()
 
     def _on_device(self, batch: Any) -> Any:
-        device = self.trainer.strategy.root_device
-        batch = self.trainer.precision_plugin.convert_input(batch)
+        batch, device = self.trainer.precision_plugin.convert_input(batch), self.trainer.strategy.root_device
         return self.after_transfer(batch if device.type == "cpu" else move_data_to_device(batch, device), 0)
 
     def _step(self, batch: Any, batch_idx: int) -> Any:
@@ -194,12 +190,9 @@ class LeanLoop(_TrainingEpochLoop):
         return loss
 
     def _before_step(self, optimizer: Any) -> None:
+        """Clip the gradient, after the hooks, to the same bits as torch does, which multiplies also by one."""
         self.gradient_norm = None
         self._call("on_before_optimizer_step", optimizer)
-        self._clip(optimizer)
-
-    def _clip(self, optimizer: Any) -> None:
-        """Clip the gradient to the same bits as torch does, which multiplies also by one."""
         limit, kind, norm = self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm, self.gradient_norm
         if norm is None or not limit or kind == GradClipAlgorithmType.VALUE:
             self.trainer.lightning_module.configure_gradient_clipping(optimizer, limit, kind)
