@@ -1,7 +1,8 @@
 """Four ways to train the same network. Each is a worker whose turn is one epoch.
 
 They differ as they do in practice: the bare loop is what is left when everything but the mathematics is gone; Kindling
-also clips the gradient, steps a schedule, logs, draws a progress bar and saves a checkpoint. None validates here.
+also clips the gradient, steps a schedule, logs, draws a progress bar and saves a checkpoint, and lets glibc keep freed
+memory, which no other does. None validates here.
 """
 
 from typing import Any

@@ -18,7 +18,8 @@ from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-CHUNK = 2**20  # numbers that are held at once while statistics are taken, or batches gathered
+CHUNK = 2**22  # numbers that are held at once while statistics are taken
+GATHERED = 2**18  # numbers that a loader gathers at once: more are memory that the system hands out anew each time
 
 
 def rows(inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -157,7 +158,7 @@ class MemoryLoader(DataLoader):
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:  # type: ignore[override]
         size, tensors = self.sampler.batch_size, self.dataset.tensors
-        batches = max(1, CHUNK // (size * math.prod(tensors[0].shape[1:])))
+        batches = max(1, GATHERED // (size * math.prod(tensors[0].shape[1:])))
         for indices in self.dataset.indices[self.sampler.order()].split(size * batches):
             parts = [tensor.index_select(0, indices) for tensor in tensors]
             if self.pin_memory:

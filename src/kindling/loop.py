@@ -150,9 +150,9 @@ class LeanLoop(_TrainingEpochLoop):
         """Forward and backward pass, then a step of optimiser and schedule if no batch of the step is missing."""
         progress, optimizer = self.automatic_optimization.optim_progress.optimizer.step, self.trainer.optimizers[0]
         if self._should_accumulate():
-            return self._backward(batch, batch_idx, optimizer)
+            return self._backward(batch, batch_idx, optimizer, steps=False)
         progress.increment_ready()
-        loss = optimizer.step(lambda: self._backward(batch, batch_idx, optimizer, self._before_step))
+        loss = optimizer.step(lambda: self._backward(batch, batch_idx, optimizer, steps=True))
         progress.increment_completed()
         self._step_schedules(batch_idx + 1)
         return loss
@@ -166,7 +166,7 @@ class LeanLoop(_TrainingEpochLoop):
                 self.trainer.lightning_module.lr_scheduler_step(config.scheduler, None)
                 self.scheduler_progress.increment_completed()
 
-    def _backward(self, batch: Any, batch_idx: int, optimizer: Any, then: Any = None) -> Tensor | None:
+    def _backward(self, batch: Any, batch_idx: int, optimizer: Any, steps: bool) -> Tensor | None:
         trainer, model, accumulated = self.trainer, self.trainer.lightning_module, self.trainer.accumulate_grad_batches
         vars(model)["_current_fx_name"] = "training_step"
         with torch.enable_grad():
@@ -185,8 +185,8 @@ class LeanLoop(_TrainingEpochLoop):
                 self._call("on_before_backward", loss)
                 loss.backward()
                 self._call("on_after_backward")
-            if then:
-                then(optimizer)
+            if steps:
+                self._before_step(optimizer)
         return loss
 
     def _before_step(self, optimizer: Any) -> None:

@@ -15,13 +15,13 @@ from kindling.data.base import Data
 from kindling.models.base import Model
 
 
-def print_header(model: Model, data: Data, trainer: L.Trainer, run: Path | None, seed: Any) -> None:
+def print_header(model: Model, data: Data, trainer: Any, run: Path | None, seed: Any) -> None:
     """Two lines on what is trained on what and how, and one on where the run is."""
     sizes = ", ".join(f"{len(indices):,} {split}" for split, indices in data.splits.items())
     names = data.classes or data.targets or []
     kind = "classes" if data.classes else "target" if len(names) == 1 else "targets"
     shape = "×".join(map(str, data.input_shape))
-    precision = f"{trainer.precision}{' (auto)' if getattr(trainer, 'chose_precision', False) else ''}"
+    precision = trainer.precision + " (auto)" * trainer.chose_precision
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else f"{trainer.num_devices} × {trainer.accelerator}"
     print(
         f"{type(model).__name__} ({model.num_parameters:,} parameters, {type(model.task).__name__}) on "

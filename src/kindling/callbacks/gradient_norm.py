@@ -5,6 +5,8 @@ from typing import Any
 import lightning as L
 from torch.nn.utils import get_total_norm
 
+from kindling.optim import gradients_of
+
 
 class GradientNorm(L.Callback):
     """Log `gradient_norm`, the length of the gradient before it is clipped, as often as the training loss.
@@ -17,5 +19,4 @@ class GradientNorm(L.Callback):
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
         if pl_module.is_logged(trainer.fit_loop.batch_idx):  # type: ignore[operator]
-            grads = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
-            pl_module.log("gradient_norm", get_total_norm(grads))
+            pl_module.log("gradient_norm", get_total_norm(gradients_of(optimizer)))

@@ -135,7 +135,7 @@ class Model(Loadable):
         start = getattr(self.lr_schedulers(), "start", None)
         if start:
             start(self.trainer.estimated_stepping_batches)
-        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches  # an epoch is logged once
+        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches  # a short epoch is logged once
         self.trainer.log_every_n_steps = math.ceil(min(self.trainer.log_every_n_steps, steps))  # type: ignore[attr-defined]
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
