@@ -19,6 +19,31 @@ def test_singular_values_come_near_one_and_vectors_stay(shape: tuple[int, int]) 
     torch.testing.assert_close(inner, inner.diagonal().diag(), atol=1e-3, rtol=0)
 
 
+def test_in_bfloat16_no_singular_value_grows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(64, 2, generator=generator) @ torch.randn(2, 256, generator=generator)  # of low rank
+    found = orthogonalize(matrix.bfloat16())
+    assert found.dtype == torch.bfloat16
+    assert float(torch.linalg.matrix_norm(found.float(), 2)) < 1.3
+
+
+def test_a_step_iterates_in_full_precision_and_leaves_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, before = list[str](), torch.get_float32_matmul_precision()
+    monkeypatch.setattr(
+        "kindling.muon.orthogonalize",
+        lambda matrix: seen.append(torch.get_float32_matmul_precision()) or matrix,
+    )
+    weight = nn.Parameter(torch.ones(2, 2))
+    weight.grad = torch.ones(2, 2)
+    torch.set_float32_matmul_precision("high")
+    try:
+        Muon([weight]).step()
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == ["highest"]
+
+
 def test_no_gradient_is_no_step() -> None:
     assert torch.equal(orthogonalize(torch.zeros(3, 5)), torch.zeros(3, 5))
     vector = nn.Parameter(torch.ones(3))

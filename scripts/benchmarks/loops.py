@@ -5,6 +5,8 @@ also clips the gradient, steps a schedule, logs, draws a progress bar and saves 
 memory, which no other does. None validates here.
 """
 
+import os
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -88,6 +90,11 @@ def kindling(workload: Workload, turns: Turns) -> None:
     """`kindling fit` with its default callbacks and loggers."""
     TakeTurns.turns = turns
     main(["fit", *workload.flags, *FIT, "--trainer.callbacks+=benchmarks.loops.TakeTurns"])
+
+
+def compiled(workload: Workload, turns: Turns) -> None:
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.abspath("compiled")  # or what another program compiled would do
+    kindling(replace(workload, model_arguments=workload.model_arguments | {"compile": True}), turns)
 
 
 ALL = {"bare loop": bare, "guide's loop": guide, "usual Lightning": usual, "Kindling": kindling}

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.loops import ALL
+from benchmarks.loops import ALL, compiled
 from benchmarks.report import Case, Row, each, times
-from benchmarks.turns import compete
+from benchmarks.turns import Measured, compete, once
 from benchmarks.workloads import Workload, on_images, on_sequences
 from kindling.models.mlp import MLP
 from kindling.models.resnet import ResNet
@@ -18,7 +18,21 @@ TWO, THREE = ("bare loop", "Kindling"), ("bare loop", "guide's loop", "Kindling"
 def race(build: Callable[..., Workload], names: tuple[str, ...], rounds: int, quick: bool) -> list[Row]:
     workload = build(quick=quick)
     found = compete({name: partial(ALL[name], workload) for name in names}, 2 if quick else rounds)
-    return times(each(found, lambda turn: 1000 * turn["seconds"] / turn["steps"]), "ms a step")
+    return times(each(found, milliseconds), "ms a step")
+
+
+def milliseconds(turn: Measured) -> float:
+    return 1000 * turn["seconds"] / turn["steps"]
+
+
+def race_compiled(build: Callable[..., Workload], rounds: int, quick: bool) -> list[Row]:
+    """What `--model.compile` takes in the first epoch, anew or as torch has kept it, and what it gains later."""
+    workload = build(quick=quick)
+    works = {"as it is": partial(ALL["Kindling"], workload), "compiled": partial(compiled, workload)}
+    first = {name: [once(name, work)["seconds"]] for name, work in works.items()}
+    first["compiled before"] = [once("compiled", works["compiled"])["seconds"]]
+    rows = times({f"{name}, the first epoch": seconds for name, seconds in first.items()}, "s")
+    return rows + times(each(compete(works, 2 if quick else rounds), milliseconds), "ms a step")
 
 
 MLP_64, MLP_256 = (partial(on_images, MLP, {"hidden_sizes": [256, 256]}, size) for size in (64, 256))
@@ -32,4 +46,5 @@ CASES = {
     "resnet": Case("ResNet of width 16 and three blocks, 28×28, batch 128", partial(race, RESNET, THREE, 4)),
     "lstm": Case("LSTM of width 128, 25 to 50 tokens, batch 64", partial(race, LSTM, TWO, 5)),
     "transformer": Case("Transformer of width 64, 25 to 50 tokens, batch 64", partial(race, TRANSFORMER, TWO, 5)),
+    "compile": Case("--model.compile, the same ResNet, 120 steps an epoch", partial(race_compiled, RESNET, 4)),
 }

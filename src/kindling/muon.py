@@ -15,11 +15,13 @@ def orthogonalize(matrix: Tensor, rounds: int = 5) -> Tensor:
     """Bring the singular values of a matrix (M, N) near 1 and keep its singular vectors.
 
     X ← A·X + B·(XXᵀ)X + C·(XXᵀ)²X multiplies X by a polynomial of XXᵀ. So only the small product is iterated, which
-    takes a third of the time for the weights of convolutions; in float32, since it squares the singular values.
+    takes a third of the time for the weights of convolutions; in float32, since it squares the singular values: with
+    fewer digits some would come out negative, and grow.
     """
     if len(matrix) > matrix.shape[1]:
         return orthogonalize(matrix.T, rounds).T
-    gram = matrix @ matrix.T  # (M, M), M ≤ N
+    exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+    gram = exact @ exact.T  # (M, M), M ≤ N
     norm = gram.trace().sqrt().clamp(min=1e-7)
     gram = gram / norm**2
     whole = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / norm
@@ -28,7 +30,7 @@ def orthogonalize(matrix: Tensor, rounds: int = 5) -> Tensor:
         factor.diagonal().add_(A)
         whole = factor @ whole
         gram = factor @ gram @ factor
-    return whole @ matrix
+    return (whole @ exact).to(matrix.dtype)
 
 
 class Muon(Optimizer):
@@ -62,13 +64,19 @@ class Muon(Optimizer):
         if closure:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group["lr"], group["momentum"], group["weight_decay"])
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")  # no TF32 in `orthogonalize`
+        try:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        self._update(parameter, parameter.grad, group)
+        finally:
+            torch.set_float32_matmul_precision(precision)
         return loss
 
-    def _update(self, parameter: Tensor, grad: Tensor, lr: float, momentum: float, weight_decay: float) -> None:
+    def _update(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        lr, momentum, weight_decay = group["lr"], group["momentum"], group["weight_decay"]
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(grad)

@@ -78,6 +78,13 @@ def test_an_epoch_shows_every_sample_at_most_once_and_test_every_sample_once() -
     assert torch.equal(inputs, whole(data, "test"))
 
 
+def test_a_transform_of_ones_own_is_applied() -> None:
+    data = Digits()
+    data.setup("fit")
+    data.sets["val"].transform = torch.zeros_like
+    assert {float(inputs.abs().sum()) for inputs, _ in data.val_dataloader()} == {0.0}
+
+
 def test_fewer_samples_than_a_batch_make_one_batch() -> None:
     assert [len(batch) for batch in BatchIndices(10, 64, shuffle=True)] == [10]
 

@@ -15,6 +15,8 @@ class GradientNorm(L.Callback):
         enabled: false for none.
     """
 
+    keeps_gradients = True  # so the loop may clip by a norm that was taken before
+
     def __init__(self, enabled: bool = True) -> None: ...
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:

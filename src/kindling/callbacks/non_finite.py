@@ -31,6 +31,8 @@ class NonFinite(L.Callback):
         Stopped: names the step, the cause and where the batch is.
     """
 
+    keeps_gradients = True  # or drops them: the loop may clip by the norm
+
     def __init__(self, action: Literal["stop", "skip", "ignore"] = "stop") -> None:
         self.action = action
         self.norm: Tensor | None = None  # of the gradient of this step
@@ -78,6 +80,7 @@ class NonFinite(L.Callback):
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None  # an optimiser leaves alone what has none, and its momentum too
+        trainer.fit_loop.epoch_loop.gradient_norm = torch.zeros(())  # type: ignore[attr-defined]  # nothing to clip
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.batch = None  # or it would stay in memory beside the next

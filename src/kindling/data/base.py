@@ -193,8 +193,10 @@ class Data(L.LightningDataModule):
     def loader(self, split: str) -> DataLoader:
         """A loader of (inputs, targets) batches, shuffled if `split` is `train`."""
         sampler = BatchIndices(len(self.splits[split]), self.batch_size, split == "train", self.trainer)
-        options: dict[str, Any] = {"batch_size": None, "pin_memory": torch.cuda.is_available()}  # sampled as batches
+        pinned = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
+        options: dict[str, Any] = {"batch_size": None, "pin_memory": pinned}  # sampled as batches
         options |= {"num_workers": self.workers, "persistent_workers": self.workers > 0, "worker_init_fn": start_worker}
         options["generator"] = torch.Generator()  # dropout and the like don't depend on how batches are loaded
-        kind = MemoryLoader if isinstance(self.samples[0], Tensor) and not self.workers else DataLoader
+        plain = isinstance(self.samples[0], Tensor) and not self.workers and self.sets[split].transform is None
+        kind = MemoryLoader if plain else DataLoader
         return kind(self.sets[split], sampler=sampler, **options)

@@ -52,7 +52,7 @@ class FastResNet(Model):
     ) -> None:
         super().__init__(optimizer=optimizer, **model)
         if not channels or min(channels) < 1 or len(blocks) != len(channels) or min(blocks) < 0:
-            raise ValueError(f"channels is {channels} and blocks is {blocks}: expected as many, above and from 0")
+            raise ValueError(f"channels is {channels}, blocks is {blocks}: expected positive channels, blocks for each")
 
         self.stages = nn.Sequential()
         width = self.input_shape[0]

@@ -1,0 +1,46 @@
+"""Lightning's logged values, but lighter where a value is for its step alone."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from torch import Tensor
+
+
+class LoggedValues(_ResultCollection):
+    """What model and callbacks log. A value for its step alone is kept as it is, not in a torchmetrics.Metric."""
+
+    def __init__(self) -> None:
+        super().__init__(training=True)
+        self.changed = False  # whether there is a new one
+        self.of_step: dict[str, tuple[Tensor, bool, bool]] = {}  # value, and whether it is for progress bar and loggers
+
+    def __bool__(self) -> bool:  # by which Lightning tells whether to look
+        return bool(len(self) or self.of_step)
+
+    @torch.compiler.disable
+    def log(
+        self, fx: str, name: str, value: Any, prog_bar: bool = False, logger: bool = True, on_step: bool = False,
+        on_epoch: bool = True, sync_dist: bool = False, **more: Any,
+    ) -> None:  # fmt: skip
+        self.changed = True
+        plain = isinstance(value, Tensor) and value.dtype in (torch.float32, torch.float64)  # Lightning converts others
+        if plain and on_step and not on_epoch and not sync_dist:
+            self.of_step[name] = value, prog_bar, logger
+        else:
+            super().log(fx, name, value, prog_bar, logger, on_step, on_epoch, sync_dist=sync_dist, **more)
+
+    def metrics(self, on_step: bool) -> dict[str, Any]:  # type: ignore[override]
+        metrics: dict[str, Any] = super().metrics(on_step)  # type: ignore[assignment]
+        for name, (value, prog_bar, logger) in self.of_step.items() if on_step else ():
+            metrics["callback"][name] = value
+            if logger:
+                metrics["log"][name] = value
+            if prog_bar:
+                metrics["pbar"][name] = value.item()
+        return metrics
+
+    def reset(self, metrics: bool | None = None, fx: str | None = None) -> None:
+        super().reset(metrics, fx)
+        if not metrics and fx is None:
+            self.of_step.clear()
