@@ -15,19 +15,22 @@ printed when it is known, and everything is merged into one JSON file with all s
 
 Contestants are processes that take turns, so that what disturbs the machine disturbs all: the median over the rounds,
 the spread (least to most), and as ratio the median of the ratios within each round. All run on the CPU, on as many
-threads as torch takes. Needs Linux.
+threads as torch takes. Where a sample is a whole training (growth, checkpoints), rounds are fewer, and accuracy has no
+rounds. Needs Linux.
 """
 
 import argparse
 import os
 import sys
 import tempfile
+import traceback
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from benchmarks import machine, turns
 from benchmarks.report import Case, Report, markdown
+from benchmarks.targets import judge
 
 PARTS = ("steps", "image_example", "loader", "attention", "startup", "evaluation", "growth", "checkpoints", "accuracy")
 LONG = ("accuracy",)
@@ -36,12 +39,13 @@ LONG = ("accuracy",)
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="all but the long one by default")
-    parser.add_argument("--output", type=Path, default=Path("lightning_logs/benchmark.json"), metavar="FILE")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="by default lightning_logs/benchmark.json")
     parser.add_argument("--quick", action="store_true", help="everything tiny, to see that it runs: no figure counts")
     options = parser.parse_args()
     for name in options.parts:
         if name.partition(":")[0] not in PARTS:
             parser.error(f"unknown part {name}: there are {', '.join(PARTS)}")
+    options.output = options.output or Path("lightning_logs", f"benchmark{'_quick' * options.quick}.json")
     options.parts = options.parts or [part for part in PARTS if part not in LONG]
     return options
 
@@ -55,7 +59,7 @@ def cases_of(name: str) -> dict[str, Case]:
     return {case: cases[case]} if case else cases
 
 
-def measure(part: str, name: str, case: Case, report: Report, quick: bool, here: dict[str, Any]) -> None:
+def measure(part: str, name: str, case: Case, report: Report, quick: bool) -> None:
     """Measure one case in an empty folder, show it, and keep it."""
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -66,25 +70,24 @@ def measure(part: str, name: str, case: Case, report: Report, quick: bool, here:
             os.chdir(home)
     print(f"\n{part}:{name}  {case.title}{'  (quick: not meaningful)' * quick}\n", flush=True)
     print(markdown(("", "median", "spread", "ratio"), [row.cells for row in rows]), flush=True)
-    report.add(part, name, case.title, rows, quick, here)
+    report.add(part, name, case.title, rows, quick)
 
 
 def main() -> int:
     options, code = read_arguments(), 0
     selected = [(name.partition(":")[0], cases_of(name)) for name in options.parts]
-    report = Report(options.output.resolve())
     turns.prepare()
-    here = machine.describe()
+    here, when = machine.describe(), {"date": f"{datetime.now():%Y-%m-%d %H:%M}", "commit": machine.commit()}
+    report = Report(options.output.resolve(), here, when)
     print(machine.told(here))
     for part, cases in selected:
         for name, case in cases.items():
             try:
-                measure(part, name, case, report, options.quick, here)
-            except turns.Failure as failure:
-                print(f"\n{part}:{name} failed: {failure}", file=sys.stderr)
+                measure(part, name, case, report, options.quick)
+            except Exception as error:  # a case less: the others still count
+                why = error if isinstance(error, turns.Failure) else "".join(traceback.format_exception(error))
+                print(f"\n{part}:{name} failed: {why}", file=sys.stderr)
                 code = 1
-    from benchmarks.targets import judge
-
     print("\nTargets\n\n" + judge(report) + f"\n\nin {options.output}: all samples")
     return code
 

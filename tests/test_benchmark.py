@@ -18,10 +18,16 @@ def benchmark(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
+def this_machine() -> dict[str, Any]:
+    code = "import json; from benchmarks.machine import describe; print(json.dumps(describe()))"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, check=True)
+    return json.loads(finished.stdout)
+
+
 @pytest.mark.slow
 def test_cases_are_measured_and_merged_into_what_is_known(tmp_path: Path) -> None:
     rows = [{"name": "import lightning", "samples": [4.0, 5.0]}, {"name": "kindling --help", "samples": [1.0, 2.0]}]
-    known = {"startup": {"commands": {"quick": False, "rows": rows}}}
+    known = {"startup": {"commands": {"quick": False, "machine": this_machine(), "rows": rows}}}
     (tmp_path / "found.json").write_text(json.dumps({"parts": known}))
     arguments = ["steps:mlp64", "loader:memory", "growth:steps", "--quick", "--output", "found.json"]
     finished = benchmark(tmp_path, *arguments)

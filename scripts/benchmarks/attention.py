@@ -2,7 +2,7 @@
 
 The guide's last line, `einsum("nqhk,nvhd->nqhd")`, sums keys and values apart from each other, which is no attention;
 what runs here is what it means, `"nqhk,nkhd->nqhd"`. Its projections are never applied, and are not here either: the
-others do four matrix products more. Each contestant has a process of its own for each length.
+others do three matrix products more. Each contestant has a process of its own for each length.
 """
 
 import math
@@ -52,12 +52,10 @@ CONTESTANTS: dict[str, Callable[[], nn.Module]] = {
 
 def attend(name: str, length: int, turns: Turns) -> None:
     attention, x = CONTESTANTS[name](), torch.randn(BATCH, length, WIDTH, requires_grad=True)
-    before = megabytes = 0.0
+    megabytes, before = 0.0, memory()
     while True:
         turns.take(megabytes=megabytes)
-        if not before:
-            forget_peak()
-            before = memory()
+        forget_peak()
         for _ in range(PASSES[length]):
             attention(x, x, x).sum().backward()
         megabytes = memory("VmHWM") - before

@@ -5,6 +5,7 @@ Images of 28×28 pixels from an `.npz`, 256 a batch. The bare loop loads the arr
 is a whole command in a process that has done one before; of `validate` and `test` the loop alone is given too.
 """
 
+import gc
 import subprocess
 import sys
 from functools import partial
@@ -73,11 +74,11 @@ def bare_pass() -> None:
 
 
 def evaluate(command: list[str] | None, turns: Turns) -> None:
-    megabytes = 0.0
+    megabytes, before = 0.0, memory()
     while True:
+        gc.collect()  # what the command before has left, which a command of its own never meets
         turns.take(loop=Loop.seconds, megabytes=megabytes)
         forget_peak()
-        before = memory()
         if command:
             main(command)
         else:

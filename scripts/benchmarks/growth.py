@@ -1,7 +1,7 @@
 """How time and memory grow: with the data, the width, the batch, the loader's workers, and the number of steps.
 
-Each row is one fit, watched from inside: the median time between two steps, which leaves out what comes between epochs,
-the memory of the process (at its peak, but over steps: at that step), and the seconds to the first step.
+Each sample is a fit, watched from inside: the median time between two steps, which leaves out what comes between
+epochs, the memory of the process (at its peak, but over steps: at that step), and the seconds to the first step.
 """
 
 from array import array
@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 
 from benchmarks.machine import forget_peak, memory
-from benchmarks.report import Case, Row, amounts, times
+from benchmarks.report import Case, Row, amounts, each, times
 from benchmarks.turns import Measured, Turns, once
 from kindling.cli import main
 
@@ -22,6 +22,7 @@ FIT += ["--trainer.limit_val_batches", "1", "--early_stopping.patience", "null"]
 FIT += ["--trainer.callbacks+=benchmarks.growth.Watch"]
 ROWS = ["--data", "SyntheticClassification", "--data.val_fraction", "0.05", "--data.test_fraction", "0.05"]
 ROWS += ["--data.features"]
+ROUNDS = 3
 WIDE = [*ROWS, "784", "--data.size", "20000"]
 
 
@@ -59,10 +60,14 @@ def fit(flags: list[str], steps: int, early: int, turns: Turns) -> None:
 def curve(fits: dict[str, list[str]], quick: bool) -> list[Row]:
     """Three rows for each of some fits, which differ in their flags."""
     steps = 20 if quick else 1000
-    found = {name: once(name, partial(fit, flags, steps, steps // 4)) for name, flags in fits.items()}
-    rows = times({name: [1000 * each["step"]] for name, each in found.items()}, "ms a step")
-    rows += amounts({f"{name}, peak": [each["peak"]] for name, each in found.items()}, "MB")
-    return rows + amounts({f"{name}, to the first step": [each["first"]] for name, each in found.items()}, "s")
+    found: dict[str, list[Measured]] = {name: [] for name in fits}
+    for _ in range(1 if quick else ROUNDS):
+        for name, flags in fits.items():
+            found[name].append(once(name, partial(fit, flags, steps, steps // 4)))
+    rows = times(each(found, lambda fit: 1000 * fit["step"]), "ms a step")
+    rows += amounts({f"{name}, peak": values for name, values in each(found, lambda fit: fit["peak"]).items()}, "MB")
+    first = each(found, lambda fit: fit["first"])
+    return rows + amounts({f"{name}, to the first step": values for name, values in first.items()}, "s")
 
 
 def over_rows(quick: bool) -> list[Row]:
@@ -88,11 +93,11 @@ def over_workers(quick: bool) -> list[Row]:
 def over_steps(quick: bool) -> list[Row]:
     steps, early = (60, 20) if quick else (20_000, 1000)
     flags = [*ROWS, "784", "--data.size", "1000" if quick else "60000"]
-    found = once("fit", partial(fit, flags, steps, early))
+    found = [once("fit", partial(fit, flags, steps, early)) for _ in range(1 if quick else ROUNDS)]
     spans = {f"the first {early:,} steps": "early", f"the last {early:,} of {steps:,}": "late"}
-    rows = times({name: [1000 * found[f"{when}_step"]] for name, when in spans.items()}, "ms a step")
+    rows = times({name: [1000 * fit[f"{when}_step"] for fit in found] for name, when in spans.items()}, "ms a step")
     ends = {f"memory at step {early:,}": "early", f"memory at step {steps:,}": "late"}
-    return rows + amounts({name: [found[f"{when}_memory"]] for name, when in ends.items()}, "MB")
+    return rows + amounts({name: [fit[f"{when}_memory"] for fit in found] for name, when in ends.items()}, "MB")
 
 
 CASES = {

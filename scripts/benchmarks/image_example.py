@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from benchmarks.loops import bare, kindling, usual_trainer
+from benchmarks.loops import bare, fit_as_usual, kindling
 from benchmarks.report import Case, Row, each, times
 from benchmarks.turns import Turns, compete
 from benchmarks.usual_lightning import UsualImageData, UsualImageModule
@@ -13,7 +13,7 @@ from kindling.models.mlp import MLP
 def usual_example(workload: Workload, turns: Turns) -> None:
     model, *_ = workload.build()
     data = UsualImageData(workload.data_arguments["root"], workload.batch_size)
-    usual_trainer(turns).fit(UsualImageModule(model), datamodule=data)
+    fit_as_usual(UsualImageModule(model), turns, datamodule=data)
 
 
 def race(quick: bool) -> list[Row]:

@@ -2,7 +2,7 @@
 
 They differ as they do in practice: the bare loop is what is left when everything but the mathematics is gone; Kindling
 also clips the gradient, steps a schedule, logs, draws a progress bar and saves a checkpoint, and lets glibc keep freed
-memory, which no other does. None validates here.
+memory, which no other does. (As a command it has huge pages too, but here torch is loaded before.) None validates.
 """
 
 import os
@@ -23,13 +23,10 @@ from kindling.cli import main
 EPOCHS = 20  # the default, and more than there are turns
 FIT = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--trainer.max_epochs", str(EPOCHS)]
 FIT += ["--trainer.limit_val_batches", "0"]
-FIT += ["--early_stopping.patience", str(EPOCHS)]
-# Drawn at most every ten seconds, which go by here while others have their turn.
-FIT += ["--figures.every_seconds", "1e9"]
 
 
 class TakeTurns(L.Callback):
-    """Makes each epoch of a Trainer a turn. It has no hook at a step, so it costs nothing there."""
+    """Makes each epoch of `kindling fit` a turn. It has no hook at a step, so it costs nothing there."""
 
     turns: Turns
 
@@ -77,13 +74,16 @@ def usual(workload: Workload, turns: Turns) -> None:
     model, *splits = workload.build()
     train, val = (TensorDataset(*joined(batches)) for batches in splits)
     loaders = DataLoader(train, batch_size=workload.batch_size, shuffle=True), DataLoader(val, workload.batch_size)
-    usual_trainer(turns).fit(UsualModule(model), *loaders)
+    fit_as_usual(UsualModule(model), turns, *loaders)
 
 
-def usual_trainer(turns: Turns) -> L.Trainer:
-    TakeTurns.turns = turns
+def fit_as_usual(module: UsualModule, turns: Turns, *loaders: Any, **more: Any) -> None:
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # as Lightning leaves it
     options: dict[str, Any] = {"accelerator": "cpu", "max_epochs": EPOCHS, "logger": TensorBoardLogger(".")}
-    return L.Trainer(**options, limit_val_batches=0, callbacks=[TakeTurns()])
+    trainer = L.Trainer(**options, limit_val_batches=0)
+    # No callback: Lightning would call all its hooks at each step.
+    module.on_train_epoch_start = lambda: turns.take(steps=trainer.num_training_batches)  # type: ignore[method-assign]
+    trainer.fit(module, *loaders, **more)
 
 
 def kindling(workload: Workload, turns: Turns) -> None:

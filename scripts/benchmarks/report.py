@@ -1,6 +1,7 @@
 """What has been found: rows, tables in Markdown, and one JSON file that single cases are merged into."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,13 +9,14 @@ from statistics import median
 from typing import Any
 
 from benchmarks.turns import Measured
+from kindling.runs import write_json
 
 
 @dataclass
 class Row:
     """One contestant: its samples, one a round, and its ratio to the first row of its unit.
 
-    Of times the ratio says how many times as fast; of everything else, how many times as much.
+    Of times in a race the ratio says how many times as fast; of everything else, how many times as much.
     """
 
     name: str
@@ -76,29 +78,37 @@ def markdown(head: Sequence[str], rows: list[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-class Report:
-    """The JSON file: for each part and case the machine, whether it was quick, and the rows with all samples."""
+class Unjudged(Exception):
+    """A case that counts for no target; the message is why."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+
+class Report:
+    """The JSON file: for each part and case when, where and how quickly it was taken, and the rows with all samples.
+
+    Args:
+        path: the file; what it holds is kept.
+        machine: this one, see machine.describe.
+        when: date and commit of what is measured now.
+    """
+
+    def __init__(self, path: Path, machine: dict[str, Any], when: dict[str, Any]) -> None:
+        self.path, self.machine, self.when = path, machine, when
         self.content: dict[str, Any] = {"parts": {}}
         if path.exists():
-            self.content = json.loads(path.read_text())
+            try:
+                self.content |= json.loads(path.read_text())
+            except (ValueError, TypeError):
+                sys.exit(f"benchmark: {path} is not a file of this program: choose another --output")
 
-    def add(self, part: str, name: str, title: str, rows: list[Row], quick: bool, machine: dict[str, Any]) -> None:
+    def add(self, part: str, name: str, title: str, rows: list[Row], quick: bool) -> None:
         """Put a case in the place of an older one, and write the file."""
-        found = {"title": title, "quick": quick, "machine": machine, "rows": [row.plain for row in rows]}
-        self.content["parts"].setdefault(part, {})[name] = found
-        self.save()
-
-    def save(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.content, indent=1))
-
-    def is_quick(self, part: str) -> bool:
-        return any(case["quick"] for case in self.content["parts"].get(part, {}).values())
+        found = {"title": title, "quick": quick, "machine": self.machine, **self.when}
+        self.content["parts"].setdefault(part, {})[name] = found | {"rows": [row.plain for row in rows]}
+        write_json(self.path, self.content)
 
     def samples(self, part: str, case: str, row: str) -> list[float]:
-        """Samples of a row; a KeyError if it has not been measured."""
-        rows = {each["name"]: each["samples"] for each in self.content["parts"][part][case]["rows"]}
-        return rows[row]
+        """Samples of a row; a KeyError if it has not been measured, and Unjudged if not here or not for long enough."""
+        found = self.content["parts"][part][case]
+        if found["quick"] or found["machine"] != self.machine:
+            raise Unjudged("quick" if found["quick"] else "on another machine")
+        return {each["name"]: each["samples"] for each in found["rows"]}[row]

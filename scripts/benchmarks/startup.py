@@ -8,7 +8,7 @@ from time import perf_counter
 
 import lightning as L
 
-from benchmarks.report import Case, Row, paired
+from benchmarks.report import Case, Row, amounts
 
 KINDLING = ["-m", "kindling"]
 FIRST_STEP = ["fit", "--model", "MLP", "--data", "Digits", "--trainer.accelerator", "cpu"]
@@ -43,8 +43,7 @@ def race(quick: bool) -> list[Row]:
         for name in reversed(COMMANDS) if index % 2 else COMMANDS:
             found[name].append(run(COMMANDS[name]))
     samples = {name: values[0 if quick else 1 :] for name, values in found.items()}  # the first fills the disk's cache
-    first = samples["import lightning"]
-    return [Row(name, values, "s", paired(values, first)) for name, values in samples.items()]
+    return amounts(samples, "s")
 
 
 CASES = {"commands": Case("start-up; the ratio is of the time, to `import lightning`", race)}

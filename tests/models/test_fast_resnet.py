@@ -24,10 +24,10 @@ def test_a_block_passes_its_input_on() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"channels": []}, "expected one or more, and blocks for each"),
-        ({"channels": [4, 0], "blocks": [1, 1]}, "expected one or more, and blocks for each"),
-        ({"channels": [4, 8], "blocks": [1]}, "expected one or more, and blocks for each"),
-        ({"channels": [4], "blocks": [-1]}, "expected one or more, and blocks for each"),
+        ({"channels": []}, "expected positive channels, blocks for each"),
+        ({"channels": [4, 0], "blocks": [1, 1]}, "expected positive channels, blocks for each"),
+        ({"channels": [4, 8], "blocks": [1]}, "expected positive channels, blocks for each"),
+        ({"channels": [4], "blocks": [-1]}, "expected positive channels, blocks for each"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:

@@ -39,7 +39,7 @@ class Model(Loadable):
         l1: weight of a penalty on the absolute weights, added to the loss; biases and norms are free.
         l2: weight of a penalty on the squared weights, likewise.
         init: how the layers start: torch's way, or guide: see layers.initialize.
-        compile: whether torch compiles `forward`, which takes a minute first and needs a C++ compiler.
+        compile: whether torch compiles `forward`: it needs a C++ compiler and 20 s or more, and gains little on a CPU.
 
     Raises:
         ValueError: if an argument is out of range or does not fit the data.
