@@ -32,6 +32,8 @@ from benchmarks import machine, turns
 from benchmarks.report import Case, Report, markdown
 from benchmarks.targets import judge
 
+from kindling.runs import UsageError
+
 PARTS = ("steps", "image_example", "loader", "attention", "startup", "evaluation", "growth", "checkpoints", "accuracy")
 LONG = ("accuracy",)
 
@@ -39,7 +41,9 @@ LONG = ("accuracy",)
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help="all but the long one by default")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="by default lightning_logs/benchmark.json")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="by default lightning_logs/benchmark.json, or benchmark_quick.json"
+    )
     parser.add_argument("--quick", action="store_true", help="everything tiny, to see that it runs: no figure counts")
     options = parser.parse_args()
     for name in options.parts:
@@ -76,8 +80,10 @@ def measure(part: str, name: str, case: Case, report: Report, quick: bool) -> No
 def main() -> int:
     options, code = read_arguments(), 0
     selected = [(name.partition(":")[0], cases_of(name)) for name in options.parts]
+    from kindling.record import git  # takes seconds
+
     turns.prepare()
-    here, when = machine.describe(), {"date": f"{datetime.now():%Y-%m-%d %H:%M}", "commit": machine.commit()}
+    here, when = machine.describe(), {"date": f"{datetime.now():%Y-%m-%d %H:%M}", "commit": git("rev-parse", "HEAD")}
     report = Report(options.output.resolve(), here, when)
     print(machine.told(here))
     for part, cases in selected:
@@ -85,10 +91,17 @@ def main() -> int:
             try:
                 measure(part, name, case, report, options.quick)
             except Exception as error:  # a case less: the others still count
-                why = error if isinstance(error, turns.Failure) else "".join(traceback.format_exception(error))
+                why = (
+                    error
+                    if isinstance(error, turns.Failure | UsageError)
+                    else "".join(traceback.format_exception(error))
+                )
                 print(f"\n{part}:{name} failed: {why}", file=sys.stderr)
                 code = 1
-    print("\nTargets\n\n" + judge(report) + f"\n\nin {options.output}: all samples")
+    try:
+        print("\nTargets\n\n" + judge(report) + f"\n\nin {options.output}: all samples")
+    except UsageError as error:  # such as a full disk
+        sys.exit(f"benchmark: {error}")
     return code
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 
 from benchmarks.report import Case, Row, each
-from benchmarks.turns import Measured, Turns, once
+from benchmarks.turns import Measured, Turns, afresh
 from kindling.callbacks.checkpoint import Checkpoint
 from kindling.cli import main
 
@@ -64,10 +64,8 @@ def train(flags: list[str], turns: Turns) -> None:
 
 
 def measure(quick: bool) -> list[Row]:
-    found: dict[str, list[Measured]] = {name: [] for name in TRAININGS}
-    for _ in range(1 if quick else ROUNDS):
-        for name, flags in TRAININGS.items():
-            found[name].append(once(name, partial(train, QUICK if quick else flags)))
+    works = {name: partial(train, QUICK if quick else flags) for name, flags in TRAININGS.items()}
+    found = afresh(works, 1 if quick else ROUNDS)
     shares = each(found, lambda turn: 100 * turn["saved"] / turn["trained"])
     return [Row(name, shares[name], "% of the training", note=told(turns[-1])) for name, turns in found.items()]
 

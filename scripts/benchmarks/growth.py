@@ -14,7 +14,7 @@ import lightning as L
 
 from benchmarks.machine import forget_peak, memory
 from benchmarks.report import Case, Row, amounts, each, times
-from benchmarks.turns import Measured, Turns, once
+from benchmarks.turns import Measured, Turns, afresh
 from kindling.cli import main
 
 FIT = ["--model", "MLP", "--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--trainer.max_epochs", "-1"]
@@ -22,8 +22,8 @@ FIT += ["--trainer.limit_val_batches", "1", "--early_stopping.patience", "null"]
 FIT += ["--trainer.callbacks+=benchmarks.growth.Watch"]
 ROWS = ["--data", "SyntheticClassification", "--data.val_fraction", "0.05", "--data.test_fraction", "0.05"]
 ROWS += ["--data.features"]
-ROUNDS = 3
 WIDE = [*ROWS, "784", "--data.size", "20000"]
+ROUNDS = 3
 
 
 class Watch(L.Callback):
@@ -60,10 +60,8 @@ def fit(flags: list[str], steps: int, early: int, turns: Turns) -> None:
 def curve(fits: dict[str, list[str]], quick: bool) -> list[Row]:
     """Three rows for each of some fits, which differ in their flags."""
     steps = 20 if quick else 1000
-    found: dict[str, list[Measured]] = {name: [] for name in fits}
-    for _ in range(1 if quick else ROUNDS):
-        for name, flags in fits.items():
-            found[name].append(once(name, partial(fit, flags, steps, steps // 4)))
+    works = {name: partial(fit, flags, steps, steps // 4) for name, flags in fits.items()}
+    found = afresh(works, 1 if quick else ROUNDS)
     rows = times(each(found, lambda fit: 1000 * fit["step"]), "ms a step")
     rows += amounts({f"{name}, peak": values for name, values in each(found, lambda fit: fit["peak"]).items()}, "MB")
     first = each(found, lambda fit: fit["first"])
@@ -93,7 +91,7 @@ def over_workers(quick: bool) -> list[Row]:
 def over_steps(quick: bool) -> list[Row]:
     steps, early = (60, 20) if quick else (20_000, 1000)
     flags = [*ROWS, "784", "--data.size", "1000" if quick else "60000"]
-    found = [once("fit", partial(fit, flags, steps, early)) for _ in range(1 if quick else ROUNDS)]
+    found = afresh({"fit": partial(fit, flags, steps, early)}, 1 if quick else ROUNDS)["fit"]
     spans = {f"the first {early:,} steps": "early", f"the last {early:,} of {steps:,}": "late"}
     rows = times({name: [1000 * fit[f"{when}_step"] for fit in found] for name, when in spans.items()}, "ms a step")
     ends = {f"memory at step {early:,}": "early", f"memory at step {steps:,}": "late"}

@@ -78,7 +78,6 @@ def usual(workload: Workload, turns: Turns) -> None:
 
 
 def fit_as_usual(module: UsualModule, turns: Turns, *loaders: Any, **more: Any) -> None:
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # as Lightning leaves it
     options: dict[str, Any] = {"accelerator": "cpu", "max_epochs": EPOCHS, "logger": TensorBoardLogger(".")}
     trainer = L.Trainer(**options, limit_val_batches=0)
     # No callback: Lightning would call all its hooks at each step.

@@ -104,6 +104,9 @@ class Report:
         """Put a case in the place of an older one, and write the file."""
         found = {"title": title, "quick": quick, "machine": self.machine, **self.when}
         self.content["parts"].setdefault(part, {})[name] = found | {"rows": [row.plain for row in rows]}
+        self.save()
+
+    def save(self) -> None:
         write_json(self.path, self.content)
 
     def samples(self, part: str, case: str, row: str) -> list[float]:

@@ -5,7 +5,7 @@ from functools import partial
 
 from benchmarks.loops import ALL, compiled
 from benchmarks.report import Case, Row, each, times
-from benchmarks.turns import Measured, compete, once
+from benchmarks.turns import Measured, afresh, compete
 from benchmarks.workloads import Workload, on_images, on_sequences
 from kindling.models.mlp import MLP
 from kindling.models.resnet import ResNet
@@ -29,8 +29,8 @@ def race_compiled(build: Callable[..., Workload], rounds: int, quick: bool) -> l
     """What `--model.compile` takes in the first epoch, anew or as torch has kept it, and what it gains later."""
     workload = build(quick=quick)
     works = {"as it is": partial(ALL["Kindling"], workload), "compiled": partial(compiled, workload)}
-    first = {name: [once(name, work)["seconds"]] for name, work in works.items()}
-    first["compiled before"] = [once("compiled", works["compiled"])["seconds"]]
+    anew = afresh(works | {"compiled before": works["compiled"]}, 1)
+    first = each(anew, lambda turn: turn["seconds"])
     rows = times({f"{name}, the first epoch": seconds for name, seconds in first.items()}, "s")
     return rows + times(each(compete(works, 2 if quick else rounds), milliseconds), "ms a step")
 

@@ -6,7 +6,6 @@ from math import log
 from statistics import median
 
 from benchmarks.report import Report, Unjudged, figure, markdown, paired
-from kindling.runs import write_json
 
 Value = Callable[[Report], float]
 
@@ -100,5 +99,5 @@ def judge(report: Report) -> str:
     """A table of all targets, which is kept in the report too."""
     rows = [target.cells(report) for target in TARGETS]
     report.content["targets"] = [dict(zip(("what", "reached", "target", "met"), row, strict=True)) for row in rows]
-    write_json(report.path, report.content)
+    report.save()
     return markdown(("what", "reached", "target", ""), rows)

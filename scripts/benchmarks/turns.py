@@ -121,6 +121,15 @@ def once(name: str, work: Work) -> Measured:
         return contestant.turn()
 
 
+def afresh(works: Mapping[str, Work], rounds: int) -> dict[str, list[Measured]]:
+    """What each contestant measures in each round, every time as the only turn of a new worker."""
+    found: dict[str, list[Measured]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            found[name].append(once(name, work))
+    return found
+
+
 def follow(name: str, work: Work) -> Iterator[Measured]:
     """What a worker measures in turn after turn, until it says that it is `done`."""
     with Contestant(name, work) as contestant:

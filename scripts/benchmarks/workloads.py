@@ -15,7 +15,7 @@ from kindling.models.base import Model
 
 REAL = Path(__file__).resolve().parents[2] / "data"
 RAW = "FashionMNIST/raw"
-HOW = "of random pixels: no data/FashionMNIST (`--data.download true`, or the files of Debian's dataset-fashion-mnist)"
+MISSING = "no data/FashionMNIST (`--data.download true`, or the files of Debian's dataset-fashion-mnist)"
 QUICK = 3  # steps in an epoch
 
 
@@ -61,12 +61,16 @@ def joined(batches: list[tuple[Tensor, ...]]) -> list[Tensor]:
     return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
 
+def has_images() -> bool:
+    return (REAL / RAW / "train-images-idx3-ubyte").exists()
+
+
 def images(quick: bool) -> str:
     """The folder that holds Fashion-MNIST; where there is none, random images in the same files."""
-    if (REAL / RAW / "train-images-idx3-ubyte").exists() and not quick:
+    if has_images() and not quick:
         return str(REAL)
     if not quick:
-        print(f"images {HOW}")
+        print(f"images of random pixels: {MISSING}")
     rng, folder = np.random.default_rng(0), Path(RAW).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for name, size in {"train": 2000 if quick else 60_000, "t10k": 300 if quick else 10_000}.items():

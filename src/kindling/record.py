@@ -106,8 +106,8 @@ def environment(seed: Any) -> dict[str, Any]:
         "command": shlex.join(["kindling", *sys.argv[1:]]),
         "seed": seed,
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_dirty": None if (changes := git("status", "--porcelain")) is None else bool(changes),
         "python": platform.python_version(),
         "packages": {"kindling": __version__} | {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
@@ -117,7 +117,8 @@ def environment(seed: Any) -> dict[str, Any]:
     }
 
 
-def _git(*args: str) -> str | None:
+def git(*args: str) -> str | None:
+    """What git answers for this code; None if it is no repository."""
     with suppress(OSError, CalledProcessError):
         return check_output(["git", *args], cwd=Path(__file__).parent, stderr=DEVNULL, text=True).strip()
     return None
