@@ -1,12 +1,14 @@
 """Four ways to train the same network. Each is a worker whose turn is one epoch.
 
 They differ as they do in practice: the bare loop is what is left when everything but the mathematics is gone; Kindling
-also clips the gradient, steps a schedule, logs, draws a progress bar and saves a checkpoint, and lets glibc keep freed
-memory, which no other does. (As a command it has huge pages too, but here torch is loaded before.) None validates.
+also clips the gradient, steps a schedule, logs, draws a progress bar and saves a checkpoint. None validates.
 """
 
 import os
+import sys
 from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -18,8 +20,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.turns import Turns
 from benchmarks.usual_lightning import UsualModule
 from benchmarks.workloads import Workload, joined
-from kindling.cli import main
 
+PIPE = "BENCHMARK_PIPE"  # where a command finds the number of the pipe
 EPOCHS = 20  # the default, and more than there are turns
 FIT = ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--trainer.max_epochs", str(EPOCHS)]
 FIT += ["--trainer.limit_val_batches", "0"]
@@ -28,7 +30,8 @@ FIT += ["--trainer.limit_val_batches", "0"]
 class TakeTurns(L.Callback):
     """Makes each epoch of `kindling fit` a turn. It has no hook at a step, so it costs nothing there."""
 
-    turns: Turns
+    def __init__(self) -> None:
+        self.turns = Turns(Connection(int(os.environ[PIPE])))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.turns.take(steps=trainer.num_training_batches)
@@ -86,9 +89,11 @@ def fit_as_usual(module: UsualModule, turns: Turns, *loaders: Any, **more: Any) 
 
 
 def kindling(workload: Workload, turns: Turns) -> None:
-    """`kindling fit` with its default callbacks and loggers."""
-    TakeTurns.turns = turns
-    main(["fit", *workload.flags, *FIT, "--trainer.callbacks+=benchmarks.loops.TakeTurns"])
+    """`kindling fit` with its default callbacks and loggers, as the command that a user types: it takes this process."""
+    os.set_inheritable(turns.pipe.fileno(), True)
+    os.environ |= {PIPE: str(turns.pipe.fileno()), "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = ["-m", "kindling", "fit", *workload.flags, *FIT, "--trainer.callbacks+=benchmarks.loops.TakeTurns"]
+    os.execv(sys.executable, [sys.executable, *command])
 
 
 def compiled(workload: Workload, turns: Turns) -> None:
