@@ -1,7 +1,8 @@
 """Four ways to train the same network. Each is a worker whose turn is one epoch.
 
 They differ as they do in practice: the bare loop is what is left when everything but the mathematics is gone; Kindling
-also clips the gradient, steps a schedule, logs, draws a progress bar and saves a checkpoint. None validates.
+also clips the gradient, steps a schedule, logs, draws a progress bar and saves a checkpoint; it runs as the command
+that a user types, which has glibc keep freed memory and takes huge pages, as no other does. None validates.
 """
 
 import os
@@ -89,7 +90,7 @@ def fit_as_usual(module: UsualModule, turns: Turns, *loaders: Any, **more: Any) 
 
 
 def kindling(workload: Workload, turns: Turns) -> None:
-    """`kindling fit` with its default callbacks and loggers, as the command that a user types: it takes this process."""
+    """`kindling fit` with its default callbacks and loggers. The command takes the place of this process."""
     os.set_inheritable(turns.pipe.fileno(), True)
     os.environ |= {PIPE: str(turns.pipe.fileno()), "PYTHONPATH": str(Path(__file__).parents[1])}
     command = ["-m", "kindling", "fit", *workload.flags, *FIT, "--trainer.callbacks+=benchmarks.loops.TakeTurns"]
