@@ -9,7 +9,6 @@ import os
 import sys
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -92,7 +91,7 @@ def fit_as_usual(module: UsualModule, turns: Turns, *loaders: Any, **more: Any) 
 def kindling(workload: Workload, turns: Turns) -> None:
     """`kindling fit` with its default callbacks and loggers. The command takes the place of this process."""
     os.set_inheritable(turns.pipe.fileno(), True)
-    os.environ |= {PIPE: str(turns.pipe.fileno()), "PYTHONPATH": str(Path(__file__).parents[1])}
+    os.environ[PIPE] = str(turns.pipe.fileno())
     command = ["-m", "kindling", "fit", *workload.flags, *FIT, "--trainer.callbacks+=benchmarks.loops.TakeTurns"]
     os.execv(sys.executable, [sys.executable, *command])
 

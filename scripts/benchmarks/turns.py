@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -96,8 +97,13 @@ class Contestant:
 
 
 def prepare() -> None:
-    """Import once what all workers import; each is then a fork that is ready in milliseconds. All run on the CPU."""
+    """Import once what all workers import; each is then a fork that is ready in milliseconds. All run on the CPU.
+
+    Commands that are started from here, or by a worker, can import the benchmarks too.
+    """
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    scripts = str(Path(__file__).parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [scripts, os.environ.get("PYTHONPATH")]))
     CONTEXT.set_forkserver_preload(["kindling.commands", "kindling.predict", "kindling.predictor"])
     forkserver.ensure_running()
 
