@@ -36,7 +36,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw figures, which take seconds a run, only in the tests that are marked so."""
     if "figures" not in request.keywords:
-        monkeypatch.setattr("kindling.callbacks.figures.Figures._draw", lambda *_: None)
+        monkeypatch.setattr("kindling.figures.callback.Figures._draw", lambda *_: None)
 
 
 @pytest.fixture
@@ -57,6 +57,15 @@ def kindling(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
         return Result(code, *capsys.readouterr())
 
     return run
+
+
+def assert_refused(finished: Result, message: str) -> None:
+    assert finished.code == 2
+    assert message in finished.err
+    assert finished.err.startswith("kindling: ")
+    assert finished.err.count("\n") == 1
+    assert "Traceback" not in finished.out + finished.err
+    assert not Path("lightning_logs").exists()
 
 
 def child(*argv: object, cwd: Path) -> Result:

@@ -1,7 +1,6 @@
-"""Data: one kind of data a file. A new file here is at once a name for YAML and flags."""
+"""Data: splits, batches and preprocessing; arrays, tables and image folders."""
 
-from importlib import import_module
-from pkgutil import iter_modules
-
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+from kindling.data.arrays import Arrays as Arrays
+from kindling.data.image_augmentation import ImageAugmentation as ImageAugmentation
+from kindling.data.image_folder import ImageFolder as ImageFolder
+from kindling.data.table import Table as Table

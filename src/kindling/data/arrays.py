@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from kindling.batches import MappedArray
 from kindling.data.base import Data
-from kindling.preprocessing import arranged
+from kindling.data.batches import MappedArray
+from kindling.data.preprocessing import arranged
 
 SPLITS = ("train", "val", "test")
 NAMES = {f"{what}_{split}" for what in ("x", "y", "lengths") for split in SPLITS} | {"classes", "groups", "times"}

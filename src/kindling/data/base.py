@@ -6,20 +6,14 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kindling.batches import Batches, BatchIndices, MappedArray, MemoryLoader, rows, run_seed, start_worker
-from kindling.hyperparameters import plain
-from kindling.preprocessing import Preprocessing
-from kindling.splits import Splitter, draw_splits, fingerprint, read_splits
-
-
-class Augmentation(nn.Module):
-    """Base of what changes training batches at random: `forward(inputs, targets, num_classes)` → inputs, targets.
-
-    Randomness comes from torch's global generator, which is seeded anew for every batch: each repeats on a resume.
-    """
+from kindling.core.plain_values import plain
+from kindling.data.augmentation import Augmentation
+from kindling.data.batches import Batches, BatchIndices, MappedArray, MemoryLoader, rows, run_seed, start_worker
+from kindling.data.preprocessing import Preprocessing
+from kindling.data.splits import Splitter, draw_splits, fingerprint, read_splits
 
 
 class Data(L.LightningDataModule):

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from kindling.data.base import Augmentation
+from kindling.data.augmentation import Augmentation
 
 
 class ImageAugmentation(Augmentation):

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kindling.batches import MappedArray
+from kindling.core.files import whole_file
+from kindling.core.progress import progress
 from kindling.data.base import Data
-from kindling.images import find_images, read_images
-from kindling.progress import progress
-from kindling.runs import whole_file
+from kindling.data.batches import MappedArray
+from kindling.data.image_files import find_images, read_images
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 ORDER = ("train", "val", "test")

@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kindling.columns import encode, fit_columns, is_numeric, numbers, read_table, texts, told, width
 from kindling.data.base import Data
+from kindling.data.columns import encode, fit_columns, is_numeric, numbers, read_table, texts, told, width
 
 FEW = 20  # whole numbers of at most so many different values are taken for classes
 

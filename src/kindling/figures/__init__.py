@@ -8,5 +8,5 @@ from typing import Any
 FIGURES: dict[str, Callable[[Any], Any]] = {
     module.name: import_module(f"{__name__}.{module.name}").draw
     for module in iter_modules(__path__)
-    if module.name != "results"
+    if module.name not in ("callback", "results")
 }

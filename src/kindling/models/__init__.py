@@ -1,7 +1,3 @@
-"""Models: one architecture a file. A new file here is at once a name for YAML and flags."""
+"""Models: sizes from the data, a task and a recipe; layers, attention, schedules."""
 
-from importlib import import_module
-from pkgutil import iter_modules
-
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+from kindling.models.muon import Muon as Muon

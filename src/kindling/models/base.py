@@ -11,12 +11,13 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torchmetrics import MeanMetric, MetricCollection
 
-from kindling.hyperparameters import Loadable, name_hyperparameters
-from kindling.layers import initialize
-from kindling.optim import Constant, WarmupCosine, fuse, try_recipe
-from kindling.preprocessing import kind_of
+from kindling.data.preprocessing import kind_of
+from kindling.models.hyperparameters import Loadable, name_hyperparameters
+from kindling.models.layers import initialize
+from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
 from kindling.tasks import DEFAULT_TASKS, Task
 
+FROM_DATA = ("input_shape", "classes", "targets", "multilabel", "vocabulary")  # what a model learns from the data
 Batch = tuple[Tensor, ...]  # inputs, then lengths if the inputs are padded sequences, then targets
 
 

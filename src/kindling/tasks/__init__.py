@@ -1,7 +1,4 @@
-"""Tasks: what a model's outputs mean. A new file here is at once a name: `--model.task MyTask`."""
-
-from importlib import import_module
-from pkgutil import iter_modules
+"""Tasks: what a model's outputs mean."""
 
 from kindling.tasks.base import Task as Task
 from kindling.tasks.classification import BinaryClassification as BinaryClassification
@@ -9,6 +6,3 @@ from kindling.tasks.classification import Classification, MultilabelClassificati
 from kindling.tasks.regression import Regression
 
 DEFAULT_TASKS = {task.fits: task for task in (Classification, MultilabelClassification, Regression)}
-
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")

@@ -1,1 +1,0 @@
-"""The parts of `scripts/benchmark.py`, one a file; turns.py (how time is taken) and report.py (what is shown) first."""

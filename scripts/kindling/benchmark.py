@@ -1,0 +1,109 @@
+"""Measures how fast Kindling is, and against what: `python scripts/kindling/benchmark.py [PART …]`.
+
+  steps          a training step of fit, a bare loop, the guide's loop, and Lightning as it is usually written
+  image_example  the usual Lightning image example
+  loader         batches from memory, images and sequences against torch's DataLoader; how long a fit waits for data
+  attention      time and memory over the length, against the guide's and torch's
+  startup        --help, and the time to the first step, against `import lightning`
+  evaluation     predict, validate and test against a bare forward loop
+  growth         time and memory over data size, width, batch size, loader workers and steps
+  checkpoints    the share of a training that goes into saving
+  accuracy       seconds to an accuracy on Fashion-MNIST, against the guide's loop; takes hours, so only if it is named
+
+Without a part all run but the last. `steps:mlp64` runs one case of a part, and a wrong name lists them. Each table is
+printed when it is known, and everything is merged into one JSON file with all samples.
+
+Contestants are processes that take turns, so that what disturbs the machine disturbs all: the median over the rounds,
+the spread (least to most), and as ratio the median of the ratios within each round. All run on the CPU, on as many
+threads as torch takes. Where a sample is a whole training (growth, checkpoints), rounds are fewer, and accuracy has no
+rounds. Needs Linux.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks import machine, turns
+from benchmarks.report import Case, Report, markdown
+from benchmarks.targets import judge
+
+from kindling.core.errors import UsageError
+
+PARTS = ("steps", "image_example", "loader", "attention", "startup", "evaluation", "growth", "checkpoints", "accuracy")
+LONG = ("accuracy",)
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="all but the long one by default")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="by default lightning_logs/benchmark.json, or benchmark_quick.json"
+    )
+    parser.add_argument("--quick", action="store_true", help="everything tiny, to see that it runs: no figure counts")
+    options = parser.parse_args()
+    for name in options.parts:
+        if name.partition(":")[0] not in PARTS:
+            parser.error(f"unknown part {name}: there are {', '.join(PARTS)}")
+    options.output = options.output or Path("lightning_logs", f"benchmark{'_quick' * options.quick}.json")
+    options.parts = options.parts or [part for part in PARTS if part not in LONG]
+    return options
+
+
+def cases_of(name: str) -> dict[str, Case]:
+    """The cases of a part, or the one that `part:case` names."""
+    part, _, case = name.partition(":")
+    cases: dict[str, Case] = import_module(f"benchmarks.{part}").CASES
+    if case and case not in cases:
+        sys.exit(f"benchmark: unknown case {name}: there are {', '.join(f'{part}:{each}' for each in cases)}")
+    return {case: cases[case]} if case else cases
+
+
+def measure(part: str, name: str, case: Case, report: Report, quick: bool) -> None:
+    """Measure one case in an empty folder, show it, and keep it."""
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            rows = case.measure(quick)
+        finally:
+            os.chdir(home)
+    print(f"\n{part}:{name}  {case.title}{'  (quick: not meaningful)' * quick}\n", flush=True)
+    print(markdown(("", "median", "spread", "ratio"), [row.cells for row in rows]), flush=True)
+    report.add(part, name, case.title, rows, quick)
+
+
+def main() -> int:
+    options, code = read_arguments(), 0
+    selected = [(name.partition(":")[0], cases_of(name)) for name in options.parts]
+    from kindling.run.record import git  # takes seconds
+
+    turns.prepare()
+    here, when = machine.describe(), {"date": f"{datetime.now():%Y-%m-%d %H:%M}", "commit": git("rev-parse", "HEAD")}
+    report = Report(options.output.resolve(), here, when)
+    print(machine.told(here))
+    for part, cases in selected:
+        for name, case in cases.items():
+            try:
+                measure(part, name, case, report, options.quick)
+            except Exception as error:  # a case less: the others still count
+                why = (
+                    error
+                    if isinstance(error, turns.Failure | UsageError)
+                    else "".join(traceback.format_exception(error))
+                )
+                print(f"\n{part}:{name} failed: {why}", file=sys.stderr)
+                code = 1
+    try:
+        print("\nTargets\n\n" + judge(report) + f"\n\nin {options.output}: all samples")
+    except UsageError as error:  # such as a full disk
+        sys.exit(f"benchmark: {error}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

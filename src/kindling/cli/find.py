@@ -1,0 +1,39 @@
+"""`kindling fit --find lr` and `--find batch_size`: try values on a few batches, and say which to take."""
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.tuner import Tuner
+
+from kindling.core.errors import UsageError
+from kindling.data.base import Data
+from kindling.models.base import Model
+
+
+def find(setting: str, trainer: L.Trainer, model: Model, data: Data) -> str:
+    """Find a learning rate (Smith, 2017) or the largest batch that fits, and return what to tell the user.
+
+    Raises:
+        UsageError: if there is none to be found.
+    """
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        trainer._default_root_dir = folder  # type: ignore[attr-defined]  # for the tuner's own checkpoint
+        if setting == "batch_size":
+            largest = Tuner(trainer).scale_batch_size(model, datamodule=data, init_val=data.batch_size, max_val=2**16)
+            return f"the largest batch that fits, up to the size of the training split: --data.batch_size {largest}"
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar
+            found = Tuner(trainer).lr_find(model, datamodule=data, update_attr=False)
+    if found is None or len(found.results["loss"]) < 20:
+        raise UsageError("the loss rose too soon to find a learning rate: set --model.optimizer.lr yourself")
+    rates, losses = np.array(found.results["lr"][10:]), np.array(found.results["loss"][10:])
+    suggestion = rates[np.gradient(losses, np.log(rates)).argmin()]  # Lightning's own takes the slope of plain rates
+    figure = found.plot()
+    figure.axes[0].axvline(suggestion, linestyle="--")  # type: ignore[union-attr]
+    path = Path("lightning_logs", "learning_rate.png")
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path)  # type: ignore[union-attr]
+    return f"the loss falls fastest near this rate (see {path}): --model.optimizer.lr {suggestion:.2g}"

@@ -1,0 +1,34 @@
+"""What Kindling raises when a command can't go on, and what other errors say."""
+
+import shlex
+from pathlib import Path
+
+
+class UsageError(Exception):
+    """What the user typed can't be done. The message is one sentence: what is wrong and what would be right."""
+
+
+class Stopped(Exception):
+    """A training ended before its time. The message says why and how to go on with its run; `code` is the exit code.
+
+    Where several processes stop alike, the first one tells, and the others have the code 0: Lightning would kill it.
+    """
+
+    def __init__(self, reason: str, code: int = 1, run: Path | str | None = None) -> None:
+        begun = run and Path(run, "config.yaml").is_file()
+        super().__init__(f"{reason}; to go on: kindling fit --resume {shlex.quote(str(run))}" if begun else reason)
+        self.code = code
+
+
+class NothingToDo(Exception):
+    """The command has no work left. The message says why, and how to go on all the same."""
+
+
+def origin(error: BaseException) -> BaseException:
+    """What was raised first: the parser wraps what a constructor raised."""
+    return origin(error.__cause__) if error.__cause__ else error
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something could not be written, such as `No space left on device`, also if `whole_file` has wrapped it."""
+    return getattr(error.__cause__ or error, "strerror", None) or str(error)

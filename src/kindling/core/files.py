@@ -1,0 +1,35 @@
+"""Files that are written whole or not at all."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from kindling.core.errors import UsageError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a path to write to: what is there in the end takes the place of `path`, and after an error nothing does."""
+    if path.is_dir():
+        raise UsageError(f"can't write {path}: it is a folder")
+    part = path.with_name(f"part-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except ConnectionError:  # to a process that reads what is written here
+        raise
+    except OSError as error:
+        raise UsageError(f"can't write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    plain = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # JSON knows no NaN
+    with whole_file(path) as part:
+        part.write_text(json.dumps(plain, indent=2) + "\n")

@@ -1,0 +1,133 @@
+"""The parts that a config can name: where they are found, and whose short name wins.
+
+A part is a class: a model, a data, a task, a loss, an optimiser, a schedule, a callback, a metric. The engine finds
+those of the projects that are installed by their entry points, as `pyproject.toml` has one:
+
+    [project.entry-points."kindling.projects"]
+    my_project = "my_project"
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from inspect import isabstract
+from itertools import chain
+from pathlib import Path
+from pkgutil import walk_packages
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+from kindling.core.errors import UsageError
+
+GROUP = "kindling.projects"
+ENGINE = "kindling"
+
+
+@cache
+def load_projects() -> tuple[str, ...]:
+    """Import every module of the projects that are installed, and return their names, that of this folder first.
+
+    One whose package is gone, after a renaming or a move, is skipped with a sentence.
+    """
+    found: dict[str, bool] = {}
+    for point in dict.fromkeys(entry_points(group=GROUP)):
+        try:
+            package = import_module(point.value)
+        except ModuleNotFoundError as error:
+            if not point.value.startswith(error.name or "-"):
+                raise  # the package is there, and what it imports is not
+            print(f"warning: {_gone(point)}", file=sys.stderr)
+            continue
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+        found[point.value] = any(Path.cwd() in Path(folder).resolve().parents for folder in package.__path__)
+    return tuple(sorted(found, key=lambda name: not found[name]))
+
+
+def _gone(point: EntryPoint) -> str:
+    owner = point.dist.name if point.dist else point.value
+    return (
+        f"the project {point.value} is installed, but its package is gone: pip install --no-deps -e . in the "
+        f"project's folder installs it anew, and pip uninstall {owner} forgets it"
+    )
+
+
+def classes_of(kind: Any) -> dict[str, type]:
+    """The classes that can be built for a type, by their paths."""
+    found: dict[str, type] = {}
+    for cls in chain.from_iterable(base.__subclasses__() for base in bases_of(kind)):
+        if not isabstract(cls) and not cls.__name__.startswith("_"):
+            found[path_of(cls)] = cls
+        found |= classes_of(cls)
+    return found
+
+
+def bases_of(kind: Any) -> list[type[Any]]:
+    """The classes that a type (a list or a recipe of it, too) lets one choose from; none if it takes more."""
+    if get_origin(kind) in (Union, UnionType, list, Callable):  # the inputs of a Callable are a list
+        parts = [bases_of(part) for part in get_args(kind) if part is not NoneType and not isinstance(part, list)]
+        return list(chain.from_iterable(parts)) if all(parts) else []
+    plain = ("builtins", "torch")  # a Tensor is no part
+    return [kind] if isinstance(kind, type) and not get_args(kind) and kind.__module__ not in plain else []
+
+
+def preferred(paths: Iterable[str]) -> list[str]:
+    """Paths of classes, sorted, without those whose short name an owner of a higher rank has.
+
+    This folder's project comes first, then other projects, then the engine, then libraries. Of the same rank several
+    are left: such a name has to be given by its path.
+    """
+    ranked: dict[str, dict[int, set[str]]] = {}
+    for path in paths:
+        ranked.setdefault(short_name(path), {}).setdefault(_rank(path), set()).add(path)
+    return sorted(chain.from_iterable(by_rank[min(by_rank)] for by_rank in ranked.values()))
+
+
+def _rank(path: str) -> int:
+    owner, projects = path.partition(".")[0], load_projects()
+    if owner in projects:
+        return 0 if owner == projects[0] and in_this_folder(owner) else 1
+    return 2 if owner == ENGINE else 3
+
+
+def in_this_folder(project: str) -> bool:
+    folders = sys.modules[project].__path__
+    return any(Path.cwd() in Path(folder).resolve().parents for folder in folders)
+
+
+def find_class(base: type, name: str) -> type | None:
+    """The class that a short name or a path means, if it is imported; None if there is none.
+
+    A path that is gone, as after a renaming, is taken by its last word.
+
+    Raises:
+        UsageError: if several classes that are equally near have this name.
+    """
+    classes = classes_of(base)
+    if name in classes:
+        return classes[name]
+    found = preferred(path for path in classes if short_name(path) == short_name(name))
+    if len(found) > 1:
+        raise UsageError(f"{short_name(name)} is the name of several classes: say which, {' or '.join(found)}")
+    return classes[found[0]] if found else None
+
+
+def path_of(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def short_name(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def class_path_of(value: Any) -> str | None:
+    """The class that a setting names: `MLP`, or `{class_path: MLP, init_args: …}`."""
+    return str(value) if not isinstance(value, dict) else value.get("class_path")
+
+
+def imported(path: str) -> Any:
+    """What a path names, if its module is imported; else None."""
+    module, _, name = path.rpartition(".")
+    return getattr(sys.modules.get(module), name, None)

@@ -1,0 +1,21 @@
+"""Lets a short name mean one class where several have it: see `parts.preferred`.
+
+`ReduceLROnPlateau` is torch's, Lightning's and ours: the parser would refuse the name as ambiguous.
+"""
+
+from typing import Any
+
+from jsonargparse import _typehints
+
+from kindling.core.parts import preferred
+
+_all_paths = _typehints.get_all_subclass_paths
+
+
+def _paths(*args: Any, **kwargs: Any) -> list[str]:
+    return preferred(_all_paths(*args, **kwargs))
+
+
+def install() -> None:
+    """Change how the parser resolves names, in this process."""
+    _typehints.get_all_subclass_paths = _paths

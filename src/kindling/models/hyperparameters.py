@@ -1,0 +1,40 @@
+"""Keeps what a model was built with in its checkpoint as the plain values that YAML would hold."""
+
+import inspect
+from typing import Any
+
+import lightning as L
+from jsonargparse import ArgumentParser
+from torch import nn
+
+from kindling.core.parts import path_of
+from kindling.core.plain_values import plain
+from kindling.core.trusted_parts import INSTANTIATOR, imported_parts
+
+
+class Loadable(L.LightningModule):
+    """A module whose `load_from_checkpoint` imports nothing and runs no foreign part: a file can come from anyone."""
+
+    @classmethod
+    def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> Any:
+        with imported_parts():
+            return super().load_from_checkpoint(*args, **kwargs | {"weights_only": True})
+
+
+def name_hyperparameters(model: L.LightningModule) -> None:
+    """Replace classes, partials, tasks and losses among the hyper-parameters by their names and arguments.
+
+    Raises:
+        ValueError: if one is neither plain nor can be named.
+    """
+    signatures = [inspect.signature(cls).parameters for cls in type(model).__mro__ if issubclass(cls, nn.Module)]
+    defaults = [parameter.default for signature in signatures for parameter in signature.values()]
+    known = set(ArgumentParser().add_class_arguments(type(model), fail_untyped=False))
+    for name, value in list(model.hparams.items()):
+        is_default = callable(value) and any(value is default for default in defaults)
+        if name not in known or is_default:  # set by a subclass for its parent, or a function that no file can name
+            del model.hparams[name]
+        else:
+            model.hparams[name] = plain(name, value)
+    model.hparams["_class_path"] = path_of(type(model))
+    model.hparams["_instantiator"] = INSTANTIATOR

@@ -1,0 +1,1 @@
+"""The run: one folder that holds all that one training produced."""

@@ -1,0 +1,138 @@
+"""Checkpoint files that can be trusted: written whole or not at all, with a checksum, and read without running code."""
+
+import hashlib
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from kindling.core.errors import UsageError
+from kindling.core.files import whole_file
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # what `--resume` goes on from, and the one before it
+SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file that torch writes: all readers skip it
+SEAL_SIZE = len(SEAL) + 64
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Lightning's way to files, but flushed to disk before they get their name, and with a checksum inside.
+
+    `failure` holds the path and the error of a save that failed; an exception on one of several processes would leave
+    the others waiting.
+    """
+
+    failure: tuple[Path, BaseException] | None = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint | {"sealed": True}, buffer)
+        buffer.seek(-2, os.SEEK_END)
+        buffer.write(SEAL_SIZE.to_bytes(2, "little"))  # the length of the comment, up to now 0
+        try:
+            write(Path(path), buffer.getbuffer())
+        except (OSError, UsageError) as error:
+            self.failure = Path(path), error.__cause__ or error
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        return load_checkpoint(Path(path))
+
+
+def write(path: Path, content: memoryview) -> None:
+    """Write a checkpoint and its checksum. At any instant `path`, or for the last one `previous.ckpt`, is whole."""
+    with whole_file(path) as part:
+        with part.open("wb") as file:
+            file.write(content)
+            file.write(SEAL + hashlib.sha256(content).hexdigest().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if path.name == LAST and path.exists():
+            os.replace(path, path.with_name(PREVIOUS))
+    folder = os.open(path.parent, os.O_RDONLY)  # a new name is on disk when its folder is
+    os.fsync(folder)
+    os.close(folder)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint of tensors and plain values; a UsageError if it is damaged or holds more."""
+    advice = "validate, test and predict take another with --ckpt last"
+    damaged = UsageError(f"{path} is not a checkpoint, or it is damaged: {advice}")
+    seal = _seal(path)
+    if seal is False:
+        raise damaged
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes can make the reader fail in any way
+        if re.search("GLOBAL|Unsupported (global|class)|unrecognized function", str(error)):
+            reason = "is refused and nothing in it was run: it holds code or objects besides weights"
+            raise UsageError(f"{path} {reason}") from error
+        raise damaged from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UsageError(f"{path} is not a Lightning checkpoint: it has no state_dict")
+    if checkpoint.get("sealed") and not seal:
+        raise damaged
+    return checkpoint
+
+
+def _seal(path: Path) -> bool | None:
+    """Whether the checksum at the end of a file is right; None if there is none, as in other programs' checkpoints."""
+    try:
+        with path.open("rb") as file:
+            left = file.seek(-SEAL_SIZE, os.SEEK_END)
+            seal = file.read()
+            if not seal.startswith(SEAL):
+                return None
+            file.seek(0)
+            digest = hashlib.sha256()
+            while left and (chunk := file.read(min(left, 2**20))):
+                digest.update(chunk)
+                left -= len(chunk)
+    except OSError:  # too short, or unreadable: torch says no as well
+        return None
+    return seal == SEAL + digest.hexdigest().encode()
+
+
+def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
+    """Raise a UsageError that names the difference if a checkpoint's weights are not those of a model."""
+    theirs = {name: tuple(weight.shape) for name, weight in checkpoint["state_dict"].items()}
+    ours = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    different = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    if not different:
+        return
+    trained = checkpoint.get("hyper_parameters", {})
+    settings = [
+        f"{name.replace('_class_path', 'the model')} is {trained[name]} in the checkpoint and {value} here"
+        for name, value in model.hparams.items()
+        if name in trained and trained[name] != value and name not in ("optimizer", "schedule", "_instantiator")
+    ]
+    first, *more = different
+    weight = f"weight {first} is {theirs.get(first, 'absent')} in the checkpoint and {ours.get(first, 'absent')} here"
+    reason = ", ".join(settings) or f"{weight} (and {len(more)} more)"
+    raise UsageError(f"{path} does not fit this {type(model).__name__}: {reason}")
+
+
+def newest_whole(run: Path) -> tuple[Path | None, dict[str, Any]]:
+    """The newest whole checkpoint that a run can go on from, and its path; None if it has saved none yet.
+
+    A damaged one is named and put aside. Raises a UsageError if no other is left.
+    """
+    problems = []
+    for path in (run / "checkpoints" / LAST, run / "checkpoints" / PREVIOUS):
+        if not path.is_file():
+            continue
+        try:
+            checkpoint = load_checkpoint(path)
+        except UsageError as error:
+            problems.append((path, str(error).partition(":")[0]))
+            continue
+        for damaged, problem in problems:  # or the next save would keep it as the previous one
+            damaged.rename(damaged.with_suffix(".damaged"))
+            print(f"warning: {problem}; it is {damaged.stem}.damaged now, and the one before it is used")
+        return path, checkpoint
+    if problems:
+        both = ", and so is the one before it" if len(problems) > 1 else ""
+        raise UsageError(f"{problems[0][1]}{both}: nothing is left to resume {run} from")
+    return None, {}

@@ -1,0 +1,59 @@
+"""What TensorBoard shows besides the curves: losses on one chart, and runs side by side in the HParams tab."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
+
+from kindling.core.settings import flatten
+
+TRAINER = ("max_epochs", "gradient_clip_val", "accumulate_grad_batches", "precision")
+
+
+class Dashboard(L.Callback):
+    """Write the layout of the charts and the hyper-parameters when the training starts.
+
+    Args:
+        config: the resolved config.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        trainer = {key: config["trainer"][key] for key in TRAINER}
+        chosen = {"model": config["model"], "data": config["data"], "trainer": trainer}
+        self.parameters = {**dict(flatten(chosen)), "seed": config["seed_everything"]}
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.global_step:  # a resumed run has it all
+            return
+        names = [name.removeprefix("train/") for name in model.task.train_metrics]  # type: ignore[union-attr]
+        charts = {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", *names)}
+        # Without torch's first part, the list of columns, the tab shows the columns of all runs, not of the first.
+        _, start, _ = hparams(self.parameters, {})
+        counts = getattr(trainer.datamodule, "class_counts", {})  # type: ignore[attr-defined]
+        for writer in _writers(trainer.loggers):
+            if counts:
+                writer.add_text("class counts", _markdown(counts))
+            writer.add_custom_scalars({"training and validation": charts})
+            writer._get_file_writer().add_summary(start)
+
+    @staticmethod
+    def finish(loggers: list[Any], metrics: dict[str, float], step: int) -> None:
+        """Write the best checkpoint's metrics on the validation split, by which runs are compared, as first columns."""
+        _, _, end = hparams({}, {})
+        for writer in _writers(loggers):
+            for name, value in metrics.items():
+                writer.add_scalar(f"best/val_{name}", value, step)
+            writer._get_file_writer().add_summary(end)
+            writer.flush()
+
+
+def _writers(loggers: list[Any]) -> list[Any]:
+    return [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def _markdown(counts: dict[str, dict[str, int]]) -> str:
+    """A table with a row a class and a column a split."""
+    rows = [["class", *counts], ["---"] * (1 + len(counts))]
+    rows += [[name, *(f"{split[name]:,}" for split in counts.values())] for name in counts["train"]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

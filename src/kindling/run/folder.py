@@ -1,0 +1,109 @@
+"""The run: one folder under `lightning_logs/` that holds everything one training produced."""
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from kindling.core.errors import UsageError
+
+ROOT = Path("lightning_logs")
+LOCKS: list[IO[str]] = []  # of the runs that this process trains; to close one would give it up
+
+
+def new_run(experiment: str) -> Path:
+    """Make the next free folder `lightning_logs/<experiment>/version_N`."""
+    from lightning.pytorch.utilities import rank_zero_only  # slow to import
+
+    if rank_zero_only.rank:  # type: ignore[attr-defined]  # one of several processes of a training
+        if "KINDLING_RUN" not in os.environ:
+            raise UsageError("start kindling without torchrun or srun: --trainer.devices N starts the processes")
+        return Path(os.environ["KINDLING_RUN"])
+    folder = ROOT / experiment
+    taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdecimal()]
+    run = folder / f"version_{max(taken, default=-1) + 1}"
+    try:
+        run.mkdir(parents=True)
+    except FileExistsError:  # a run that started at the same time won the race for the number
+        return new_run(experiment)
+    except OSError as error:
+        raise UsageError(f"can't make the run's folder in {folder}: {error.strerror}") from error
+    os.environ["KINDLING_RUN"] = str(run)
+    return run
+
+
+def requeued_run(experiment: str) -> Path | None:
+    """The run that a job of SLURM, which starts anew after it was requeued, has begun."""
+    if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+        return None
+    for path in sorted((ROOT / experiment).glob("version_*/environment.json"), key=os.path.getmtime, reverse=True):
+        if json.loads(path.read_text()).get("slurm_job") == os.environ.get("SLURM_JOB_ID"):
+            return path.parent
+    return None
+
+
+def lock_run(run: Path) -> None:
+    """Keep other trainings out of a run's folder, until this process ends, however it ends.
+
+    Of several processes of a training the first holds it for all.
+
+    Raises:
+        UsageError: if another process holds it, or nothing can be written there.
+    """
+    from lightning.pytorch.utilities import rank_zero_only  # slow to import
+
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        return
+    try:
+        file = (run / "lock").open("a+")
+    except OSError as error:
+        raise UsageError(f"can't write to {run}: {error.strerror}") from error
+    with suppress(ImportError):  # Windows has no such locks
+        import fcntl
+
+        try:  # of the kind that belongs to the process: loader workers, which outlive a kill for seconds, have no share
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            holder = f"process {file.read()}"
+            raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it") from error
+        except OSError:  # a file system without locks
+            pass
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    LOCKS.append(file)
+    for part in run.rglob("part-*"):  # what a kill has left of files that were being written
+        part.unlink()
+
+
+def discard_run(run: Path) -> None:
+    """Remove a run that has no checkpoint yet, and the folders that it leaves empty."""
+    if not any(run.glob("checkpoints/*")):
+        shutil.rmtree(run, ignore_errors=True)
+        with suppress(OSError):  # not empty
+            os.removedirs(run.parent)
+
+
+def find_run(name: str) -> Path:
+    """The run at a path, or the newest one for `latest`; a UsageError if there is none."""
+    runs = [path.parent for path in sorted(ROOT.glob("*/version_*/config.yaml"), key=os.path.getmtime)]
+    if name == "latest" and not runs:
+        raise UsageError(f"no run in {ROOT}/ yet: train one first, with kindling fit --config configs/…")
+    run = runs[-1] if name == "latest" else Path(name)
+    if not (run / "config.yaml").is_file():
+        known = f"the newest are {', '.join(map(str, runs[-5:]))}" if runs else f"there are no runs in {ROOT}/ yet"
+        raise UsageError(f"{name} is not a run (it has no config.yaml): {known}")
+    return run
+
+
+def find_checkpoint(run: Path | None, name: str) -> Path:
+    """A checkpoint by path, or the run's `best` or `last`; a UsageError if it does not exist."""
+    path = run / "checkpoints" / f"{name}.ckpt" if run and name in ("best", "last") else Path(name)
+    if not path.is_file():
+        folder = run / "checkpoints" if run else path.parent
+        there = ", ".join(sorted(map(str, folder.glob("*.ckpt")))) or "none"
+        raise UsageError(f"there is no checkpoint {path}; in {folder} there is: {there}")
+    return path

@@ -1,0 +1,161 @@
+"""What a run shows of its training as it goes: `metrics.csv` and TensorBoard events, without gap or overlap.
+
+Both are written in whole pieces, so that a kill leaves no half row behind, and a full disk does not end the training.
+"""
+
+import csv
+import io
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.writer import FileWriter
+
+from kindling.core.growing_file import GrowingFile, told
+
+
+def run_loggers(run: Path, command: str, first_step: int | None) -> list[Any]:
+    """The loggers of a command. A resumed training goes on at `first_step`: what was logged after that is dropped."""
+    told.clear()
+    if command != "fit":  # in a folder of its own, since at step 0 it would break the curves of the training
+        return [TensorBoard(run, name="", version="", sub_dir=command, default_hp_metric=False)]
+    board = TensorBoard(run, name="", version="", default_hp_metric=False, purge_step=first_step)
+    board.table = MetricsTable(run / "metrics.csv", first_step or 0)
+    return [board, board.table]
+
+
+class MetricsTable(Logger):
+    """`metrics.csv`: a row each time that metrics are logged, and a column for each metric, sorted by name.
+
+    Metrics that a step has logged already, which a resumed training can repeat, are left out.
+
+    Args:
+        path: of the file.
+        first_step: rows of this step or later are dropped from a file that is there already.
+    """
+
+    name, version = "", ""  # None would be shown in the progress bar
+
+    def __init__(self, path: Path, first_step: int = 0) -> None:
+        super().__init__()
+        self.file, self.columns = GrowingFile(path), list[str]()
+        whole = [row for row in self._rows() if None not in row and None not in row.values()]
+        past = [row for row in whole if row.get("step", "").isdecimal() and int(row["step"]) < first_step]
+        self.logged = set(map(_what, past))  # by the last step
+        if path.exists():
+            self._renew(past)
+
+    def repeats(self, metrics: Mapping[str, Any], step: int | None) -> bool:
+        return _what({**metrics, "step": step}) in self.logged
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        if self.repeats(metrics, step):
+            return
+        row = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+        row["step"] = step
+        self.logged = {each for each in self.logged if each[0] == str(step)} | {_what(row)}
+        if row.keys() <= set(self.columns):
+            self.file.waiting += self._lines([row]).encode()
+        else:
+            self._renew([*self._rows(), row])
+
+    @rank_zero_only
+    def save(self) -> None:
+        self.file.flush()
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None: ...
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return list(csv.DictReader(io.StringIO(self.file.text(), newline="")))
+
+    def _renew(self, rows: list[dict[str, Any]]) -> None:
+        self.columns = sorted({name for row in rows for name, value in row.items() if value != ""})
+        self.file.replace(self._lines([{name: name for name in self.columns}, *rows]))
+
+    def _lines(self, rows: list[dict[str, Any]]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, extrasaction="ignore").writerows(row for row in rows if row)
+        return text.getvalue()
+
+
+def _what(row: dict[str, Any]) -> tuple[str, ...]:
+    """The step of a row, and the names of its metrics."""
+    return str(row["step"]), *sorted(name for name, value in row.items() if value != "")
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's TensorBoard logger, without a chart of the epoch's number and without an `hparams.yaml`."""
+
+    table: MetricsTable | None = None  # which knows what has been logged
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        if self._experiment is None:
+            self._experiment = EventWriter(self.log_dir, **self._kwargs)
+        return self._experiment
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if not self.table or not self.table.repeats(metrics, step):
+            super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+
+    def save(self) -> None:
+        if self._experiment is not None:
+            self._experiment.flush()
+
+    def finalize(self, status: str) -> None:
+        self.save()
+
+
+class EventWriter(SummaryWriter):
+    """Torch's writer of TensorBoard events, into an `EventFile`."""
+
+    file_writer: Any
+    all_writers: Any
+
+    def _get_file_writer(self) -> FileWriter:
+        if self.file_writer is None:
+            self.file_writer = EventFile(self.log_dir)
+            self.all_writers = {self.log_dir: self.file_writer}
+            self.file_writer.add_event(Event(file_version="brain.Event:2"))
+            starts = 0 if self.purge_step is None else 2  # which hide what was logged from this step on, but for
+            for _ in range(starts):  # the first start in a folder, which is none
+                self.file_writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), self.purge_step)
+            self.purge_step = None
+        return self.file_writer
+
+
+class EventFile(FileWriter):
+    """Torch's file of events without its thread, which a full disk would end, and then the training."""
+
+    def __init__(self, folder: str) -> None:
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self.file = GrowingFile(Path(folder, name))
+
+    def get_logdir(self) -> str:
+        return str(self.file.path.parent)
+
+    def add_event(self, event: Event, step: Any = None, walltime: float | None = None) -> None:
+        event.wall_time = walltime or time.time()
+        if step is not None:
+            event.step = int(step)
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        self.file.waiting += record.getvalue()
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def close(self) -> None:
+        self.flush()

@@ -1,0 +1,126 @@
+"""What a run remembers besides its weights and curves: config, origin, split and results."""
+
+import os
+import platform
+import shlex
+import shutil
+import sys
+import time
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from subprocess import DEVNULL, CalledProcessError, check_output
+from typing import Any
+
+import lightning as L
+import torch
+import yaml
+
+from kindling import __version__
+from kindling.core.errors import UsageError
+from kindling.core.files import whole_file, write_json
+from kindling.core.settings import flatten
+from kindling.data.splits import fingerprint, save_splits
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "scikit-learn")
+
+
+class Record(L.Callback):
+    """Write the resolved config and where the run comes from; measure the time of its training, over all resumes."""
+
+    def __init__(self, run: Path, config: str, seed: Any) -> None:
+        self.run, self.config, self.seed = run, config, seed
+        self.changes = changes(run / "config.yaml", config)  # that a resume makes
+        self.seconds, self.samples = 0.0, 0  # spent and seen in training, validation included in the seconds
+
+    def on_validation_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Refuse a misspelt metric after the sanity check, not after the first epoch."""
+        logged = sorted(name for name in trainer.callback_metrics if not name.startswith("train/"))
+        for watcher in [*trainer.callbacks, *trainer.lr_scheduler_configs]:  # type: ignore[attr-defined]
+            monitor = getattr(watcher, "monitor", None) or "train/"
+            if not monitor.startswith("train/") and monitor not in logged:
+                name = type(watcher).__name__.replace("LRSchedulerConfig", "the schedule")
+                raise UsageError(f"{name} monitors {monitor}, which is never logged: logged are {', '.join(logged)}")
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self.start = time.monotonic() - self.seconds
+        if not trainer.is_global_zero:
+            return
+        self.keep(trainer.global_step)
+        write_json(self.run / "environment.json", environment(self.seed))
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        with whole_file(self.run / "splits.npz") as part:
+            save_splits(part, data.splits, fingerprint(data.samples[-1], data.names))
+
+    def keep(self, step: int) -> None:
+        """Write the config. What was true before a resume stays under a number, the config if the resume changes it."""
+        number = len(list(self.run.glob("environment.*.json")))
+        for path in (self.run / "environment.json", self.run / "results.json"):
+            if path.exists():
+                shutil.copy(path, path.with_suffix(f".{number}{path.suffix}"))
+        (self.run / "results.json").unlink(missing_ok=True)  # by which a run is known to be finished
+        config, head = self.run / "config.yaml", ""
+        if config.exists():
+            if not self.changes:
+                return
+            head = f"# resumed after step {step}; before it: config.{number}.yaml; changed: {'; '.join(self.changes)}\n"
+            shutil.copy(config, config.with_suffix(f".{number}.yaml"))  # at no instant is the run without a config
+        with whole_file(config) as part:
+            part.write_text(head + self.config)
+
+    def on_train_batch_end(self, trainer: L.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seconds = time.monotonic() - self.start
+        self.samples += len(batch[-1]) * trainer.world_size
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "samples": self.samples}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds, self.samples = state_dict["seconds"], state_dict["samples"]
+
+    def results(self, trainer: L.Trainer, best: Path | None) -> dict[str, Any]:
+        """What is known of a training at its end. Ask before its `best` checkpoint is loaded, which resets the time."""
+        epochs = best_epoch = trainer.current_epoch
+        if best:  # mapped, so that the weights are not read for one number
+            best_epoch = torch.load(best, mmap=True, map_location="cpu", weights_only=True)["epoch"] + 1
+        return {
+            "best_epoch": best_epoch,
+            "epochs": epochs,
+            "parameters": trainer.lightning_module.num_parameters,
+            "seconds": round(self.seconds, 1),
+            "samples_per_second": round(self.samples / max(self.seconds, 1e-9), 1),
+            "class_counts": trainer.datamodule.class_counts,  # type: ignore[attr-defined]
+        }
+
+
+def changes(path: Path, config: str) -> list[str]:
+    """What a config changes of the one in a file, as `trainer.max_epochs: 10 → 20`; nothing if there is no file."""
+    if not path.exists():
+        return []
+    before, now = (dict(flatten(yaml.safe_load(text))) for text in (path.read_text(), config))
+    keys = [key for key in before | now if before.get(key) != now.get(key)]
+    return [f"{key}: {before.get(key, 'null')} → {now.get(key, 'null')}" for key in keys]
+
+
+def environment(seed: Any) -> dict[str, Any]:
+    """Where a run comes from: code, package versions, hardware, seed and command line."""
+    return {
+        "command": shlex.join(["kindling", *sys.argv[1:]]),
+        "seed": seed,
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_dirty": None if (changes := git("status", "--porcelain")) is None else bool(changes),
+        "python": platform.python_version(),
+        "packages": {"kindling": __version__} | {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def git(*args: str) -> str | None:
+    """What git answers for this code; None if it is no repository."""
+    with suppress(OSError, CalledProcessError):
+        return check_output(["git", *args], cwd=Path(__file__).parent, stderr=DEVNULL, text=True).strip()
+    return None

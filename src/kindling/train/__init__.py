@@ -1,0 +1,1 @@
+"""The training: trainer, loop, exact resume, signals and faults."""

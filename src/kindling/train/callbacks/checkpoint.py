@@ -1,0 +1,180 @@
+"""Keeps the weights that were best on the validation split, and what a training needs to go on after any accident."""
+
+import signal
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
+
+from kindling.core.errors import Stopped, reason_of
+from kindling.run.checkpoint_files import LAST, WholeCheckpointIO
+from kindling.train.resume import change_learning_rate, position, prepare, restore
+from kindling.train.signals import Interrupts, requeue
+
+
+class Checkpoint(ModelCheckpoint):
+    """Keep `checkpoints/best.ckpt`, and `last.ckpt` after every epoch, by which `--resume` goes on exactly.
+
+    The one before it is `previous.ckpt`. Best is Lightning's ModelCheckpoint, with fewer arguments.
+
+    Args:
+        monitor: the metric that says what is best, as it is logged.
+        mode: whether lower (min) or higher (max) is better.
+        every_steps: save `last.ckpt` also after so many optimiser steps; null for no such saves.
+        every_minutes: save it also after so many minutes without a save; null for no such saves.
+        in_background: write files while the training goes on; takes the memory of a second copy.
+        full_disk: what to do if a file can't be written: retry at the next save, or stop.
+
+    Raises:
+        ValueError: if an interval is not positive.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/loss",
+        mode: Literal["min", "max"] = "min",
+        every_steps: int | None = None,
+        every_minutes: float | None = 10.0,
+        in_background: bool = False,
+        full_disk: Literal["retry", "stop"] = "retry",
+    ) -> None:
+        for name, interval in {"every_steps": every_steps, "every_minutes": every_minutes}.items():
+            if interval is not None and interval <= 0:
+                raise ValueError(f"{name} is {interval}: expected a positive number, or null")
+        super().__init__(filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+        self.every_steps, self.every_seconds = every_steps, 60 * (every_minutes or float("inf"))
+        self.in_background, self.full_disk = in_background, full_disk
+        self.files, self.interrupts = WholeCheckpointIO(), Interrupts()
+        self.mid_epoch: bool | None = None  # where a save of `last.ckpt` is taken; None where none is
+        self.position: dict[str, Any] | None = None  # to go on from
+        self.told: set[str] = set()  # each failure once
+        self.before: dict[str, Any] = {}  # what was best before the last save of it
+        self.saved_at, self.saved_step, self.unsaved = time.monotonic(), 0, False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AsyncCheckpointIO(self.files) if self.in_background else self.files
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.position = checkpoint.get("position") if trainer.state.fn == "fit" else None
+        if self.position:
+            prepare(trainer, checkpoint)
+            change_learning_rate(checkpoint, pl_module)
+            # With it Lightning would take a finished epoch for one to go on with (its issue 19617).
+            self.max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"validated_step": self._last_global_step_saved}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what was best so far, also in a run that has been moved: Lightning forgets it there."""
+        super().load_state_dict(state_dict | {"dirpath": self.dirpath})
+        self._last_global_step_saved = state_dict.get("validated_step", 0)  # of two validations at a step one counts
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self.position:
+            trainer.fit_loop.epoch_loop.max_steps = self.max_steps
+            restore(trainer, self.position)
+            self.position = None
+        self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.interrupts.watch()
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Save what is before a batch: all that belongs to the one before it, such as a validation, is over."""
+        seen = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        if seen % trainer.accumulate_grad_batches or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return  # gradients are in no checkpoint
+        due = self.interrupts.received
+        if not due and self.saved_step != trainer.global_step:
+            late = time.monotonic() - self.saved_at > self.every_seconds
+            due = int(late or (self.every_steps is not None and trainer.global_step % self.every_steps == 0))
+        if trainer.world_size > 1:  # all processes save, or none
+            due = int(trainer.strategy.reduce(torch.tensor(due, device=pl_module.device), reduce_op="max"))
+        if due:
+            self._save_last(trainer, mid_epoch=True)
+            self._stop_if_asked(trainer, due)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Nothing: Lightning's saves here, with the batch half counted."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
+            loop._batches_that_stepped -= 1  # as Lightning does, but after this: a kill in between would lose the row
+            connector.log_metrics(connector.metrics["log"])
+            loop._batches_that_stepped += 1
+            self._save_last(trainer, mid_epoch=False)
+            self._stop_if_asked(trainer, trainer.strategy.broadcast(self.interrupts.received))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.interrupts.release()
+        self._finish_files(trainer)
+        if self.unsaved:
+            self._save_last(trainer, mid_epoch=False)
+            self._finish_files(trainer)
+        if self.unsaved:
+            code = int(trainer.is_global_zero)
+            raise Stopped("the training is over, but its end is in no checkpoint", code, trainer.default_root_dir)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.interrupts.release()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.mid_epoch is not None:
+            checkpoint["position"] = position(trainer, self.mid_epoch)
+
+    def _save_last(self, trainer: L.Trainer, mid_epoch: bool) -> None:
+        for logger in trainer.loggers:  # what is before the checkpoint is on disk when it is
+            logger.save()
+        self.mid_epoch = mid_epoch
+        trainer.save_checkpoint(Path(self.dirpath or "", LAST))
+        self.mid_epoch, self.unsaved = None, False
+        self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
+        self._check_files(trainer)
+
+    def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Any]) -> None:
+        self._check_files(trainer)
+        self.before = deepcopy(self.state_dict())
+        super()._save_topk_checkpoint(trainer, monitor_candidates)
+        self._check_files(trainer)
+
+    def _finish_files(self, trainer: L.Trainer) -> None:
+        """Wait for what is written in the background."""
+        if self.in_background:
+            trainer.strategy.checkpoint_io.teardown()
+            self._check_files(trainer)
+
+    def _check_files(self, trainer: L.Trainer) -> None:
+        """Say what could not be written, if anything. What was best before is best again, so that the next is saved."""
+        failure, self.files.failure = self.files.failure, None
+        path, reason = trainer.strategy.broadcast((str(failure[0]), reason_of(failure[1])) if failure else ("", ""))
+        if not path:
+            return
+        self.unsaved |= path.endswith(LAST)
+        if not path.endswith(LAST):
+            super().load_state_dict(self.before)
+        message = f"can't write {path}: {reason}; the checkpoints from before are whole"
+        if self.full_disk == "stop":
+            raise Stopped(message, int(trainer.is_global_zero), trainer.default_root_dir)
+        if trainer.is_global_zero and message not in self.told:
+            print(f"warning: {message}, and the next save tries again", flush=True)
+        self.told.add(message)
+
+    def _stop_if_asked(self, trainer: L.Trainer, number: int) -> None:
+        if number <= 1:
+            return
+        self._finish_files(trainer)  # before a cluster takes the machine
+        if number == signal.SIGUSR1 and trainer.is_global_zero:
+            requeue()
+        code = 128 + number if trainer.is_global_zero else 0
+        reason = f"stopped after step {trainer.global_step}{', whose save failed' if self.unsaved else ''}"
+        raise Stopped(reason, code, trainer.default_root_dir)

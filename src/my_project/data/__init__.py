@@ -1,0 +1,1 @@
+"""Data: one kind of data a file."""

@@ -1,0 +1,1 @@
+"""Losses that `torch.nn` lacks: one a file."""

@@ -1,0 +1,76 @@
+"""A transformer encoder for sequences: `kindling fit --config configs/memory_transformer.yaml`."""
+
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from kindling.models.attention import EncoderBlock, sinusoids
+from kindling.models.base import Model
+from kindling.models.layers import activation as build_activation
+from kindling.models.layers import embedding
+
+
+class Transformer(Model):
+    """Transformer encoder (Vaswani et al., 2017), pre-norm; the mean over all positions decides.
+
+    Sequences (B, L, F) float32 or tokens (B, L) int64, and their lengths (B,) → (B, outputs). Padding changes nothing.
+
+    Args:
+        width: features of a position.
+        depth: encoder blocks.
+        heads: attention heads; they share the width.
+        positions: learned, or the paper's sinusoids.
+        causal: whether a position sees only those before it.
+        activation: name of an activation in `torch.nn`: relu, leaky_relu, gelu, silu…
+        dropout: share of features and attention weights zeroed in training, in [0, 1).
+        optimizer: builds the optimiser from the parameters; part of the recipe.
+        **model: input_shape, classes, targets, task, schedule …: see Model.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    takes = ("sequences", "tokens")
+
+    def __init__(
+        self,
+        width: int = 64,
+        depth: int = 2,
+        heads: int = 4,
+        positions: Literal["learned", "sinusoidal"] = "learned",
+        causal: bool = False,
+        activation: str = "gelu",
+        dropout: float = 0.0,
+        optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-3, weight_decay=0.01),
+        **model: Any,
+    ) -> None:
+        super().__init__(optimizer=optimizer, **model)
+        self.embedding = embedding(self.input_shape, self.vocabulary, width)
+        length = self.input_shape[0]
+        if positions == "learned":
+            self.positions = nn.Parameter(0.02 * torch.randn(length, width))
+        else:
+            self.register_buffer("positions", sinusoids(length, width), persistent=False)
+        self.causal = causal
+        self.blocks = nn.ModuleList(
+            EncoderBlock(width, heads, build_activation(activation), dropout) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, self.num_outputs)
+        self.initialize()
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        x = self.embedding(inputs) + self.positions[: inputs.shape[1]]  # (B, L, width)
+        steps = torch.arange(x.shape[1], device=x.device)
+        lengths = torch.full((x.shape[0],), x.shape[1], device=x.device) if lengths is None else lengths
+        real = steps < lengths[:, None]  # (B, L), false where padded
+        mask = real[:, None, None]  # (B, 1, 1, L)
+        if self.causal:
+            mask = mask & (steps <= steps[:, None])  # (B, 1, L, L)
+        for block in self.blocks:
+            x = block(x, mask)
+        x = self.norm(x) * real[:, :, None]
+        return self.head(x.sum(dim=1) / lengths[:, None])

@@ -1,0 +1,162 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.preprocessing import StandardScaler
+from torch.utils.data import DataLoader
+
+from kindling.data.base import Data
+from kindling.data.batches import Batches, BatchIndices
+from my_project.data.digits import Digits
+from my_project.data.memory import Memory
+from my_project.data.synthetic import SyntheticClassification, SyntheticMultilabel, SyntheticRegression
+from my_project.data.tables import Diabetes
+
+DATA = [Digits, SyntheticClassification, SyntheticRegression, SyntheticMultilabel, Memory, Diabetes]
+
+
+def whole(data: Data, split: str) -> torch.Tensor:
+    """The inputs of a split."""
+    return data.sets[split][slice(None)][0]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("cls", DATA)
+def test_splits_are_disjoint_and_complete(cls: type[Data]) -> None:
+    data = cls()
+    splits = [set(indices.tolist()) for indices in data.splits.values()]
+    assert sum(map(len, splits)) == len(set.union(*splits)) == len(data.samples[-1])
+    assert len(splits[1]) == pytest.approx(0.15 * len(data.samples[-1]), abs=1)
+    assert len(splits[2]) == pytest.approx(0.2 * len(data.samples[-1]), abs=1)
+
+
+@pytest.mark.parametrize("cls", [Digits, SyntheticClassification])
+def test_splits_are_stratified(cls: type[Data]) -> None:
+    data = cls()
+    targets = data.samples[1]
+    whole = torch.bincount(targets) / len(targets)
+    for indices in data.splits.values():
+        share = torch.bincount(targets[indices]) / len(indices)
+        torch.testing.assert_close(share, whole, atol=0.005, rtol=0)
+
+
+def test_the_split_depends_on_its_own_seed_alone() -> None:
+    torch.manual_seed(1)
+    first = Digits().splits["test"]
+    torch.manual_seed(2)
+    assert torch.equal(first, Digits().splits["test"])
+    assert not torch.equal(first, Digits(split_seed=1).splits["test"])
+
+
+def test_inputs_are_normalised_with_statistics_of_the_training_split() -> None:
+    data = SyntheticRegression(size=100)
+    data.setup("fit")
+    inputs = data.samples[0].numpy()
+    scaler = StandardScaler().fit(inputs[data.splits["train"]])
+    expected = scaler.transform(inputs[data.splits["test"]])
+    np.testing.assert_allclose(whole(data, "test"), expected, rtol=0.02, atol=1e-5)  # divides by N, not N - 1
+    assert abs(float(whole(data, "train").mean())) < 1e-6
+
+
+def test_images_are_normalised_by_channel_and_only_if_asked() -> None:
+    data = Digits()
+    data.setup("fit")
+    assert whole(data, "train").mean() == pytest.approx(0, abs=1e-5)
+    assert whole(data, "train").std() == pytest.approx(1, abs=1e-3)
+    raw = Digits(normalize=False)
+    raw.setup("fit")
+    assert torch.equal(whole(raw, "val"), raw.samples[0][raw.splits["val"]])
+
+
+def test_an_epoch_shows_every_sample_at_most_once_and_test_every_sample_once() -> None:
+    data = Digits(batch_size=100)
+    data.setup("fit")
+    sizes = [len(targets) for _, targets in data.train_dataloader()]
+    assert sizes == [100] * 11  # of 1,167: the rest is left out
+    assert sum(len(targets) for _, targets in data.test_dataloader()) == 360
+    inputs = torch.cat([inputs for inputs, _ in data.test_dataloader()])
+    assert torch.equal(inputs, whole(data, "test"))
+
+
+def test_a_transform_of_ones_own_is_applied() -> None:
+    data = Digits()
+    data.setup("fit")
+    data.sets["val"].transform = torch.zeros_like
+    assert {float(inputs.abs().sum()) for inputs, _ in data.val_dataloader()} == {0.0}
+
+
+def test_fewer_samples_than_a_batch_make_one_batch() -> None:
+    assert [len(batch) for batch in BatchIndices(10, 64, shuffle=True)] == [10]
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
+        sampler = BatchIndices(100, 10, shuffle=True)
+        sampler.set_epoch(epoch)
+        return torch.cat(list(sampler)).tolist()
+
+    assert order(0, 0) == order(0, 0)
+    assert sorted(order(0, 0)) == list(range(100))
+    orders = [order(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert len(set(map(tuple, orders))) == 4
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_processes_share_the_samples(shuffle: bool) -> None:
+    samplers = [BatchIndices(101, 10, shuffle) for _ in range(2)]
+    for rank, sampler in enumerate(samplers):
+        sampler.rank, sampler.num_replicas = rank, 2
+    parts = [torch.cat(list(sampler)).tolist() for sampler in samplers]
+    assert not set(parts[0]) & set(parts[1])
+    assert [len(list(sampler)) for sampler in samplers] == [len(sampler) for sampler in samplers]
+    if shuffle:
+        assert len(parts[0]) == len(parts[1]) == 50
+    else:
+        assert len(parts[0]) + len(parts[1]) == 101
+
+
+def test_batches_hold_matching_inputs_and_targets() -> None:
+    batches = Batches(torch.arange(10.0)[:, None], torch.arange(10), indices=torch.arange(9, -1, -1))
+    inputs, targets = batches[torch.tensor([7, 2])]
+    assert inputs[:, 0].tolist() == targets.tolist() == [2, 7]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("features", [3, 5000])  # many batches at once, and one
+def test_a_loader_from_memory_gives_the_batches_of_a_data_loader(split: str, features: int) -> None:
+    found = []
+    for workers in (0, 1):
+        data = SyntheticClassification(size=400, features=features, num_classes=3, batch_size=37, workers=workers)
+        data.setup("fit")
+        loader = data.loader(split)
+        loader.sampler.set_epoch(2)  # type: ignore[union-attr]
+        loader.sampler.first_epoch, loader.sampler.skip = 2, 1  # type: ignore[union-attr]  # as on a resume
+        found.append(list(loader))
+    assert isinstance(data.loader("train"), DataLoader)
+    assert len(found[0]) == len(found[1]) > 0
+    for batch, expected in zip(*found, strict=True):
+        assert all(map(torch.equal, batch, expected))
+
+
+def test_padded_sequences_are_normalised_without_their_padding() -> None:
+    data = Memory(size=400)
+    data.setup("fit")
+    inputs, lengths, _ = data.sets["train"][slice(None)]  # type: ignore[index]
+    real = torch.arange(data.length) < lengths[:, None]
+    torch.testing.assert_close(inputs[real].mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inputs[real].std(dim=0), torch.ones(2), atol=1e-4, rtol=0)
+    assert (inputs[~real] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0: expected a positive integer"),
+        ({"val_fraction": 0.9}, "val_fraction is 0.9 and test_fraction is 0.2: expected positive fractions"),
+        ({"test_fraction": 0}, "test_fraction is 0: expected positive fractions"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Digits(**arguments)

@@ -1,0 +1,64 @@
+"""`scripts/kindling/benchmark.py --quick` runs, and keeps what it finds. How fast anything is, is judged by nobody here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+SCRIPT = ROOT / "scripts" / "kindling" / "benchmark.py"
+STEPS = {"bare loop", "guide's loop", "usual Lightning", "Kindling"}
+
+
+def benchmark(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def this_machine() -> dict[str, Any]:
+    code = "import json; from benchmarks.machine import describe; print(json.dumps(describe()))"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, check=True)
+    return json.loads(finished.stdout)
+
+
+@pytest.mark.slow
+def test_cases_are_measured_and_merged_into_what_is_known(tmp_path: Path) -> None:
+    rows = [{"name": "import lightning", "samples": [4.0, 5.0]}, {"name": "kindling --help", "samples": [1.0, 2.0]}]
+    known = {"startup": {"commands": {"quick": False, "machine": this_machine(), "rows": rows}}}
+    (tmp_path / "found.json").write_text(json.dumps({"parts": known}))
+    arguments = ["steps:mlp64", "loader:memory", "growth:steps", "--quick", "--output", "found.json"]
+    finished = benchmark(tmp_path, *arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+    report: dict[str, Any] = json.loads((tmp_path / "found.json").read_text())
+    assert report["parts"].pop("startup") == known["startup"]
+
+    found = {part: {name: case["rows"] for name, case in cases.items()} for part, cases in report["parts"].items()}
+    assert {row["name"] for row in found["steps"]["mlp64"]} == STEPS
+    assert len(found["loader"]["memory"]) == 2
+    assert len(found["growth"]["steps"]) == 4
+    for cases in report["parts"].values():
+        for case in cases.values():
+            assert case["quick"]
+            assert case["machine"]["cores"] > 0
+            for row in case["rows"]:
+                assert min(row["samples"]) > 0
+                assert row["least"] <= row["median"] <= row["most"]
+                assert row["ratio"] > 0
+                assert f"| {row['name']} | " in finished.stdout
+
+    targets = {target.pop("what"): target for target in report["targets"]}
+    judged = {what: target for what, target in targets.items() if target["met"] != "not judged"}
+    help_time = "time of kindling --help ÷ import lightning"
+    assert judged == {help_time: {"reached": "0.325", "target": "at most 0.2", "met": "not met"}}
+    assert {target["reached"] for target in targets.values()} == {"quick", "not measured", "0.325"}
+
+
+def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
+    finished = benchmark(tmp_path, "step")
+    assert finished.returncode == 2
+    assert "unknown part step: there are steps, image_example, " in finished.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,268 @@
+"""Losses and metrics of the tasks against formulas and scikit-learn. The losses by name are in test_losses.py."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import child
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from sklearn import metrics
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
+from torch.nn import functional as F
+
+from kindling.core.plain_values import plain
+from kindling.data.image_augmentation import ImageAugmentation
+from kindling.tasks import BinaryClassification, Classification, MultilabelClassification, Regression, Task
+from my_project.data.digits import Digits
+from my_project.losses.focal import FocalLoss
+
+ODD = [(0, 33), (33, 34), (34, 100)]  # batches
+
+
+def build(task: Task, count: int) -> Task:
+    task.build(task.fits, count)
+    return task
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def measure(task: Task, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    """The validation metrics over batches of odd sizes."""
+    for start, stop in ODD:
+        task.val_metrics.update(task.scores(outputs[start:stop]), targets[start:stop])
+    return {name.removeprefix("val/"): float(value) for name, value in task.val_metrics.compute().items()}
+
+
+def calibration_error(sureness: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
+    """Naeini et al., 2015: the gap between sureness and accuracy, by bin of sureness."""
+    bin_of = np.clip(np.ceil(sureness * bins).astype(int) - 1, 0, bins - 1)
+    parts = [(sureness[bin_of == i], right[bin_of == i]) for i in range(bins)]
+    return sum(len(sure) * abs(sure.mean() - hits.mean()) for sure, hits in parts if len(sure)) / len(right)
+
+
+def test_cross_entropy_with_smoothing_and_weights_equals_its_formula() -> None:
+    logits, targets = random(100, 3), torch.arange(100) % 3
+    weights = torch.tensor([1.0, 2.0, 3.0])
+    task = build(Classification(label_smoothing=0.1, class_weights=weights.tolist()), 3)
+    log_p = logits.log_softmax(1)
+    right = -weights[targets] * log_p[torch.arange(100), targets]
+    smooth = -(weights * log_p).sum(1) / 3
+    expected = (0.9 * right + 0.1 * smooth).sum() / weights[targets].sum()
+    torch.testing.assert_close(task.loss_of(logits, targets), expected)
+
+
+def test_by_default_it_isplain_cross_entropy() -> None:
+    logits, targets = random(100, 3), torch.arange(100) % 3
+    task = build(Classification(), 3)
+    torch.testing.assert_close(task.loss_of(logits, targets), F.cross_entropy(logits, targets))
+
+
+def test_classification_metrics_equal_scikit_learns() -> None:
+    targets = torch.randint(3, (100,), generator=torch.Generator().manual_seed(1))
+    logits = random(100, 3) + F.one_hot(targets, 3)
+    task = build(Classification(), 3)
+    predictions, p = task.decode(task.scores(logits)), logits.softmax(1).numpy()
+    macro: dict[str, Any] = {"average": "macro"}
+    assert measure(task, logits, targets) == pytest.approx(
+        {
+            "accuracy": metrics.accuracy_score(targets, predictions),
+            "precision": metrics.precision_score(targets, predictions, **macro),
+            "recall": metrics.recall_score(targets, predictions, **macro),
+            "f1": metrics.f1_score(targets, predictions, **macro),
+            "auroc": metrics.roc_auc_score(targets, p, multi_class="ovr", **macro),
+            "calibration_error": calibration_error(p.max(1), (predictions == targets).numpy()),
+        },
+        abs=1e-5,
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3])
+def test_binary_metrics_equal_scikit_learns(threshold: float) -> None:
+    targets = torch.randint(2, (100,), generator=torch.Generator().manual_seed(1))
+    logits = random(100, 1) + targets[:, None]
+    task = build(BinaryClassification(threshold=threshold), 2)
+    p = logits[:, 0].sigmoid().numpy()
+    predictions = task.decode(task.scores(logits))
+    assert predictions.tolist() == (p > threshold).astype(int).tolist()
+    assert measure(task, logits, targets) == pytest.approx(
+        {
+            "accuracy": metrics.accuracy_score(targets, predictions),
+            "precision": metrics.precision_score(targets, predictions),
+            "recall": metrics.recall_score(targets, predictions),
+            "f1": metrics.f1_score(targets, predictions),
+            "auroc": metrics.roc_auc_score(targets, p),
+            "calibration_error": calibration_error(p, targets.numpy()),
+        },
+        abs=1e-5,
+    )
+
+
+def test_multilabel_metrics_equal_scikit_learns() -> None:
+    targets = torch.randint(2, (100, 4), generator=torch.Generator().manual_seed(1))
+    logits = random(100, 4) + targets
+    task = build(MultilabelClassification(threshold=0.6), 4)
+    predictions = task.decode(task.scores(logits))
+    macro: dict[str, Any] = {"average": "macro"}
+    assert measure(task, logits, targets) == pytest.approx(
+        {
+            "accuracy": float((predictions == targets).float().mean()),
+            "precision": metrics.precision_score(targets, predictions, **macro),
+            "recall": metrics.recall_score(targets, predictions, **macro),
+            "f1": metrics.f1_score(targets, predictions, **macro),
+            "auroc": metrics.roc_auc_score(targets, logits.sigmoid(), **macro),
+        },
+        abs=1e-5,
+    )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_regression_metrics_equal_scikit_learns(count: int) -> None:
+    outputs, targets = random(100, count), random(100, count, seed=1) + 5
+    task = build(Regression(), count)
+    task.start(SimpleNamespace(augment=None, train_targets=targets))
+    predictions = task.decode(task.scores(outputs))
+    assert measure(task, outputs, targets) == pytest.approx(
+        {
+            "mae": metrics.mean_absolute_error(targets, predictions),
+            "rmse": np.sqrt(metrics.mean_squared_error(targets, predictions)),
+            "r2": metrics.r2_score(targets, predictions),
+        },
+        rel=1e-4,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["digits_mlp", "diabetes"])
+def test_two_processes_measure_what_one_does(config: str, project: Path) -> None:
+    few = ["--trainer.max_epochs", 1, "--trainer.accelerator", "cpu", "--figures.enabled", "false"]
+    assert child("fit", "--config", f"configs/{config}.yaml", *few, cwd=project).code == 0
+    path = project / f"lightning_logs/{config}/version_0"
+    alone = json.loads((path / "results.json").read_text())["test"]
+    pair = child("test", "--run", path, "--trainer.accelerator", "cpu", "--trainer.devices", 2, cwd=project)
+    assert pair.code == 0, pair.err
+    both = json.loads((path / "test/results.json").read_text())["test"]
+    assert both == pytest.approx(alone, rel=1e-4)
+    assert "auroc" in both or "r2" in both
+
+
+def test_metrics_of_a_whole_split_are_not_asked_of_a_batch() -> None:
+    assert set(build(Classification(), 3).train_metrics) == {
+        f"train/{m}" for m in ("accuracy", "precision", "recall", "f1")
+    }
+
+
+class Focal(Classification):
+    def __init__(self, gamma: float = 2.0, **classification: Any) -> None:
+        super().__init__(**classification)
+        self.gamma = gamma
+
+
+class Forgetful(Classification):
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+
+
+def test_a_users_task_names_its_arguments() -> None:
+    expected = {"class_weights": None, "gamma": 2.0, "label_smoothing": 0.1, "loss": None}
+    assert plain("task", Focal(label_smoothing=0.1))["init_args"] == expected
+    with pytest.raises(ValueError, match="Forgetful must keep its argument gamma as self.gamma"):
+        plain("task", Forgetful())
+
+
+def test_a_tasks_loss_is_named_with_its_arguments() -> None:
+    named = plain("task", Classification(loss=FocalLoss(gamma=1.0)))["init_args"]["loss"]
+    assert named == {"class_path": "my_project.losses.focal.FocalLoss", "init_args": {"gamma": 1.0}}
+
+
+def test_a_task_for_classes_saves_nothing_in_the_weights() -> None:
+    assert build(Classification(class_weights=[1, 2, 3]), 3).state_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Classification(label_smoothing=1.0), "label_smoothing is 1.0: expected a fraction"),
+        (
+            lambda: build(Classification(class_weights=[1.0]), 3),
+            "class_weights has 1 values: expected one for each of 3",
+        ),
+        (
+            lambda: Classification().build("numeric targets", 1),
+            "Classification needs data with one class a sample: for numeric targets use task Regression",
+        ),
+        (
+            lambda: Regression().build("one class a sample", 2),
+            "Regression needs data with numeric targets: for one class a sample use task Classification",
+        ),
+        (lambda: Classification().build("several classes a sample", 2), "use task MultilabelClassification"),
+        (lambda: build(BinaryClassification(), 3), "BinaryClassification needs data with two classes, not 3"),
+    ],
+)
+def test_bad_arguments(make, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_mixed_targets() -> None:
+    mixed, logits = torch.tensor([[0.3, 0.7], [1.0, 0.0]]), random(2, 2)
+    expected = -(mixed * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(build(Classification(), 2).loss_of(logits, mixed), expected)
+
+
+def test_mixed_targets_need_cross_entropy() -> None:
+    data = Digits(augment=ImageAugmentation(mixup=0.4))
+    build(Classification(), 10).start(data)
+    for task in (build(Classification(loss=FocalLoss()), 10), build(BinaryClassification(), 2)):
+        with pytest.raises(MisconfigurationException, match="mixup and cutmix need"):
+            task.start(data)
+
+
+class Labels:
+    """Data as a task sees it at the start of a training."""
+
+    augment = None
+
+    def __init__(self, targets: torch.Tensor) -> None:
+        self.train_targets = targets
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    targets = torch.tensor([0] * 6 + [1] * 3 + [2])
+    task = Classification(class_weights="balanced")
+    task.build("one class a sample", 3)
+    task.start(Labels(targets))
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=targets.numpy())
+    np.testing.assert_allclose(task.criterion.weight.numpy(), expected, rtol=1e-6)
+    binary = BinaryClassification(positive_weight="balanced")
+    binary.build("one class a sample", 2)
+    binary.start(Labels(torch.tensor([0, 0, 0, 1])))
+    assert binary.criterion.pos_weight.tolist() == pytest.approx([3])
+    several = MultilabelClassification(positive_weight="balanced")
+    several.build("several classes a sample", 2)
+    several.start(Labels(torch.tensor([[1, 0], [1, 1], [0, 0], [1, 0]])))
+    assert several.criterion.pos_weight.tolist() == pytest.approx([1 / 3, 3])
+    copy = Classification(class_weights="balanced")
+    copy.build("one class a sample", 3)
+    copy.load_state_dict(task.state_dict())  # a checkpoint keeps them
+    assert torch.equal(copy.criterion.weight, task.criterion.weight)
+
+
+def test_predictions_as_columns() -> None:
+    names = ["a", "b", "c"]
+    one = Classification().columns(torch.tensor([[0.1, 0.7, 0.2]]), names)
+    assert one["prediction"] == ["b"]
+    assert one["probability_b"].tolist() == pytest.approx([0.7])
+    two = BinaryClassification(threshold=0.8).columns(torch.tensor([0.75, 0.9]), names[:2])
+    assert two["prediction"] == ["a", "b"]
+    assert two["probability_a"].tolist() == pytest.approx([0.25, 0.1])
+    several = MultilabelClassification().columns(torch.tensor([[0.9, 0.1, 0.6], [0.1, 0.2, 0.3]]), names)
+    assert several["prediction"] == ["a;c", ""]
+    number = Regression().columns(torch.tensor([[1.0, 2.0]]), ["x", "y"])
+    assert {name: column.tolist() for name, column in number.items()} == {"prediction_x": [1.0], "prediction_y": [2.0]}

@@ -1,0 +1,172 @@
+"""Every model, on every task that fits, goes through the same tests. A new model joins by its defaults, or in SMALL."""
+
+import math
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from model_cases import CASES, MODELS, SHAPES, TASKS, build, every_case, make_batch
+from torch.nn import HuberLoss
+from torch.optim import Adam
+from torch.utils.data import DataLoader, TensorDataset
+
+from kindling import Model
+from kindling.models.layers import activation
+from kindling.models.schedules import Constant
+
+
+@every_case
+def test_output_has_the_shape_of_the_task(model: str, kind: str, task: str) -> None:
+    net = build(model, kind, task).eval()
+    outputs = {"Classification": 4, "BinaryClassification": 1, "MultilabelClassification": 3, "Regression": 2}[task]
+    assert net(make_batch(kind, task, 5)[0]).shape == (5, outputs)
+    assert net(make_batch(kind, task, 1)[0]).shape == (1, outputs)
+
+
+@every_case
+@pytest.mark.parametrize("init", ["torch", "guide"])
+def test_every_parameter_gets_a_gradient(model: str, kind: str, task: str, init: str) -> None:
+    net = build(model, kind, task, init=init)
+    inputs, targets = make_batch(kind, task, 256)
+    net.task.loss_of(net(inputs), targets).backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@every_case
+def test_the_loss_starts_where_a_guess_would(model: str, kind: str, task: str) -> None:
+    inputs, targets = make_batch(kind, task, 512)
+    net = build(model, kind, task)
+    guess = {"Classification": math.log(4), "Regression": float(targets.float().square().mean())}
+    with torch.no_grad():
+        loss = float(net.task.loss_of(net(inputs), targets))
+    assert loss == pytest.approx(guess.get(task, math.log(2)), rel=0.35)
+
+
+@every_case
+def test_it_overfits_one_batch(model: str, kind: str, task: str) -> None:
+    net = build(model, kind, task, optimizer=partial(Adam, lr=1e-2))
+    inputs, targets = make_batch(kind, task, 16)
+    optimizer = net.configure_optimizers()["optimizer"]
+    for _ in range(200):
+        optimizer.param_groups[0]["lr"] = 1e-2
+        optimizer.zero_grad()
+        loss = net.task.loss_of(net(inputs), targets)
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.02
+
+
+@every_case
+def test_built_in_python_it_trains_saves_and_loads(model: str, kind: str, task: str, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"optimizer": partial(Adam, lr=1e-3, weight_decay=0.1), "schedule": Constant}
+    arguments = {"Classification": {"label_smoothing": 0.1}, "Regression": {"loss": HuberLoss(delta=0.5)}}
+    net = build(model, kind, task, task=TASKS[task](**arguments.get(task, {"threshold": 0.4})), **settings)
+    trainer = fit(net, kind, task, tmp_path)
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+
+    state = torch.load(tmp_path / "model.ckpt", weights_only=True)
+    assert state["hyper_parameters"]["optimizer"]["init_args"] == {"lr": 1e-3, "weight_decay": 0.1}
+    loaded = MODELS[model].load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True).eval()
+    assert type(loaded) is type(net)
+    inputs, _ = make_batch(kind, task)
+    torch.testing.assert_close(loaded(inputs), net.eval()(inputs), rtol=0, atol=0)
+    built = loaded.configure_optimizers()["optimizer"]
+    assert type(built) is Adam
+    assert built.param_groups[0]["weight_decay"] == 0.1
+    if task == "Classification":
+        assert loaded.task.label_smoothing == 0.1
+    elif task == "Regression":
+        assert loaded.task.criterion.delta == 0.5
+    else:
+        assert loaded.task.threshold == 0.4
+
+    fit(loaded, kind, task, tmp_path).save_checkpoint(tmp_path / "again.ckpt")  # what was loaded can be saved in turn
+    again = L.LightningModule.load_from_checkpoint(tmp_path / "again.ckpt", weights_only=True)
+    assert type(again) is type(net)
+
+
+@every_case
+def test_it_trains_a_step_under_bfloat16_autocast(model: str, kind: str, task: str, tmp_path: Path) -> None:
+    net = build(model, kind, task)
+    before = [parameter.clone() for parameter in net.parameters()]
+    trainer = fit(net, kind, task, tmp_path, precision="bf16-mixed", limit_train_batches=1)
+    assert trainer.callback_metrics["val/loss"].isfinite()
+    for name, value in trainer.callback_metrics.items():
+        assert value.dtype == torch.float32, name
+    changed = [not torch.equal(*pair) for pair in zip(before, net.parameters(), strict=True)]
+    assert all(parameter.isfinite().all() for parameter in net.parameters())
+    assert any(changed)
+
+
+@pytest.mark.parametrize(("model", "kind", "task"), [case for case in CASES if case.values[2] == "Classification"])
+def test_compiled_it_gives_the_same_outputs(model: str, kind: str, task: str) -> None:
+    net = build(model, kind, task).eval()
+    inputs, _ = make_batch(kind, task)
+    with torch.no_grad():
+        expected = net(inputs)
+        whole = model != "RNN"  # torch's compiler leaves its recurrent layers as they are
+        compiled = torch.compile(net.forward, backend="aot_eager", fullgraph=whole)(inputs)
+    torch.testing.assert_close(compiled, expected)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_inputs_that_it_does_not_take_are_refused(model: str) -> None:
+    takes = MODELS[model].takes
+    for kind in set(SHAPES) - set(takes):
+        with pytest.raises(ValueError, match=f"{model} takes {' or '.join(takes)}: the data has {kind}"):
+            build(model, kind, "Classification")
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "swish", "softmax", "PReLU"])
+@pytest.mark.parametrize("model", [name for name, cls in MODELS.items() if "activation" in signature(cls).parameters])
+def test_any_activation_can_be_named(model: str, name: str) -> None:
+    kind = MODELS[model].takes[-1]
+    outputs = build(model, kind, "Classification", activation=name).eval()(make_batch(kind, "Classification", 5)[0])
+    plain = build(model, kind, "Classification").eval()(make_batch(kind, "Classification", 5)[0])
+    assert outputs.isfinite().all()
+    same = activation(name).__class__ is activation({"Transformer": "gelu", "ViT": "gelu"}.get(model, "relu")).__class__
+    assert torch.equal(outputs, plain) == same
+
+
+PADDED: list[tuple[str, dict[str, Any]]] = [
+    ("RNN", {"cell": "lstm"}),
+    ("RNN", {"cell": "gru", "bidirectional": True, "layers": 2}),
+    ("Transformer", {}),
+    ("Transformer", {"causal": True, "positions": "sinusoidal"}),
+]
+
+
+@pytest.mark.parametrize(("model", "arguments"), [case for case in PADDED if case[0] in MODELS])
+@pytest.mark.parametrize("kind", ["sequences", "tokens"])
+def test_padding_changes_nothing(model: str, arguments: dict[str, Any], kind: str) -> None:
+    net = build(model, kind, "Classification", **arguments).eval()
+    inputs, _ = make_batch(kind, "Classification", 6)
+    lengths = torch.tensor([8, 3, 5, 1, 8, 2])
+    with torch.no_grad():
+        alone = torch.cat([net(one[None, :length]) for one, length in zip(inputs, lengths, strict=True)])
+        for filler in (0, 5):  # whatever stands in the padding
+            padded = inputs.clone()
+            for row, length in zip(padded, lengths, strict=True):
+                row[length:] = filler
+            torch.testing.assert_close(net(padded, lengths), alone)
+
+
+def fit(net: Model, kind: str, task: str, folder: Path, **settings: Any) -> L.Trainer:
+    loader = DataLoader(TensorDataset(*make_batch(kind, task)), batch_size=16)
+    trainer = L.Trainer(
+        **{"max_epochs": 1, **settings},
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(net, loader, loader)
+    return trainer
