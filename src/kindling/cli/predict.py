@@ -95,7 +95,7 @@ def write(output: Path, predictor: Any, chunks: Iterable[Any], total: int | None
         for chunk in progress(chunks, "predicting", total):
             columns = predictor.model.task.columns(predictor.scores(chunk.raw, chunk.lengths), predictor.names)
             if chunk.targets is not None:
-                columns = predictor.model.task.named(chunk.targets, predictor.names, "target") | columns
+                columns = predictor.model.task.target_columns(chunk.targets, predictor.names) | columns
             if not inputs:
                 writer.writerow(["input", *columns, "error"])
             rows = zip(*map(_cells, columns.values()), strict=True)
