@@ -58,6 +58,7 @@ class Arrays(Data):
         self.inputs = inputs or guess[x.ndim]
         self.own_val, self.own_test = (len(arrays.get(f"x_{split}", ())) for split in ("val", "test"))
         self.groups, self.times = arrays.get("groups"), arrays.get("times")
+        self.lengths = "lengths_train" in arrays
         self._read_targets(self._joined("y"))
         if self.inputs == "tokens":
             self.vocabulary = int(max(arrays[f"x_{split}"].max() for split in self.parts)) + 1
@@ -120,7 +121,7 @@ class Arrays(Data):
 
     def load(self) -> tuple[Any, ...]:
         arrays = [self.arrays[f"x_{split}"] for split in self.parts]
-        lengths = [torch.from_numpy(self._joined("lengths").astype(np.int64))] if "lengths_train" in self.arrays else []
+        lengths = [torch.from_numpy(self._joined("lengths").astype(np.int64))] if self.lengths else []
         divisor = 1.0
         if self.inputs == "images" and arrays[0].dtype != np.uint8:
             some = np.concatenate([array[:1000] for array in arrays])  # to tell 0 to 1 from 0 to 255

@@ -42,6 +42,7 @@ class Data(L.LightningDataModule):
     targets: list[str] | None = None  # or names of the numeric targets
     multilabel = False  # whether a sample can have several classes
     vocabulary: int | None = None  # number of different tokens, if the inputs are tokens
+    lengths = False  # whether the inputs are padded sequences, whose lengths come after them
     names: list[str] | None = None  # of the samples, such as files
     own_val = own_test = 0  # the data's own splits: the last samples are for the test, those before for validation
     groups: Any = None  # group of each sample, which no split cuts; for the splits
@@ -87,7 +88,8 @@ class Data(L.LightningDataModule):
         """Inputs (N, *input_shape), and class indices (N,) int64, 0/1 labels (N, K) or numeric targets (N, T) float32.
 
         Inputs are float32, or tokens int64; a tensor, or a MappedArray, which can be uint8 (0 to 255) too. Between
-        inputs and targets come the lengths (N,) of padded sequences.
+        inputs and targets come the lengths (N,) of padded sequences, if `lengths` says that there are some; any others
+        are further inputs of a sample, such as the row of a table beside an image, and stay as they are.
         """
         raise NotImplementedError
 
@@ -131,15 +133,16 @@ class Data(L.LightningDataModule):
     def preprocessing(self) -> Preprocessing:
         """What brings raw inputs to what the model takes, with the statistics of the training split."""
         inputs, *others, _ = self.samples
+        lengths = others[: int(self.lengths)]  # one, or none
         train, values, mapped = self.splits["train"], dict[str, Any](), isinstance(inputs, MappedArray)
         known = inputs if mapped else inputs[train]
         if not mapped and len(self.input_shape) == 3:
             values["bounded"] = bool(known.min() >= 0 and known.max() <= 1)
         if self.normalize and inputs.dtype != torch.int64:
             if not mapped and known.dim() == 3:
-                known = rows(known, *[lengths[train] for lengths in others])
+                known = rows(known, *[each[train] for each in lengths])
             std, mean = (
-                inputs.statistics(train, *others) if mapped else torch.std_mean(known, dim=[0, *range(2, known.dim())])
+                inputs.statistics(train, *lengths) if mapped else torch.std_mean(known, dim=[0, *range(2, known.dim())])
             )
             if not mean.isfinite().all():
                 raise ValueError("the inputs of the training split hold values that are no finite numbers")
@@ -149,7 +152,8 @@ class Data(L.LightningDataModule):
             constant = ~(std > 1e-6 * mean.abs())  # to rounding, or of one sample: left in its unit
             values |= {"mean": mean.tolist(), "std": std.float().masked_fill(constant, 1.0).tolist()}
         dtype = str(inputs.dtype).removeprefix("torch.")
-        return Preprocessing(self.input_shape, dtype, **{**values, "lengths": bool(others), **self.preparation})
+        values |= {"lengths": self.lengths, "further_inputs": len(others) - len(lengths)}
+        return Preprocessing(self.input_shape, dtype, **values | self.preparation)
 
     def setup(self, stage: str) -> None:
         inputs, *others = self.samples

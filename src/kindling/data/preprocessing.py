@@ -24,6 +24,7 @@ class Preprocessing(nn.Module):
         divisor: what brings the float images of a user to those of `dtype`, such as 255 for 0 to 1.
         bounded: whether images lie between 0 and 1.
         lengths: whether inputs are padded sequences, which come with their lengths.
+        further_inputs: how many inputs a sample has besides these and the lengths; they stay as they are.
         resize: how an image of another size is brought to `shape`: see images.resized.
         columns: of a table, as columns.py has them; null if inputs are arrays.
         separator: of a table's values in a CSV.
@@ -41,6 +42,7 @@ class Preprocessing(nn.Module):
         divisor: float = 1.0,
         bounded: bool = False,
         lengths: bool = False,
+        further_inputs: int = 0,
         resize: str = "crop",
         columns: list[dict[str, Any]] | None = None,
         separator: str = ",",
@@ -49,21 +51,24 @@ class Preprocessing(nn.Module):
         super().__init__()
         self.shape, self.dtype, self.divisor = tuple(shape), dtype, divisor
         self.bounded = bounded or dtype == "uint8"
-        self.lengths, self.resize, self.columns, self.separator = lengths, resize, columns, separator
+        self.lengths, self.further_inputs = lengths, further_inputs
+        self.resize, self.columns, self.separator = resize, columns, separator
         self.kind = kind_of(self.shape, dtype == "int64")
         size = (-1, 1, 1) if self.kind == "images" else (-1,)
         for name, values in {"mean": mean, "std": std}.items():
             self.register_buffer(name, None if values is None else torch.tensor(values).view(size), persistent=False)
 
-    def forward(self, raw: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, raw: Tensor, *others: Tensor) -> Tensor:
+        """Raw inputs and what comes after them in a batch: the lengths (B,) of padded sequences first."""
         if self.dtype == "int64":
             return raw.long()
         pixels = raw.dtype == torch.uint8
         inputs = raw.float().div_(255) if pixels else raw.float()
         if self.mean is not None and self.std is not None:  # in place, but for what may be the raw inputs themselves
             inputs = (inputs.sub_(self.mean) if pixels else inputs - self.mean).div_(self.std)
-        if lengths is not None:  # what pads a sequence stays zero
-            inputs = inputs * (torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None])[:, :, None]
+        if self.lengths and others:  # what pads a sequence stays zero
+            steps = torch.arange(inputs.shape[1], device=inputs.device)
+            inputs = inputs * (steps < others[0][:, None])[:, :, None]
         return inputs
 
 
