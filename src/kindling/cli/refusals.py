@@ -7,7 +7,6 @@ from jsonargparse import Namespace
 from kindling.core.errors import UsageError, origin
 from kindling.core.parts import imported
 from kindling.core.settings import Setting, settings_in
-from kindling.models.base import FROM_DATA
 
 # What a library raises → what to tell instead; None for its own words.
 SENTENCES = {
@@ -21,10 +20,10 @@ SENTENCES = {
 }
 
 
-def check_config(config: Namespace) -> None:
-    """Refuse settings that Lightning would stumble over later, with a UsageError."""
+def check_config(config: Namespace, from_data: tuple[str, ...]) -> None:
+    """Refuse settings that Lightning would stumble over later, or that the data decides, with a UsageError."""
     trainer, seed = config.trainer, config.seed_everything
-    for name in FROM_DATA:
+    for name in from_data:
         if config.model.init_args.get(name) not in (None, False):
             raise UsageError(f"model.{name} comes from the data: leave it out")
     for key, value in settings_in(config.as_dict()):
