@@ -255,11 +255,11 @@ def problem_of_inputs(name: str, x: np.ndarray, form: str | None) -> str | None:
 
 def fit_together(role: str, one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two splits' arrays can be one: of the same shape but for their length, and of the same type."""
+    if one.shape[1:] != other.shape[1:]:
+        return False
     if role == "x":
-        same_type = one.dtype == other.dtype
-    else:
-        same_type = (one.dtype.kind == "U") == (other.dtype.kind == "U")
-    return same_type and one.shape[1:] == other.shape[1:]
+        return one.dtype == other.dtype
+    return (one.dtype.kind == "U") == (other.dtype.kind == "U")  # both text, or neither
 
 
 def first_non_finite(array: np.ndarray) -> int | None:

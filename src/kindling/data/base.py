@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from kindling.core.plain_values import plain
 from kindling.data.augmentation import Augmentation
-from kindling.data.batches import Batches, BatchIndices, MappedArray, MemoryLoader, rows, run_seed, start_worker
+from kindling.data.batches import Batches, BatchIndices, MemoryLoader, rows, run_seed, start_worker
 from kindling.data.preprocessing import Preprocessing
 from kindling.data.splits import Splitter, draw_splits, fingerprint, read_splits
 
@@ -86,7 +86,7 @@ class Data(L.LightningDataModule):
     def load(self) -> tuple[Any, ...]:
         """Inputs (N, *input_shape), and class indices (N,) int64, 0/1 labels (N, K) or numeric targets (N, T) float32.
 
-        Inputs are float32, or tokens int64; a tensor, or a MappedArray, which can be uint8 (0 to 255) too. Between
+        Inputs are float32, or tokens int64; a tensor, or a which can be uint8 (0 to 255) too. Between
         inputs and targets come the lengths (N,) of padded sequences.
         """
         raise NotImplementedError
@@ -125,10 +125,7 @@ class Data(L.LightningDataModule):
             return counts
         for split, indices in self.splits.items():
             targets = self.samples[-1][indices]
-            if self.multilabel:
-                sizes = targets.sum(dim=0)
-            else:
-                sizes = torch.bincount(targets, minlength=len(self.classes))
+            sizes = targets.sum(dim=0) if self.multilabel else torch.bincount(targets, minlength=len(self.classes))
             counts[split] = dict(zip(self.classes, sizes.tolist(), strict=True))
         return counts
 

@@ -48,7 +48,7 @@ class Preprocessing(nn.Module):
         columns: list[dict[str, Any]] | None = None,
         separator: str = ",",
     ) -> None:
-        self.plain = {  # all arguments, of which a checkpoint builds it again
+        self.plain: dict[str, Any] = {  # all arguments, of which a checkpoint builds it again
             "shape": shape,
             "dtype": dtype,
             "mean": mean,
