@@ -14,7 +14,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import kindling.data  # noqa: F401 (the engine's data by name)
 from kindling.cli.arguments import HELP, USAGE, Arguments, read_yaml
-from kindling.cli.refusals import check_config, sentence
+from kindling.cli.check_config import check_config
+from kindling.cli.library_errors import sentence
 from kindling.core import short_names
 from kindling.core.class_paths import (
     class_paths_in,
@@ -30,6 +31,7 @@ from kindling.core.parts import class_path_of, find_class, load_projects
 from kindling.core.settings import settings_in
 from kindling.data.base import Data
 from kindling.figures.callback import Figures
+from kindling.models.base import Model
 from kindling.run.saved_split import unchanged_split_of
 from kindling.train.callbacks import CALLBACKS
 from kindling.train.faults import explain_fault
@@ -61,7 +63,6 @@ class Parts(LightningCLI):
 
     def __init__(self, arguments: Arguments) -> None:
         self.arguments, self.settings = arguments, arguments.settings
-        self.notes: list[str] = []  # what a user should know of what was built
         load_projects()
         short_names.install()
         configs = self._read_configs()
@@ -167,7 +168,7 @@ class Parts(LightningCLI):
         null = any(value in (None, "null") for _, _, value in self.settings)
         if (scalar or null) and (problem := explain(parser, self.settings)):
             raise UsageError(problem)  # which the parser lets pass
-        check_config(self.config, self.from_data)
+        check_config(self.config, self.settings, self.from_data)
 
     def instantiate_classes(self) -> None:
         try:
@@ -187,9 +188,12 @@ class Parts(LightningCLI):
         self.model, self.datamodule = self.config_init["model"], self.config_init.get("data")
         if isinstance(self.datamodule, Data):
             self.datamodule.splits  # noqa: B018 (drawn here, where what is wrong with the data can be told)
-        if not self.model.automatic_optimization and not self.arguments.sets("trainer.gradient_clip_val"):
+            if self.config["trainer"].overfit_batches:
+                better = "use trainer.limit_train_batches"
+                raise UsageError(f"trainer.overfit_batches needs a loader of single samples: {better}")
+        if not isinstance(self.model, Model) and not self.arguments.sets("trainer.gradient_clip_val"):
+            # Such a module trains as its author wrote it, and Lightning can't clip where it optimises by hand.
             self.config["trainer"]["gradient_clip_val"] = self.config_init["trainer"]["gradient_clip_val"] = None
-            self.notes.append("the model optimises by hand, so clipping the gradients is its own affair")
 
     def refuse(self, error: BaseException) -> NoReturn:
         raise UsageError(sentence(error, self.settings)) from error

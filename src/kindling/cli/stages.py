@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from kindling.cli.build import Parts
-from kindling.cli.refusals import is_setting
+from kindling.cli.library_errors import is_setting
 from kindling.cli.terminal import terminal_callbacks
 from kindling.core.errors import Stopped, UsageError
 from kindling.run.loggers import run_loggers

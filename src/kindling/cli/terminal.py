@@ -30,7 +30,7 @@ def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[st
     )
     if classes and isinstance(data, Data):
         print(f"train  {balance(data.class_counts['train'])}")
-    for note in [*getattr(data, "notes", []), *parts.notes]:
+    for note in data.notes if isinstance(data, Data) else []:
         print(f"note   {note}")
     if left_out:
         print(f"note   left out, with what would switch it on: {'; '.join(left_out)}")
@@ -126,7 +126,7 @@ class Summary(ModelSummary):
         shapes = columns.get("Out sizes")
         table = Table("part", "type", "parameters", *(["output"] if shapes else []))
         for row, name in enumerate(columns["Name"]):
-            if name == "task":
+            if name == "task" and columns["Params"][row].strip() == "0":
                 continue
             cells = [name, columns["Type"][row], columns["Params"][row].strip()]
             if shapes:

@@ -49,7 +49,11 @@ def with_class_paths(value: Any, change: Callable[[str], str]) -> Any:
 
 def shortened(path: str) -> str:
     """The short name of a class of the engine or a project, if it means that class alone; else the path."""
-    return short_name(path) if preferred(_own_paths().get(short_name(path), ())) == [path] else path
+    cls = imported(path)
+    if not isinstance(cls, type):
+        return path
+    alike = _own_paths().get(cls.__name__, ())
+    return cls.__name__ if preferred(alike) == [path_of(cls)] else path
 
 
 def current(path: str) -> str:

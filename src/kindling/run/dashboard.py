@@ -20,7 +20,7 @@ class Dashboard(L.Callback):
 
     def __init__(self, config: dict[str, Any]) -> None:
         trainer = {key: config["trainer"][key] for key in TRAINER}
-        chosen = {"model": config["model"], "data": config["data"] or {}, "trainer": trainer}
+        chosen = {"model": config["model"], "data": config.get("data") or {}, "trainer": trainer}
         self.parameters = {**dict(flatten(chosen)), "seed": config["seed_everything"]}
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

@@ -115,7 +115,9 @@ def refuse_unknown_monitors(trainer: L.Trainer, logged: list[str], concerns: Cal
         logged: the metrics that are.
         concerns: whether a metric is one that should be among them by now.
     """
-    for watcher in [*trainer.callbacks, *trainer.lr_scheduler_configs]:  # type: ignore[attr-defined]
+    own = [callback for callback in trainer.callbacks if type(callback).__module__.startswith("kindling.")]  # type: ignore[attr-defined]
+    schedules = trainer.lr_scheduler_configs if hasattr(trainer.lightning_module, "task") else []
+    for watcher in [*own, *schedules]:  # those of a foreign module are its author's affair
         monitor = getattr(watcher, "monitor", None)
         if monitor is None or not concerns(monitor) or monitor in logged:
             continue
