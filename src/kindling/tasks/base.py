@@ -7,6 +7,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
+from kindling.core.errors import UsageError
+
 # What the targets of Kindling's own data can be, and the task for each unless another is chosen.
 TASK_FOR: dict[str, str] = {
     "one class a sample": "Classification",
@@ -123,14 +125,14 @@ class Task(nn.Module):
         return getattr(type(self), method) is not getattr(Task, method)
 
     def check_outputs(self, outputs: Any) -> None:
-        """Before a prediction: a ValueError if `scores` would not mean what it says of these outputs.
+        """Before a prediction: a UsageError if `scores` would not mean what it says of these outputs.
 
         A task that fits targets of TASK_FOR takes (B, num_outputs) alone; any other says itself what its scores are.
         """
         shape = getattr(outputs, "shape", (None,))
         if self.fits in TASK_FOR and tuple(shape[1:]) != (self.num_outputs,):
             given = f"the model gives {type(outputs).__name__} of shape {tuple(shape)}"
-            raise ValueError(
+            raise UsageError(
                 f"{type(self).__name__} is for outputs of shape (batch, {self.num_outputs}), and {given}: a task whose "
                 "fits is a word of its own can say what they mean"
             )

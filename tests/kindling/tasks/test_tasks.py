@@ -15,6 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.nn import functional as F
 
+from kindling.core.errors import UsageError
 from kindling.core.plain_values import plain
 from kindling.data.image_augmentation import ImageAugmentation
 from kindling.tasks import (
@@ -365,11 +366,11 @@ def test_outputs_of_another_shape_are_none_that_it_can_speak_of(shape: tuple[int
     outputs = torch.zeros(shape)
     for task in (build(Classification(), 3), build(Regression(), 3), build(MultilabelClassification(), 3)):
         task.check_outputs(torch.zeros(4, 3))
-        with pytest.raises(ValueError, match=rf"{type(task).__name__} is for outputs of shape \(batch, 3\), and the"):
+        with pytest.raises(UsageError, match=rf"{type(task).__name__} is for outputs of shape \(batch, 3\), and the"):
             task.check_outputs(outputs)
     build(Masks(), 3).check_outputs(outputs)
 
 
 def test_outputs_that_are_no_tensor() -> None:
-    with pytest.raises(ValueError, match="and the model gives tuple"):
+    with pytest.raises(UsageError, match="and the model gives tuple"):
         build(Classification(), 3).check_outputs((torch.zeros(4, 3), torch.zeros(4, 3)))
