@@ -16,6 +16,7 @@ from kindling.models.hyperparameters import Loadable, name_hyperparameters
 from kindling.models.layers import initialize
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
 from kindling.tasks import DEFAULT_TASKS, Task
+from kindling.tasks.base import TASK_FOR
 
 Batch = tuple[Tensor, ...]  # inputs, then lengths if the inputs are padded sequences, then targets
 
@@ -67,7 +68,7 @@ class Model(Loadable):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if not (classes or targets):
+        if not (classes or targets) and (task is None or task.fits in TASK_FOR):
             raise ValueError("classes and targets are empty: a model needs the names of one or the other")
         if min(l1, l2) < 0:
             raise ValueError(f"l1 is {l1} and l2 is {l2}: expected penalties of at least 0")
@@ -153,11 +154,14 @@ class Model(Loadable):
                 config.scheduler.step(self.trainer.callback_metrics[config.monitor])  # type: ignore[arg-type]
 
     def outputs(self, batch: Batch) -> Tensor:
-        """Run `forward` on a batch: (B, num_outputs)."""
-        return self(*batch[:-1]) if self._takes_others else self(batch[0])
+        """Run `forward` on the inputs of a batch: (B, num_outputs), or what the task says."""
+        inputs = self.task.inputs_of(batch)
+        if not isinstance(inputs, tuple | list):
+            return self(inputs)
+        return self(*inputs) if self._takes_others else self(inputs[0])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        outputs, targets = self.outputs(batch), batch[-1]
+        outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         loss = self.task.loss_of(outputs, targets)
         if self.is_logged(batch_idx):
             self.log("train/loss", loss.detach(), prog_bar=True)
@@ -189,15 +193,15 @@ class Model(Loadable):
         self._log_metrics("test", self.task.test_metrics, self.task.test_loss)
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, loss: MeanMetric) -> dict[str, Tensor]:
-        outputs, targets = self.outputs(batch), batch[-1]
+        outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         scores = self.task.scores(outputs)
         metrics.update(scores, targets)
         loss.update(self.task.loss_of(outputs, targets), len(targets))
         return {"scores": scores, "predictions": self.task.decode(scores), "targets": targets}
 
     def _log_metrics(self, stage: str, metrics: MetricCollection, loss: MeanMetric) -> None:
-        (first, value), *others = metrics.compute().items()
-        self.log_dict({f"{stage}/loss": loss.compute(), first: value}, prog_bar=True)
-        self.log_dict(dict(others))
+        measured = {f"{stage}/loss": loss.compute(), **metrics.compute()}
+        for number, (name, value) in enumerate(measured.items()):
+            self.log(name, value, prog_bar=number < 2)  # shown are the loss and the first of the task's metrics
         metrics.reset()
         loss.reset()
