@@ -13,6 +13,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from kindling.core.files import whole_file
 from kindling.core.growing_file import going_on
+from kindling.run.monitor import monitored
 
 WORST = 24  # images kept
 
@@ -22,16 +23,17 @@ class Figures(L.Callback):
 
     Args:
         enabled: false for no figures.
-        monitor: the metric that says whether a validation has improved.
-        mode: whether lower (min) or higher (max) is better.
+        monitor: the metric that says whether a validation has improved; null for the module's `monitor`, or else its
+            validation's loss.
+        mode: whether lower (min) or higher (max) is better; null to tell by the metric's name.
         every_seconds: least time between two drawings in a training, in seconds; the last improvement is always drawn.
     """
 
     def __init__(
         self,
         enabled: bool = True,
-        monitor: str = "val/loss",
-        mode: Literal["min", "max"] = "min",
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
         every_seconds: float = 10.0,
     ) -> None:
         self.monitor, self.mode, self.every_seconds = monitor, mode, every_seconds
@@ -83,9 +85,12 @@ class Figures(L.Callback):
         if trainer.state.fn != "fit":
             self._draw(trainer, "val", self._gather(pl_module))
             return
-        value = float(trainer.callback_metrics.get(self.monitor, float("inf")))
-        score = value if self.mode == "min" else -value
-        if score < self.best:
+        monitor = monitored(trainer, self.monitor, self.mode)
+        score = -float("inf")  # with no metric to go by, the last is the best
+        if monitor:
+            value = float(trainer.callback_metrics.get(monitor.metric, float("inf")))
+            score = value if monitor.mode == "min" else -value
+        if score < self.best or not monitor:
             self.best, self.pending = score, self._gather(pl_module)
         self.outputs = []
         if time.monotonic() - self.drawn > self.every_seconds:

@@ -17,7 +17,6 @@ import torch
 import yaml
 
 from kindling import __version__
-from kindling.core.errors import UsageError
 from kindling.core.files import whole_file, write_json
 from kindling.core.settings import flatten
 from kindling.data.splits import fingerprint, save_splits
@@ -32,15 +31,6 @@ class Record(L.Callback):
         self.run, self.config, self.seed = run, config, seed
         self.changes = changes(run / "config.yaml", config)  # that a resume makes
         self.seconds, self.samples = 0.0, 0  # spent and seen in training, validation included in the seconds
-
-    def on_validation_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Refuse a misspelt metric after the sanity check, not after the first epoch."""
-        logged = sorted(name for name in trainer.callback_metrics if not name.startswith("train/"))
-        for watcher in [*trainer.callbacks, *trainer.lr_scheduler_configs]:  # type: ignore[attr-defined]
-            monitor = getattr(watcher, "monitor", None) or "train/"
-            if not monitor.startswith("train/") and monitor not in logged:
-                name = type(watcher).__name__.replace("LRSchedulerConfig", "the schedule")
-                raise UsageError(f"{name} monitors {monitor}, which is never logged: logged are {', '.join(logged)}")
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self.start = time.monotonic() - self.seconds
