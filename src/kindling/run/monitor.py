@@ -2,7 +2,6 @@
 
 import ast
 import re
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import lightning as L
@@ -60,18 +59,21 @@ def mode_of(metric: str) -> Mode:
     raise UsageError(f"nothing tells whether a lower or a higher {metric} is better: set {settings} to min or max")
 
 
-def refuse_unlogged(trainer: L.Trainer, is_due: Callable[[str], bool]) -> None:
-    """Refuse a misspelt metric of a callback, a schedule or the module with a UsageError that names what is logged.
+def refuse_unlogged(trainer: L.Trainer, of_validation: bool) -> None:
+    """Raise a UsageError if a metric that is watched is not logged: of the engine's callbacks and of the module.
+
+    The schedule's too, if it is the engine's: what else a foreign module watches is its author's affair.
 
     Args:
         trainer: in a training.
-        is_due: tells by a metric's name whether it would have been logged by now.
+        of_validation: whether to look at the metrics of the validation, when it has ended, or at all others.
     """
-    logged = trainer.callback_metrics
-    watchers: list[Any] = [*trainer.callbacks, *trainer.lr_scheduler_configs]  # type: ignore[attr-defined]
-    for watcher in [*watchers, trainer.lightning_module]:
+    module, logged = trainer.lightning_module, trainer.callback_metrics
+    watchers: list[Any] = [each for each in trainer.callbacks if type(each).__module__.startswith("kindling.")]  # type: ignore[attr-defined]
+    watchers += [module, *(trainer.lr_scheduler_configs if hasattr(module, "task") else [])]
+    for watcher in watchers:
         metric = getattr(watcher, "monitor", None)
-        if not metric or not isinstance(metric, str) or not is_due(metric):
+        if not metric or not isinstance(metric, str) or _is_of_validation(metric, module) != of_validation:
             continue
         if metric not in logged and metric + FIRST_LOADER not in logged:
             name = type(watcher).__name__.replace("LRSchedulerConfig", "the schedule")
@@ -95,6 +97,11 @@ def take_up_state(checkpoint: dict[str, Any], callback: L.Callback, metric: str 
         watched = settings | state
         if metric in (None, watched.get("monitor")):
             states.setdefault(callback.state_key, watched)
+
+
+def _is_of_validation(metric: str, module: L.LightningModule) -> bool:
+    """Whether a metric is a validation's, by its name: with a task all are that are not of the training."""
+    return not metric.startswith("train/") if hasattr(module, "task") else metric.startswith("val")
 
 
 def _settings_in(key: str, name: str) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 import lightning as L
 
-from kindling.models.base import Model
 from kindling.run.monitor import Mode, Monitor, monitored, refuse_unlogged
 
 
@@ -37,14 +36,8 @@ class Watch:
         Raises:
             UsageError: names the metric, and those that are logged.
         """
-        module = trainer.lightning_module
         self.validated |= trainer.validating
         if trainer.validating or trainer.sanity_checking:
-            refuse_unlogged(trainer, lambda metric: is_of_validation(metric, module))
+            refuse_unlogged(trainer, of_validation=True)
         elif self.validated or not trainer.enable_validation:
-            refuse_unlogged(trainer, lambda metric: not is_of_validation(metric, module))
-
-
-def is_of_validation(metric: str, module: L.LightningModule) -> bool:
-    """Whether a metric is a validation's by its name; a Model names the stage of each, other modules may not."""
-    return metric.startswith("val") or (isinstance(module, Model) and not metric.startswith("train"))
+            refuse_unlogged(trainer, of_validation=False)
