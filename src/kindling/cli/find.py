@@ -19,6 +19,8 @@ def find(setting: str, trainer: L.Trainer, model: L.LightningModule, data: Any) 
     Raises:
         UsageError: if there is none to be found.
     """
+    if setting == "batch_size" and not hasattr(data, "batch_size"):
+        raise UsageError(f"--find batch_size changes the batch_size of the data, and {type(data).__name__} has none")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         trainer._default_root_dir = folder  # type: ignore[attr-defined]  # for the tuner's own checkpoint
         if setting == "batch_size":

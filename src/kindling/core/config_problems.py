@@ -18,7 +18,6 @@ from kindling.core.settings import Setting
 
 PLAIN = (int, float, str, bool)
 CLASS_KEYS = {"class_path", "init_args", "dict_kwargs"}  # of a dict that names a class
-FROM_CODE = "input_shape"  # a required argument that no user gives
 
 
 def explain(parser: ArgumentParser, settings: list[Setting], message: str = "") -> str:
@@ -47,6 +46,7 @@ class Options:
 
     def __init__(self, parser: ArgumentParser) -> None:
         self.parsers = {"": parser}  # by the key that they are below
+        self.classes: dict[str, type] = {}  # by the key that names them
 
     @property
     def types(self) -> dict[str, Any]:
@@ -58,9 +58,10 @@ class Options:
         return types
 
     def required(self, key: str) -> set[str]:
-        """The arguments that the class at a key can't do without."""
+        """The arguments that a user has to give to the class at a key."""
+        from_data = getattr(self.classes.get(key), "from_data", ())
         actions = _actions(self.parsers[key]) if key in self.parsers else []
-        return {f"{key}.{action.dest}" for action in actions if action.required and action.dest != FROM_CODE}
+        return {f"{key}.{action.dest}" for action in actions if action.required and action.dest not in from_data}
 
     def problem(self, name: str, value: Any) -> str | None:
         """What is wrong with a setting, if anything; the arguments of a class that it names become options."""
@@ -122,6 +123,7 @@ class Options:
         """Make options of the arguments of the class at a key, and of those of its default parts."""
         first_comes_from_code = "Callable[" in str(self.types[key])  # the weights or the optimiser
         parser = self.parsers[key] = ArgumentParser(exit_on_error=False)
+        self.classes[key] = cls
         parser.add_class_arguments(cls, skip={1} if first_comes_from_code else set(), fail_untyped=False)
         for action in _actions(parser):
             below = f"{key}.{action.dest}"
