@@ -161,7 +161,7 @@ class Arrays(Data):
 
 
 def form_by_shape(x: np.ndarray) -> str:
-    """What inputs of this shape are taken for."""
+    """What form inputs have if nobody says."""
     if x.ndim == 2:
         return "vectors"
     return "images" if x.ndim == 4 or x.dtype == np.uint8 else "sequences"
@@ -189,7 +189,7 @@ def refusing(file: Path) -> Iterator[None]:
         yield
     except Exception as error:
         reason = " ".join(str(error).split())
-        reason = "it is no file of NumPy's, or holds Python objects" if "pickle" in reason else reason
+        reason = "it is not a NumPy file, or holds Python objects" if "pickle" in reason else reason
         raise ValueError(f"{file} can't be read: {reason}") from None
 
 

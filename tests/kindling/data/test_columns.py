@@ -10,7 +10,17 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
-from kindling.data.columns import MISSING, count_lines, encode, fit_columns, is_numeric, numbers, read_table, texts, width
+from kindling.data.columns import (
+    MISSING,
+    count_lines,
+    encode,
+    fit_columns,
+    is_numeric,
+    numbers,
+    read_table,
+    texts,
+    width,
+)
 
 TABLE = pd.DataFrame(
     {
