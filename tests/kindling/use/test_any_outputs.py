@@ -21,7 +21,7 @@ from kindling.use.predictor import predictor_of
 Run = Callable[..., Result]
 RUN = Path("lightning_logs/unnamed/version_0")
 FEW = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 3, "--trainer.accelerator", "cpu"]
-FEW += ["--trainer.gradient_clip_val", "null"]
+FEW += ["--trainer.gradient_clip_val", "null", "--gradient_norm.enabled", "false"]
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +166,7 @@ def test_a_segmentation_in_words(fit: Any, kindling: Run) -> None:
     assert kindling("predict", *again).code == 0
     rows = read(RUN / "predict/predictions.csv")
     assert list(rows[0]) == ["input", "true_background", "true_square", "share_background", "share_square", "error"]
-    assert [row["input"] for row in rows] == [str(row) for row in range(65, 80)]
+    assert len(rows) == 16
     assert {row["true_square"] for row in rows} == {f"{9 / 64:.7g}"}
     for row in rows:
         assert float(row["share_background"]) + float(row["share_square"]) == pytest.approx(1, abs=1e-5)
@@ -179,7 +179,7 @@ def test_a_segmentation_with_a_task_for_one_class_a_sample(fit: Any, kindling: R
 
 
 def test_batches_that_are_dicts(fit: Any, kindling: Run, modules: Any) -> None:
-    again = fit("Segmentation", "DictScenes", "--model.task", "on_model.FromDict", "--model.input_shape", "[1, 8, 8]")
+    again = fit("Segmentation", "DictScenes", "--model.task", "on_model.FromDict")
     assert kindling("predict", *again).code == 0
     rows = read(RUN / "predict/predictions.csv")
     assert [row["input"] for row in rows] == [str(row) for row in range(15)]
@@ -219,9 +219,11 @@ def test_a_run_of_a_foreign_module_has_to_be_named_again(fit: Any, kindling: Run
     refused(
         kindling("predict", "--run", RUN), "needs on_model.Predicting, which is of no installed project: name it again"
     )
-    refused(kindling("predict", "--run", RUN, model), "needs on_model.Rows")
     refused(kindling("predict", "--run", RUN, "--model", "nowhere.Predicting", data), "there is no module nowhere")
-    refused(kindling("predict", "--ckpt", RUN / "checkpoints/best.ckpt", model), "needs --input PATH")
+    refused(
+        kindling("predict", "--ckpt", RUN / "checkpoints/best.ckpt", model),
+        "is of the model on_model.Predicting, which is not",
+    )
 
 
 def predictions_of(modules: Any, rows: torch.Tensor, model: str = "Predicting") -> np.ndarray:
@@ -297,50 +299,33 @@ def test_weights_of_another_module(fit: Any, kindling: Run) -> None:
         refused(kindling(command, *again), "does not fit this Predicting: ", "size mismatch for layer.weight")
 
 
-@pytest.mark.parametrize(
-    ("returns", "name", "shapes"),
-    [
-        ("names", "predictions.npz", {"a.mean": (30,), "b.0": (30, 2), "b.1": (30, 1)}),
-        ("numbers", "predictions.npz", {"predictions": (2,)}),
-        ("half", "predictions.npz", {"predictions": (30, 2)}),
-    ],
-)
-def test_arrays(returns: str, name: str, shapes: dict[str, Any], fit: Any, kindling: Run) -> None:
-    again = fit("Predicting", "Rows", "--model.returns", returns)
-    assert kindling("predict", *again).code == 0
-    with np.load(RUN / "predict" / name) as arrays:
-        assert {key: array.shape for key, array in arrays.items()} == shapes
-        assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
-
-
-def test_columns(fit: Any, kindling: Run, modules: Any) -> None:
+def test_what_it_returns_decides_on_the_file(fit: Any, kindling: Run, modules: Any) -> None:
     again = fit("Predicting", "Rows", "--model.returns", "columns")
     assert kindling("predict", *again).code == 0
     rows = read(RUN / "predict/predictions.csv")
     expected = predictions_of(modules, modules.Rows().rows[10:])
     assert [float(row["sum"]) for row in rows] == pytest.approx(expected.sum(axis=1).tolist(), rel=1e-5)
     assert [row["word"] for row in rows] == ["high" if each > 0 else "low" for each in expected[:, 0]]
-
-
-def test_other_things(fit: Any, kindling: Run) -> None:
-    again = fit("Predicting", "Rows", "--model.returns", "texts")
-    assert kindling("predict", *again).code == 0
-    assert {row["prediction"] for row in read(RUN / "predict/predictions.csv")} == {"row of 2"}
     (RUN / "predict/predictions.csv").unlink()
     config = RUN / "config.yaml"
     text = config.read_text()
-    for returns in ("ragged", "nothing", "objects"):
-        config.write_text(text.replace("returns: texts", f"returns: {returns}"))
-        finished = kindling("predict", *again)
-        if returns == "ragged":
-            batches = torch.load(RUN / "predict/predictions.pt", weights_only=True)
-            assert [len(batch) for batch in batches] == [16, 14]
-            assert batches[0][0]["boxes"].shape == (1,)
-            (RUN / "predict/predictions.pt").unlink()
-        elif returns == "nothing":
-            assert finished.out.endswith("Predicting.predict_step returns nothing, so no file is written\n")
-        else:
-            refused(finished, "Predicting.predict_step returns objects of object: expected tensors, numbers, text")
+
+    config.write_text(text.replace("returns: columns", "returns: ragged"))
+    assert kindling("predict", *again).code == 0
+    batches = torch.load(RUN / "predict/predictions.pt", weights_only=True)
+    assert [len(batch) for batch in batches] == [16, 14]
+    assert batches[0][0]["boxes"].shape == (1,)
+    (RUN / "predict/predictions.pt").unlink()
+
+    config.write_text(text.replace("returns: columns", "returns: nothing"))
+    nothing = "Predicting.predict_step returns nothing, so no file is written\n"
+    assert kindling("predict", *again).out.endswith(nothing)
+
+    config.write_text(text.replace("returns: columns", "returns: objects"))
+    refused(
+        kindling("predict", *again),
+        "Predicting.predict_step returns objects of object: expected tensors, numbers, text",
+    )
 
 
 @pytest.mark.parametrize("kind", ["onnx", "torch"])

@@ -137,13 +137,6 @@ class Scenes(Data):
             mask[row : row + 3, column : column + 3] = 1
         return masks[:, None] + 0.1 * torch.randn(80, 1, 8, 8, generator=generator), masks
 
-    def split(self, targets: Tensor) -> dict[str, Tensor]:
-        return dict(zip(("train", "val", "test"), torch.arange(80).split([50, 15, 15]), strict=True))
-
-    @property
-    def class_counts(self) -> dict[str, dict[str, int]]:
-        return {}
-
 
 class Masks(Task):
     """A class for each pixel."""
@@ -291,22 +284,18 @@ class Plain(L.LightningModule):
         return self.layer(rows)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self(batch[0]).square().mean()
+        return self.layer(batch[0]).square().mean()
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-RETURNS = {
+RETURNS: dict[str, Any] = {
     "tensor": lambda outputs: outputs,
-    "names": lambda outputs: {"a": {"mean": outputs.mean(dim=1)}, "b": (outputs, outputs[:, :1])},
     "columns": lambda outputs: {
         "sum": outputs.sum(dim=1),
         "word": ["high" if row[0] > 0 else "low" for row in outputs],
     },
-    "texts": lambda outputs: [f"row of {len(row)}" for row in outputs],
-    "numbers": lambda outputs: outputs.sum(),
-    "half": lambda outputs: outputs.bfloat16(),
     "ragged": lambda outputs: [{"boxes": row[:1]} for row in outputs],
     "nothing": lambda outputs: None,
     "objects": lambda outputs: {"model": object()},
@@ -342,6 +331,9 @@ class Several(Alone):
     def predict_dataloader(self) -> Any:
         return [self.train_dataloader(), self.test_dataloader()]
 
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return super().predict_step(batch, batch_idx)
+
 
 class Unloaded(Predicting):
     """Has a loader for the training alone."""
@@ -371,6 +363,3 @@ class Bound(Plain):
 
     def forward(self, rows: Tensor) -> Tensor:
         return self.layer(rows).reshape(8) + torch.arange(8)
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self.layer(batch[0]).square().mean()
