@@ -20,7 +20,7 @@ from kindling.core.parts import load_projects
 from kindling.models.base import Model
 from kindling.run.checkpoint_files import load_checkpoint
 from kindling.run.folder import find_checkpoint, find_run
-from kindling.use.export import tensors_in
+from kindling.use.graph import tensors_in
 from kindling.use.input_batches import InputBatches, Predictions, has_raw_samples, of_test_split
 from kindling.use.input_files import read_inputs
 from kindling.use.predictor import Predictor, predictor_of, scores_of
