@@ -57,6 +57,14 @@ class Task(nn.Module):
         if getattr(data.augment, "mixes", False) and not isinstance(self.criterion, nn.CrossEntropyLoss):
             raise MisconfigurationException("mixup and cutmix need the task Classification with cross-entropy")
 
+    def inputs_of(self, batch: Any) -> Any:
+        """What the model's forward gets of a batch: all but the last part."""
+        return batch[:-1]
+
+    def targets_of(self, batch: Any) -> Any:
+        """What the loss compares with: the last part."""
+        return batch[-1]
+
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of a batch, averaged over its samples: outputs (B, num_outputs), targets (B, …) → scalar."""
         return self.criterion(outputs, targets)
