@@ -146,6 +146,8 @@ TABLE: tuple[Row, ...] = (
     # Callbacks
     Row(f"{KEEPER}._save_topk_checkpoint", "(self, trainer, monitor_candidates)", (CHECKPOINT,),
         "what was best is remembered before a save that may fail"),
+    Row(f"{KEEPER}._should_save_on_train_epoch_end", "(self, trainer)", (CHECKPOINT,),
+        "without a validation the end of an epoch saves; the public argument would switch the validation's off"),
     Row(f"{KEEPER}._last_global_step_saved", "attribute", (CHECKPOINT,),
         "of two validations at a step one counts, also after a resume; it is not in the state"),
     Row("lightning.pytorch.callbacks.weight_averaging.WeightAveraging._average_model", "attribute",
@@ -158,8 +160,8 @@ TABLE: tuple[Row, ...] = (
         "(self, current_epoch)", ("kindling/cli/terminal.py",), "epochs are counted from 1"),
     # Checkpoints
     Row("lightning.pytorch.cli:_class_path", "key",
-        ("kindling/cli/predict.py", "kindling/models/base.py", "kindling/models/hyperparameters.py",
-         "kindling/run/checkpoint_files.py", "kindling/use/rebuild.py"),
+        ("kindling/models/base.py", "kindling/models/hyperparameters.py", "kindling/run/checkpoint_files.py",
+         "kindling/use/rebuild.py"),
         "by which load_from_checkpoint knows the class"),
     Row("lightning.pytorch.core.saving:_instantiator", "key",
         ("kindling/models/hyperparameters.py", "kindling/run/checkpoint_files.py", "kindling/use/rebuild.py"),
