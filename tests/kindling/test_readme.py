@@ -158,6 +158,7 @@ def commands_of(section: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in block.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_the_commands_for_own_files_run_on_small_ones(kindling: Callable[..., Result]) -> None:
     script, *commands = commands_of("Train on your own files")
     assert script == ["python", "scripts/sample_data.py"]
@@ -193,7 +194,10 @@ def test_the_commands_for_own_files_run_on_small_ones(kindling: Callable[..., Re
     np.testing.assert_allclose(written["probability_3"], names["table"]["probability_3"], atol=1e-4)
 
 
-@pytest.mark.parametrize("config", ["my_images", "my_table", "my_arrays", "my_sequences"])
+@pytest.mark.parametrize(
+    "config",
+    ["my_table", *(pytest.param(f"my_{name}", marks=pytest.mark.slow) for name in ("images", "arrays", "sequences"))],
+)
 def test_each_kind_of_own_data_is_trained_tested_predicted_and_exported(
     config: str, kindling: Callable[..., Result]
 ) -> None:
