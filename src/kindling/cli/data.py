@@ -173,6 +173,8 @@ def _title(data: Data, target: Tensor) -> str:
     names = data.classes
     if not names:
         return ", ".join(f"{value:.3g}" for value in target.tolist())
+    if target.dim() > 1:  # a mask, which has no room in a title
+        return ""
     if target.dim() == 0:
         return names[int(target)]
     shares = [(share, name) for share, name in zip(target.tolist(), names, strict=True) if share]

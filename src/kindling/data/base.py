@@ -115,20 +115,24 @@ class Data(L.LightningDataModule):
         """Draw the splits, or read them, for all targets (N, …). For a `load` that has to know what is for training."""
         if self.split_file:
             return read_splits(self.split_file, fingerprint(targets, self.names))
-        labels = targets.numpy() if self.classes and not self.multilabel else None
+        one_class_each = self.classes and not self.multilabel and targets.dim() == 1  # rather than a mask of classes
+        labels = targets.numpy() if one_class_each else None
         splitter = Splitter(labels, self.groups, self.times, self.split_seed, self.classes)
         own = self.own_val, self.own_test
         return draw_splits(splitter, len(targets), *own, self.val_fraction, self.test_fraction, self.folds, self.fold)
 
     @property
     def class_counts(self) -> dict[str, dict[str, int]]:
-        """How many samples of each class each split has; empty for numeric targets."""
+        """How many samples (of masks: pixels) of each class each split has; empty for numeric targets."""
         counts: dict[str, dict[str, int]] = {}
         if not self.classes:
             return counts
         for split, indices in self.splits.items():
             targets = self.samples[-1][indices]
-            sizes = targets.sum(dim=0) if self.multilabel else torch.bincount(targets, minlength=len(self.classes))
+            if self.multilabel:
+                sizes = targets.sum(dim=0)
+            else:  # without what is no class, such as the 255 of a pixel that does not count
+                sizes = torch.bincount(targets.flatten(), minlength=len(self.classes))[: len(self.classes)]
             counts[split] = dict(zip(self.classes, sizes.tolist(), strict=True))
         return counts
 

@@ -17,6 +17,7 @@ from kindling.models.layers import initialize
 from kindling.models.run_length import adapt_to_run_length
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
 from kindling.tasks import DEFAULT_TASKS, Task
+from kindling.tasks.base import TASK_FOR
 
 Batch = tuple[Tensor, ...]  # inputs, then lengths if the inputs are padded sequences, then targets
 
@@ -68,7 +69,7 @@ class Model(Loadable):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if not (classes or targets):
+        if not (classes or targets) and (task is None or task.fits in TASK_FOR):
             raise ValueError("classes and targets are empty: a model needs the names of one or the other")
         if min(l1, l2) < 0:
             raise ValueError(f"l1 is {l1} and l2 is {l2}: expected penalties of at least 0")
@@ -161,7 +162,7 @@ class Model(Loadable):
         return self.trainer.enable_validation and (every is None or (self.trainer.current_epoch + 1) % every == 0)
 
     def outputs(self, batch: Any) -> Tensor:
-        """Run `forward` on a batch: (B, num_outputs)."""
+        """Run `forward` on the inputs of a batch: (B, num_outputs), or what the task says."""
         inputs = self.task.inputs_of(batch)
         if not isinstance(inputs, tuple | list):
             return self(inputs)
@@ -207,8 +208,8 @@ class Model(Loadable):
         return {"scores": scores, "predictions": self.task.decode(scores), "targets": targets}
 
     def _log_metrics(self, stage: str, metrics: MetricCollection, loss: MeanMetric) -> None:
-        (first, value), *others = metrics.compute().items()
-        self.log_dict({f"{stage}/loss": loss.compute(), first: value}, prog_bar=True)
-        self.log_dict(dict(others))
+        measured = {f"{stage}/loss": loss.compute(), **metrics.compute()}
+        for number, (name, value) in enumerate(measured.items()):
+            self.log(name, value, prog_bar=number < 2)  # shown are the loss and the first of the task's metrics
         metrics.reset()
         loss.reset()
