@@ -1,4 +1,4 @@
-"""Draws the README's figure from a run: `python scripts/kindling/demo_figure.py lightning_logs/digits_resnet/version_0`."""
+"""Draws the README's figure: `python scripts/kindling/demo_figure.py lightning_logs/digits_resnet/version_0`."""
 
 import sys
 from pathlib import Path

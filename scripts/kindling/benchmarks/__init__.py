@@ -1,1 +1,1 @@
-"""The parts of `scripts/kindling/benchmark.py`, one a file; turns.py (how time is taken) and report.py (what is shown) first."""
+"""The parts of `scripts/kindling/benchmark.py`, one a file; read turns.py (how time is taken) and report.py first."""

@@ -1,7 +1,9 @@
 """Reads the command line: Kindling's own options, the config files, and the flags that win over them."""
 
 import argparse
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ USAGE = "kindling %s [--config FILE …] [--KEY VALUE …]"
 HELP = {
     "fit": "Train on the training split, keep the checkpoint that is best on the validation split, and test it. "
     "--config FILE names an experiment; more than one compose, the later ones win, and flags win over all. "
+    "--model and --data take any LightningModule and LightningDataModule, by name or by import path. "
     "--resume RUN goes on with a run in its own folder. --name NAME files the run under lightning_logs/NAME. "
     "--find lr or batch_size tries values and trains nothing.",
     "validate": "Measure a checkpoint on the validation split. --run RUN (a folder, or latest) takes the run's config "
@@ -26,37 +29,47 @@ HELP["data"] = (
     "model will see it. Takes what fit takes, of which --data or a config with data: is enough."
 )
 COMMANDS = (*HELP, "compare", "export", "folds", "predict")
-# Settings that leave the split as it is, if the samples are the same, which its fingerprint tells.
-SAME_SPLIT: tuple[str, ...] = ("data.batch_size", "data.workers", "data.augment", "data.normalize", "data.cache")
-SAME_SPLIT += ("data.path", "data.root", "data.download")
+COMMAND_LINE = "command line"  # the source of a setting that is a flag
 
 
 @dataclass
 class Arguments:
-    """A command line, taken apart. `parser_args` has the configs first, so that flags win wherever they stand."""
+    """A command line, taken apart.
+
+    Args:
+        command: fit, validate, test or data.
+        configs: the files to read, the later ones winning; that of a run among them.
+        flags: all that is not Kindling's own, for the parser; they win over the files.
+        settings: every setting of the files and the flags, in rising priority.
+        run: the run to go on with, or to measure.
+        ckpt: best, last, or a path; None for the command's default.
+        name: that a new run is filed under.
+        find: lr or batch_size: what to find instead of training.
+    """
 
     command: str
-    parser_args: list[str]
-    settings: list[Setting]  # of the configs and the flags, in rising priority
-    run: Path | None
-    ckpt: str | None
-    name: str  # that the run is filed under
-    find: str | None  # lr or batch_size: what to find instead of training
+    configs: list[Path] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
+    run: Path | None = None
+    ckpt: str | None = None
+    name: str = "unnamed"
+    find: str | None = None
 
     @property
-    def saved_split(self) -> Path | None:
-        """The split that the run keeps, unless something besides the run's config says what the data is."""
-        if not self.run or not (self.run / "splits.npz").is_file():
-            return None
-        others = (key for source, key, _ in self.settings if source != str(self.run / "config.yaml"))
-        changed = any(key.startswith("data.") and not key.startswith(SAME_SPLIT) for key in others)
-        named = (
-            value.get("class_path") if isinstance(value, dict) else value
-            for _, key, value in self.settings
-            if key == "data"
-        )
-        kinds = {str(name).rpartition(".")[2] for name in named if name}
-        return None if changed or len(kinds) > 1 else self.run / "splits.npz"
+    def asks_for_help(self) -> bool:
+        return any(flag in ("-h", "--help", "--print_config") or ".help" in flag for flag in self.flags)
+
+    @property
+    def changes(self) -> list[Setting]:
+        """The settings that are not the run's own."""
+        return [setting for setting in self.settings if not self.is_of_run(setting)]
+
+    def is_of_run(self, setting: Setting) -> bool:
+        return self.run is not None and setting[0] == str(self.run / "config.yaml")
+
+    def sets(self, key: str) -> bool:
+        return any(key == other for _, other, _ in self.settings)
 
 
 def read_arguments(argv: list[str]) -> Arguments:
@@ -68,12 +81,25 @@ def read_arguments(argv: list[str]) -> Arguments:
     command = argv[0]
     if command not in COMMANDS:
         raise UsageError(f"unknown command {command!r}: expected {', '.join(COMMANDS)}")
+    own, flags = _own_options(command, argv[1:])
+    name = own.name or _name(own.run, own.configs)
+    if command == "fit" and not own.run and (begun := requeued_run(name)):
+        own.run, own.configs = begun, [begun / "config.yaml"]
+    arguments = Arguments(command, own.configs, flags, [], own.run, own.ckpt, name, own.find)
+    arguments.settings = [*_settings_of_files(own.configs), *_settings_of_flags(flags)]
+    if not arguments.asks_for_help:
+        _check(arguments, own.name)
+    return arguments
+
+
+def _own_options(command: str, argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Kindling's own options, and what is left for the parser."""
+    own = argparse.Namespace(run=None)
 
     def config_of_run(name: str) -> Path:
         own.run = find_run(name)
         return own.run / "config.yaml"
 
-    own = argparse.Namespace(run=None)
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     options.add_argument("--config", "-c", dest="configs", action="append", default=[], type=Path)
     run = "--resume" if command == "fit" else "--run"
@@ -82,58 +108,67 @@ def read_arguments(argv: list[str]) -> Arguments:
     options.add_argument("--name")
     options.add_argument("--find", choices=("lr", "batch_size"))
     try:
-        _, flags = options.parse_known_args(argv[1:], own)
+        return options.parse_known_args(argv, own)
     except argparse.ArgumentError as error:
         raise UsageError(f"{error.argument_name}: {error.message}") from error
-    name = own.name or (own.run.parent.name if own.run else next((path.stem for path in own.configs), "unnamed"))
-    if command == "fit" and not own.run and (begun := requeued_run(name)):
-        own.run, own.configs = begun, [begun / "config.yaml"]
-    settings = [(str(path), key, value) for path in own.configs for key, value in settings_in(_read_yaml(path))]
+
+
+def _name(run: Path | None, configs: list[Path]) -> str:
+    """What a run is filed under: as the run before, or as the first config."""
+    if run:
+        return run.parent.name
+    return configs[0].stem if configs else "unnamed"
+
+
+def _settings_of_files(paths: Iterable[Path]) -> list[Setting]:
+    return [(str(path), key, value) for path in paths for key, value in settings_in(read_yaml(path))]
+
+
+def _settings_of_flags(flags: list[str]) -> list[Setting]:
+    settings: list[Setting] = []
     for flag, following in zip(flags, [*flags[1:], ""], strict=False):
         if flag.startswith("--"):
             key, equals, value = flag[2:].partition("=")
-            settings.append(("command line", key, value if equals else following))
-    if not any(flag in ("-h", "--help", "--print_config") or ".help" in flag for flag in flags):
-        _check(command, own, flags)
-    arguments = Arguments(command, flags, settings, own.run, own.ckpt, name, own.find)
-    split = [f"--data.split_file={arguments.saved_split}"] if arguments.saved_split else []
-    configs = [f"--config={path}" for path in own.configs]
-    arguments.parser_args = ["fit" if command == "data" else command, *configs, *split, *flags]
-    return arguments
+            settings.append((COMMAND_LINE, key, value if equals else following))
+    return settings
 
 
-def _check(command: str, own: argparse.Namespace, flags: list[str]) -> None:
+def _check(arguments: Arguments, name: str | None) -> None:
+    command, flags, run = arguments.command, arguments.flags, arguments.run
     given = {flag.partition("=")[0] for flag in flags}
     if flags and not flags[0].startswith("-"):
         raise UsageError(f"unexpected {flags[0]!r}: a config file is given with --config FILE")
     for option in given & {"--run", "--resume"}:
         raise UsageError(f"{command} has no {option}: fit takes --resume RUN, validate and test take --run RUN")
-    if own.find and (command != "fit" or own.run):
+    if arguments.find and (command != "fit" or run):
         raise UsageError("--find is for a new training: kindling fit --config FILE --find lr")
-    if own.name is not None and (not own.name.strip(". ") or "/" in own.name or "\\" in own.name):
-        raise UsageError(f"--name is {own.name!r}: expected the name of one folder, such as my_experiment")
-    if command == "fit" and own.ckpt:
+    if name is not None and (not name.strip(". ") or "/" in name or "\\" in name):
+        raise UsageError(f"--name is {name!r}: expected the name of one folder, such as my_experiment")
+    if command == "fit" and arguments.ckpt:
         raise UsageError("fit has no --ckpt: --resume RUN goes on from a run's last checkpoint")
-    if command == "data" and own.ckpt:
+    if command == "data" and arguments.ckpt:
         raise UsageError("data has no --ckpt: it looks at the data alone")
-    if command in ("validate", "test") and not own.run and own.ckpt in (None, "best", "last"):
+    if command in ("validate", "test") and not run and arguments.ckpt in (None, "best", "last"):
         raise UsageError(f"{command} needs --run RUN (a folder or latest), or --config FILE with --ckpt PATH")
-    if not own.configs and not ({"--data"} if command == "data" else {"--model", "--data"}) <= given:
-        known = ", ".join(sorted(str(path) for path in Path("configs").glob("*.yaml"))) or "one of your own"
-        raise UsageError(f"nothing says what to train: give --config FILE ({known}) or --model and --data")
+    needed = "--data" if command == "data" else "--model"
+    if not arguments.configs and needed not in given:
+        configs = ", ".join(sorted(str(path) for path in Path("configs").glob("*.yaml"))) or "one of your own"
+        both = "--data" if command == "data" else "--model and --data"
+        raise UsageError(f"nothing says what to train: give --config FILE ({configs}) or {both}")
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
     """The values in a config file; a UsageError names the line that is no YAML."""
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
-        near = ", ".join(sorted(str(found) for found in path.parent.glob("*.yaml"))) or f"no YAML in {path.parent}/"
-        raise UsageError(f"can't read config {path} ({error.strerror}); there is: {near}") from error
+        beside = ", ".join(sorted(map(str, path.parent.glob("*.yaml")))) or f"no YAML in {path.parent}/"
+        raise UsageError(f"can't read config {path} ({error.strerror}); there is: {beside}") from error
     except (ValueError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UsageError(f"{path}{f', line {mark.line + 1}' if mark else ''}: not valid YAML: {problem}") from error
+        raise UsageError(f"{path}{where}: not valid YAML: {problem}") from error
     if values in (None, {}):
         raise UsageError(f"{path} is empty: expected keys such as model:, data: and trainer:")
     if not isinstance(values, dict):
@@ -158,6 +193,6 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.
     except argparse.ArgumentError as error:
         raise UsageError(f"{error.argument_name}: {error.message}") from error
     if unknown:
-        known = ", ".join(action.option_strings[-1] for action in parser._actions if action.option_strings)
-        raise UsageError(f"unknown option {unknown[0]}: {parser.prog} takes {known}")
+        takes = ", ".join(["--help", *re.findall(r"--\w+", parser.format_usage())])
+        raise UsageError(f"unknown option {unknown[0]}: {parser.prog} takes {takes}")
     return options

@@ -5,38 +5,39 @@ import time
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from lightning.pytorch.cli import instantiate_module
 from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
 
 from kindling.cli.arguments import Arguments
-from kindling.cli.fit import KindlingCLI
+from kindling.cli.build import Parts
 from kindling.cli.terminal import balance
+from kindling.core.errors import UsageError
 from kindling.data.base import Data
 from kindling.data.batches import run_seed
-from kindling.models.base import Model
 from kindling.run.folder import ROOT
 
 ROWS, COLUMNS = 4, 6  # of the picture
 SECONDS = 2.0  # for which each number of workers is timed
 
 
-class DataCLI(KindlingCLI):
-    """Parses what fit takes, builds the data alone, and looks at it."""
-
-    def __init__(self, arguments: Arguments) -> None:
-        if all(key != "model" for _, key, _ in arguments.settings):  # any will do: it is not built
-            arguments.parser_args.insert(1, f"--model={Model.__subclasses__()[0].__name__}")
-        super().__init__(arguments)
+class DataAlone(Parts):
+    """The data that the arguments name, ready for a training; the model is not built."""
 
     def build(self) -> None:
-        config = self._get(self.config, "data")
-        self.datamodule = instantiate_module(Data, {"_class_path": config.class_path, **config.init_args.as_dict()})
+        config = self.config["data"]
+        arguments = config.init_args.as_dict() if config.get("init_args") else {}
+        self.datamodule = instantiate_module(L.LightningDataModule, {"_class_path": config.class_path, **arguments})
         self.datamodule.setup("fit")
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        look(self.datamodule, self.arguments.name)
+
+def main(arguments: Arguments) -> None:
+    data = DataAlone(arguments).datamodule
+    if not isinstance(data, Data):
+        raise UsageError(f"kindling data looks at a Data of Kindling, and {type(data).__name__} is none")
+    look(data, arguments.name)
 
 
 def look(data: Data, name: str) -> None:

@@ -6,6 +6,7 @@ import sys
 import warnings
 from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
 from kindling import __version__
 from kindling.cli.arguments import read_arguments
@@ -39,7 +40,8 @@ What a model, a data set or a task takes: kindling fit --model.help MLP.
 
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
-OTHERS = ("compare", "export", "folds", "predict")  # a module each, with a `main`
+MODULES = {"validate": "evaluate", "test": "evaluate"}  # of commands that have no module of their own name
+PLAIN = ("compare", "export", "folds", "predict")  # commands that take no config, and read their options themselves
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,20 +54,16 @@ def main(argv: list[str] | None = None) -> int:
         print(f"kindling {__version__}")
         return 0
     try:
-        arguments = None if argv[0] in OTHERS else read_arguments(argv)
+        arguments: Any = argv[1:] if argv[0] in PLAIN else read_arguments(argv)
         if "PYTHONWARNINGS" not in os.environ:  # noise to a newcomer; PYTHONWARNINGS=default shows it
             warnings.simplefilter("ignore")
         keep_memory()
-        if arguments is None:
-            import_module(f"kindling.cli.{argv[0]}").main(argv[1:])
-            return 0
-        module, name = ("data", "DataCLI") if arguments.command == "data" else ("fit", "KindlingCLI")
-        command = getattr(import_module(f"kindling.cli.{module}"), name)  # takes seconds to import
+        command = import_module(f"kindling.cli.{MODULES.get(argv[0], argv[0])}")  # takes seconds
         for library in ("lightning.pytorch", "lightning.fabric"):  # tips and adverts
             logging.getLogger(library).setLevel(logging.ERROR)
         # Lightning sets this, and where there is no GPU torch then opens the driver's library at every optimiser step.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-        command(arguments)
+        command.main(arguments)
     except NothingToDo as done:
         print(f"nothing to do: {done}")
     except Stopped as stop:

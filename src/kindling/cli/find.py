@@ -4,17 +4,16 @@ import contextlib
 import io
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
 from lightning.pytorch.tuner import Tuner
 
 from kindling.core.errors import UsageError
-from kindling.data.base import Data
-from kindling.models.base import Model
 
 
-def find(setting: str, trainer: L.Trainer, model: Model, data: Data) -> str:
+def find(setting: str, trainer: L.Trainer, model: L.LightningModule, data: Any) -> str:
     """Find a learning rate (Smith, 2017) or the largest batch that fits, and return what to tell the user.
 
     Raises:

@@ -11,28 +11,46 @@ from lightning.pytorch.callbacks import ModelSummary, ProgressBar, RichProgressB
 from rich.console import Console
 from rich.table import Column, Table
 
+from kindling.cli.build import Parts
 from kindling.data.base import Data
-from kindling.models.base import Model
+from kindling.run.record import count_parameters
 
 
-def print_header(model: Model, data: Data, trainer: Any, run: Path | None, seed: Any) -> None:
-    """Two lines on what is trained on what and how, and one on where the run is."""
-    sizes = ", ".join(f"{len(indices):,} {split}" for split, indices in data.splits.items())
-    names = data.classes or data.targets or []
-    kind = "classes" if data.classes else "target" if len(names) == 1 else "targets"
-    shape = "×".join(map(str, data.input_shape))
+def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[str]) -> None:
+    """What is trained on what and how, where the run is, and what a user should know of the data and the model."""
+    model, data = parts.model, parts.datamodule
+    batch_size, classes = getattr(data, "batch_size", None), getattr(data, "classes", None)
     precision = trainer.precision + " (auto)" * trainer.chose_precision
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else f"{trainer.num_devices} × {trainer.accelerator}"
+    batch = f"batch {batch_size}, " if batch_size else ""
     print(
-        f"{type(model).__name__} ({model.num_parameters:,} parameters, {type(model.task).__name__}) on "
-        f"{type(data).__name__} ({shape} → {len(names)} {kind}; {sizes})\n"
-        f"device {device}, precision {precision}, batch {data.batch_size}, seed {seed}\n"
+        f"{_describe_model(model)}{_describe_data(data)}\n"
+        f"device {device}, precision {precision}, {batch}seed {parts.seed}\n"
         f"run    {run or 'none (nothing is written)'}"
     )
-    if data.classes:
+    if classes and isinstance(data, Data):
         print(f"train  {balance(data.class_counts['train'])}")
-    for note in data.notes:
+    for note in data.notes if isinstance(data, Data) else []:
         print(f"note   {note}")
+    if left_out:
+        print(f"note   left out, with what would switch it on: {'; '.join(left_out)}")
+
+
+def _describe_model(model: L.LightningModule) -> str:
+    task = f", {type(model.task).__name__}" if hasattr(model, "task") else ""
+    return f"{type(model).__name__} ({count_parameters(model):,} parameters{task})"
+
+
+def _describe_data(data: L.LightningDataModule | None) -> str:
+    if data is None:
+        return ", with loaders of its own"
+    if not isinstance(data, Data):
+        return f" on {type(data).__name__}"
+    names = data.classes or data.targets or []
+    unit = "classes" if data.classes else "target" if len(names) == 1 else "targets"
+    shape = "×".join(map(str, data.input_shape))
+    sizes = ", ".join(f"{len(indices):,} {split}" for split, indices in data.splits.items())
+    return f" on {type(data).__name__} ({shape} → {len(names)} {unit}; {sizes})"
 
 
 def balance(counts: dict[str, int]) -> str:
@@ -87,19 +105,31 @@ class Progress(RichProgressBar):
         super().on_train_epoch_end(trainer, model)
         if self.is_disabled and trainer.is_global_zero:
             metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in trainer.progress_bar_metrics.items())
-            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {metrics}", flush=True)
+            print(f"{_epoch(trainer)}  {metrics}", flush=True)
 
     def _get_train_description(self, current_epoch: int) -> str:
-        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"  # Lightning counts from 0
+        return _epoch(self.trainer)
+
+
+def _epoch(trainer: L.Trainer) -> str:
+    """The number of the epoch from 1 on, and of how many, if the run has an end."""
+    ends = trainer.max_epochs is not None and trainer.max_epochs > 0
+    return f"epoch {trainer.current_epoch + 1}" + (f"/{trainer.max_epochs}" if ends else "")
 
 
 class Summary(ModelSummary):
-    """The model's parts: name, type, parameters, and the shape of one output (without the batch)."""
+    """The model's parts: name, type, parameters, and the shape of one output (without the batch), if that is known."""
 
     @staticmethod
     def summarize(summary_data: list[tuple[str, list[str]]], *_: Any, **__: Any) -> None:
-        table = Table("part", "type", "parameters", "output")
-        for _index, name, kind, count, *_others, shape in zip(*dict(summary_data).values(), strict=True):
-            if name != "task":
-                table.add_row(name, kind, count.strip(), "×".join(shape.strip("[]").split(", ")[1:]))
+        columns = {name.strip(): values for name, values in summary_data}
+        shapes = columns.get("Out sizes")
+        table = Table("part", "type", "parameters", *(["output"] if shapes else []))
+        for row, name in enumerate(columns["Name"]):
+            if name == "task" and columns["Params"][row].strip() == "0":
+                continue
+            cells = [name, columns["Type"][row], columns["Params"][row].strip()]
+            if shapes:
+                cells.append("×".join(shapes[row].strip("[]").split(", ")[1:]))
+            table.add_row(*cells)
         Console().print(table)

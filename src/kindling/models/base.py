@@ -17,7 +17,6 @@ from kindling.models.layers import initialize
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
 from kindling.tasks import DEFAULT_TASKS, Task
 
-FROM_DATA = ("input_shape", "classes", "targets", "multilabel", "vocabulary")  # what a model learns from the data
 Batch = tuple[Tensor, ...]  # inputs, then lengths if the inputs are padded sequences, then targets
 
 
@@ -46,6 +45,7 @@ class Model(Loadable):
         ValueError: if an argument is out of range or does not fit the data.
     """
 
+    from_data: tuple[str, ...] = ("input_shape", "classes", "targets", "multilabel", "vocabulary")
     takes: tuple[str, ...] = ("vectors", "sequences", "images")  # or tokens: the kinds of inputs
     preprocessing: dict[str, Any] | None = None  # of the data it was trained on: see Preprocessing
 

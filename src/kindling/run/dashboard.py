@@ -20,17 +20,17 @@ class Dashboard(L.Callback):
 
     def __init__(self, config: dict[str, Any]) -> None:
         trainer = {key: config["trainer"][key] for key in TRAINER}
-        chosen = {"model": config["model"], "data": config["data"], "trainer": trainer}
+        chosen = {"model": config["model"], "data": config.get("data") or {}, "trainer": trainer}
         self.parameters = {**dict(flatten(chosen)), "seed": config["seed_everything"]}
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.global_step:  # a resumed run has it all
             return
-        names = [name.removeprefix("train/") for name in model.task.train_metrics]  # type: ignore[union-attr]
+        names = [name.removeprefix("train/") for name in getattr(getattr(model, "task", None), "train_metrics", ())]
         charts = {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", *names)}
         # Without torch's first part, the list of columns, the tab shows the columns of all runs, not of the first.
         _, start, _ = hparams(self.parameters, {})
-        counts = getattr(trainer.datamodule, "class_counts", {})  # type: ignore[attr-defined]
+        counts = getattr(trainer.datamodule, "class_counts", None)  # type: ignore[attr-defined]
         for writer in _writers(trainer.loggers):
             if counts:
                 writer.add_text("class counts", _markdown(counts))

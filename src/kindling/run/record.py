@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -15,32 +16,42 @@ from typing import Any
 import lightning as L
 import torch
 import yaml
+from lightning.pytorch.utilities.types import LRSchedulerConfig
+from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from kindling import __version__
 from kindling.core.errors import UsageError
 from kindling.core.files import whole_file, write_json
+from kindling.core.parts import load_projects
 from kindling.core.settings import flatten
-from kindling.data.splits import fingerprint, save_splits
+from kindling.run.saved_split import keep_split
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "scikit-learn")
 
 
 class Record(L.Callback):
-    """Write the resolved config and where the run comes from; measure the time of its training, over all resumes."""
+    """Write the resolved config and where the run comes from; measure the time of its training, over all resumes.
 
-    def __init__(self, run: Path, config: str, seed: Any) -> None:
+    Args:
+        run: the run's folder.
+        config: every setting.
+        seed: of the run.
+    """
+
+    def __init__(self, run: Path, config: dict[str, Any], seed: Any) -> None:
         self.run, self.config, self.seed = run, config, seed
         self.changes = changes(run / "config.yaml", config)  # that a resume makes
         self.seconds, self.samples = 0.0, 0  # spent and seen in training, validation included in the seconds
 
     def on_validation_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         """Refuse a misspelt metric after the sanity check, not after the first epoch."""
-        logged = sorted(name for name in trainer.callback_metrics if not name.startswith("train/"))
-        for watcher in [*trainer.callbacks, *trainer.lr_scheduler_configs]:  # type: ignore[attr-defined]
-            monitor = getattr(watcher, "monitor", None) or "train/"
-            if not monitor.startswith("train/") and monitor not in logged:
-                name = type(watcher).__name__.replace("LRSchedulerConfig", "the schedule")
-                raise UsageError(f"{name} monitors {monitor}, which is never logged: logged are {', '.join(logged)}")
+        logged = [name for name in trainer.callback_metrics if not name.startswith("train/")]
+        refuse_unknown_monitors(trainer, logged, lambda name: _is_of_validation(name, model))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Refuse a misspelt metric of the training, which nobody can know before the first epoch is over."""
+        refuse_unknown_monitors(trainer, [*trainer.callback_metrics], lambda name: not _is_of_validation(name, model))
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self.start = time.monotonic() - self.seconds
@@ -48,9 +59,7 @@ class Record(L.Callback):
             return
         self.keep(trainer.global_step)
         write_json(self.run / "environment.json", environment(self.seed))
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        with whole_file(self.run / "splits.npz") as part:
-            save_splits(part, data.splits, fingerprint(data.samples[-1], data.names))
+        keep_split(self.run, trainer.datamodule)  # type: ignore[attr-defined]
 
     def keep(self, step: int) -> None:
         """Write the config. What was true before a resume stays under a number, the config if the resume changes it."""
@@ -66,11 +75,11 @@ class Record(L.Callback):
             head = f"# resumed after step {step}; before it: config.{number}.yaml; changed: {'; '.join(self.changes)}\n"
             shutil.copy(config, config.with_suffix(f".{number}.yaml"))  # at no instant is the run without a config
         with whole_file(config) as part:
-            part.write_text(head + self.config)
+            part.write_text(head + yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
 
     def on_train_batch_end(self, trainer: L.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.seconds = time.monotonic() - self.start
-        self.samples += len(batch[-1]) * trainer.world_size
+        self.samples += batch_size_of(batch) * trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "samples": self.samples}
@@ -86,18 +95,56 @@ class Record(L.Callback):
         return {
             "best_epoch": best_epoch,
             "epochs": epochs,
-            "parameters": trainer.lightning_module.num_parameters,
+            "parameters": count_parameters(trainer.lightning_module),
             "seconds": round(self.seconds, 1),
             "samples_per_second": round(self.samples / max(self.seconds, 1e-9), 1),
-            "class_counts": trainer.datamodule.class_counts,  # type: ignore[attr-defined]
+            "class_counts": getattr(trainer.datamodule, "class_counts", {}),  # type: ignore[attr-defined]
         }
 
 
-def changes(path: Path, config: str) -> list[str]:
+def _is_of_validation(name: str, model: L.LightningModule) -> bool:
+    """Whether a metric is logged by the validation: of a model with a task all are that are not of the training."""
+    return not name.startswith("train/") if hasattr(model, "task") else name.startswith("val")
+
+
+def refuse_unknown_monitors(trainer: L.Trainer, logged: list[str], concerns: Callable[[str], bool]) -> None:
+    """Raise a UsageError if a callback or a schedule watches a metric that is not logged.
+
+    Args:
+        trainer: has the callbacks and the schedules.
+        logged: the metrics that are.
+        concerns: whether a metric is one that should be among them by now.
+    """
+    own = [callback for callback in trainer.callbacks if type(callback).__module__.startswith("kindling.")]  # type: ignore[attr-defined]
+    schedules = trainer.lr_scheduler_configs if hasattr(trainer.lightning_module, "task") else []
+    for watcher in [*own, *schedules]:  # those of a foreign module are its author's affair
+        monitor = getattr(watcher, "monitor", None)
+        if monitor is None or not concerns(monitor) or monitor in logged:
+            continue
+        name = "the schedule" if isinstance(watcher, LRSchedulerConfig) else type(watcher).__name__
+        raise UsageError(f"{name} monitors {monitor}, which is never logged: logged are {', '.join(sorted(logged))}")
+
+
+def batch_size_of(batch: Any) -> int:
+    """The number of samples in a batch: the length of the last tensor in it; 0 if there is none."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else 1
+    parts = list(batch.values()) if isinstance(batch, dict) else batch
+    if not isinstance(parts, list | tuple):
+        return 0
+    return next((size for part in reversed(parts) if (size := batch_size_of(part))), 0)
+
+
+def count_parameters(model: L.LightningModule) -> int:
+    """The number of parameters whose size is known, trained or not."""
+    return sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
+
+
+def changes(path: Path, config: dict[str, Any]) -> list[str]:
     """What a config changes of the one in a file, as `trainer.max_epochs: 10 → 20`; nothing if there is no file."""
     if not path.exists():
         return []
-    before, now = (dict(flatten(yaml.safe_load(text))) for text in (path.read_text(), config))
+    before, now = (dict(flatten(values)) for values in (yaml.safe_load(path.read_text()), config))
     keys = [key for key in before | now if before.get(key) != now.get(key)]
     return [f"{key}: {before.get(key, 'null')} → {now.get(key, 'null')}" for key in keys]
 
@@ -120,7 +167,9 @@ def environment(seed: Any) -> dict[str, Any]:
 
 
 def git(*args: str) -> str | None:
-    """What git answers for this code; None if it is no repository."""
+    """What git answers for the project, or the working folder if none is installed; None if it is no repository."""
+    projects = load_projects()
+    folder = sys.modules[projects[0]].__path__[0] if projects else Path.cwd()
     with suppress(OSError, CalledProcessError):
-        return check_output(["git", *args], cwd=Path(__file__).parent, stderr=DEVNULL, text=True).strip()
+        return check_output(["git", *args], cwd=folder, stderr=DEVNULL, text=True).strip()
     return None

@@ -15,7 +15,7 @@ from conftest import QUICK, ROOT, Result
 
 from kindling import load
 from kindling.cli.arguments import read_arguments
-from kindling.cli.fit import KindlingCLI
+from kindling.cli.build import Parts
 from kindling.core.config_problems import Options
 from kindling.core.errors import UsageError
 from kindling.core.parts import classes_of
@@ -84,22 +84,22 @@ def places(options: Options, above: str = "", flags: tuple[str, ...] = ()) -> It
 @pytest.fixture
 def one_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     """Share a parser between commands: to build it takes longer than to refuse a setting."""
-    monkeypatch.setattr(KindlingCLI, "setup_parser", lambda cli, *_: vars(cli).update(parser_of_fit()))
+    monkeypatch.setattr(Parts, "setup_parser", lambda parts, *_: vars(parts).update(parser_of_fit()))
 
 
 @cache
 def parser_of_fit() -> dict[str, Any]:
-    cli = KindlingCLI.__new__(KindlingCLI)
+    parts = Parts.__new__(Parts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(KindlingCLI, "parse_arguments", lambda *_: 1 / 0)
+        patch.setattr(Parts, "parse_arguments", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            cli.__init__(read_arguments(["fit", "--model", "MLP", "--data", "Digits"]))
-    return {name: value for name, value in vars(cli).items() if name == "parser" or name.startswith("_subcommand")}
+            parts.__init__(read_arguments(["fit", "--model", "MLP", "--data", "Digits"]))
+    return {name: value for name, value in vars(parts).items() if name in ("parser", "model_type", "from_data")}
 
 
 @cache
 def all_places() -> dict[str, tuple[str, ...]]:
-    found = list(places(Options(parser_of_fit()["_subcommand_parsers"]["fit"])))
+    found = list(places(Options(parser_of_fit()["parser"])))
     return dict(reversed(found))  # the first has all flags
 
 

@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kindling import __version__
 from kindling.cli.arguments import read_arguments
 from kindling.models.base import Model
+from kindling.run.saved_split import unchanged_split_of
 from my_project.data.digits import Digits
 
 MLP = ["--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", *QUICK]
@@ -200,7 +201,8 @@ def test_only_what_changes_the_split_lets_go_of_it(kindling: Run) -> None:
         ("--data", "Wine"): False,
     }.items():
         arguments = read_arguments(["test", "--run", str(RUN), *flags])
-        assert (arguments.saved_split is not None) == kept, flags
+        split = unchanged_split_of(arguments.run, arguments.settings, arguments.changes)
+        assert (split is not None) == kept, flags
 
 
 def test_a_resumed_run_keeps_its_split_and_says_nothing_of_it(kindling: Run) -> None:

@@ -1,0 +1,213 @@
+"""Builds what the command line describes: the data, then the model, whose sizes come from it."""
+
+import inspect
+import re
+from argparse import ArgumentError
+from functools import partial
+from typing import Any, NoReturn
+
+import lightning as L
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+import kindling.data  # noqa: F401 (the engine's data by name)
+from kindling.cli.arguments import HELP, USAGE, Arguments, read_yaml
+from kindling.cli.check_config import check_config
+from kindling.cli.library_errors import sentence
+from kindling.core import short_names
+from kindling.core.class_paths import (
+    class_paths_in,
+    current,
+    import_part,
+    is_foreign,
+    shortened,
+    with_class_paths,
+)
+from kindling.core.config_problems import explain
+from kindling.core.errors import Stopped, UsageError, origin
+from kindling.core.parts import class_path_of, find_class, load_projects
+from kindling.core.settings import settings_in
+from kindling.data.base import Data
+from kindling.figures.callback import Figures
+from kindling.models.base import Model
+from kindling.run.saved_split import unchanged_split_of
+from kindling.train.callbacks import CALLBACKS
+from kindling.train.faults import explain_fault
+from kindling.train.trainer import Trainer
+
+DEFAULTS = {"trainer.max_epochs": 20, "trainer.gradient_clip_val": 1.0}
+
+
+def default_callbacks() -> dict[str, type[L.Callback]]:
+    """The engine's callbacks by their names as flags: EarlyStopping is early_stopping."""
+    return {re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls for cls in (*CALLBACKS, Figures)}
+
+
+class Parts(LightningCLI):
+    """The data and the model that the arguments name, and all that is needed to build a trainer for them.
+
+    `model`, `datamodule` (None if the model has loaders of its own), `config` with every setting, and `settings`, where
+    each was made.
+
+    Raises:
+        UsageError: if what the user asked for can't be built.
+        Stopped: if memory, a disk or the like failed.
+    """
+
+    config: Namespace
+    config_init: Namespace
+    model: L.LightningModule
+    datamodule: L.LightningDataModule | None
+
+    def __init__(self, arguments: Arguments) -> None:
+        self.arguments, self.settings = arguments, arguments.settings
+        load_projects()
+        short_names.install()
+        configs = self._read_configs()
+        split = unchanged_split_of(arguments.run, arguments.settings, arguments.changes)
+        self.saved_split = [f"--data.split_file={split}"] if split else []
+        command = arguments.command
+        super().__init__(
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={
+                "allow_abbrev": False,
+                "exit_on_error": False,
+                "usage": USAGE % command,
+                "description": HELP[command],
+            },
+            auto_configure_optimizers=False,
+            args=[*configs, *self.saved_split, *arguments.flags],
+            run=False,
+        )
+
+    def _read_configs(self) -> list[str]:
+        """The configs as the parser takes them; class paths in that of a run are made to fit what is installed."""
+        configs = []
+        for path in self.arguments.configs:
+            config = f"--config={path}"
+            if self.arguments.run and path == self.arguments.run / "config.yaml":
+                values = self._config_of_run(read_yaml(path))
+                others = self.arguments.changes
+                own = [(str(path), key, value) for key, value in settings_in(values)]
+                self.settings = [*own, *others] if path == self.arguments.configs[0] else [*others, *own]
+                config = f"--config={yaml.safe_dump(values)}"
+            configs.append(config)
+        self._import_foreign()
+        return configs
+
+    def _config_of_run(self, values: dict[str, Any]) -> dict[str, Any]:
+        """A run's config with class paths of today; a run can come from anyone, so it can't have a module imported."""
+        typed = {str(class_path_of(value)).partition(".")[0] for _, _, value in self.arguments.changes}
+        values = with_class_paths(values, current)
+        for path in filter(is_foreign, class_paths_in(values)):
+            if path.partition(".")[0] not in typed:
+                key = next((key for key in ("model", "data") if class_path_of(values.get(key)) == path), "trainer")
+                again = f"--{key} {path}" if key != "trainer" else "--config FILE that names it"
+                raise UsageError(
+                    f"{self.arguments.run} needs {path}, which is of no installed project: name it again, {again}"
+                )
+        return values
+
+    def _import_foreign(self) -> None:
+        """Import the modules that the user has named by their paths for the model and the data."""
+        for _, key, value in self.settings:
+            path = class_path_of(value)
+            if key in ("model", "data") and path and is_foreign(path):
+                import_part(path)
+
+    def _named(self, base: type, key: str) -> type | None:
+        """The class that the settings name for a key, if there is one."""
+        paths = [class_path_of(value) for _, other, value in self.settings if other == key]
+        last = next((path for path in reversed(paths) if path and path != "null"), None)
+        return find_class(base, last) if last else None
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        looks_at_data = self.arguments.command == "data"
+        parser.add_lightning_class_args(Trainer, "trainer")
+        parser.set_defaults(DEFAULTS)
+        model, data = L.LightningModule, L.LightningDataModule
+        parser.add_lightning_class_args(model, "model", subclass_mode=True, required=not looks_at_data)
+        parser.add_lightning_class_args(data, "data", subclass_mode=True, required=looks_at_data)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        for name, callback in default_callbacks().items():
+            parser.add_lightning_class_args(callback, name)
+        self.model_type = self._named(L.LightningModule, "model") or L.LightningModule
+        data_type = self._named(L.LightningDataModule, "data")
+        self.from_data: tuple[str, ...] = getattr(self.model_type, "from_data", ())
+        if data_type is None and not self.arguments.asks_for_help and self.arguments.command != "data":
+            if self.from_data and not self.arguments.sets("data"):
+                names = ", ".join(self.from_data)
+                raise UsageError(f"{self.model_type.__name__} takes {names} from the data: name one with --data")
+            return
+        for name in self.from_data:
+            ask = partial(self._ask_data, name)
+            parser.link_arguments("data", f"model.init_args.{name}", compute_fn=ask, apply_on="instantiate")
+
+    def _ask_data(self, name: str, data: L.LightningDataModule) -> Any:
+        """What the data says of an argument of the model."""
+        if not hasattr(type(data), name) and name not in vars(data):
+            signatures = [inspect.signature(cls).parameters for cls in self.model_type.__mro__]
+            parameter = next(signature[name] for signature in signatures if name in signature)
+            if parameter.default is not parameter.empty:
+                return parameter.default
+            model, owner = self.model_type.__name__, type(data).__name__
+            raise ValueError(f"{owner} has no {name}, which {model} takes from the data: give it such an attribute")
+        return getattr(data, name)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise UsageError(explain(parser, self.settings, str(error))) from error
+        groups = ("trainer", *default_callbacks())
+        scalar = any(not isinstance(self.config[group], Namespace) for group in groups)
+        null = any(value in (None, "null") for _, _, value in self.settings)
+        if (scalar or null) and (problem := explain(parser, self.settings)):
+            raise UsageError(problem)  # which the parser lets pass
+        check_config(self.config, self.settings, self.from_data)
+
+    def instantiate_classes(self) -> None:
+        try:
+            self.build()
+        except (ValueError, MisconfigurationException) as error:
+            if not isinstance(origin(error), ValueError | MisconfigurationException):
+                raise  # a mistake in code, which the parser wraps
+            self.refuse(error)
+        except Exception as error:
+            if fault := explain_fault(error):
+                raise Stopped(fault) from error
+            raise
+
+    def build(self) -> None:
+        """Data and model; the model's arguments that come from the data are filled in on the way."""
+        self.config_init = self.parser.instantiate_classes(self.config)
+        self.model, self.datamodule = self.config_init["model"], self.config_init.get("data")
+        if isinstance(self.datamodule, Data):
+            self.datamodule.splits  # noqa: B018 (drawn here, where what is wrong with the data can be told)
+            if self.config["trainer"].overfit_batches:
+                better = "use trainer.limit_train_batches"
+                raise UsageError(f"trainer.overfit_batches needs a loader of single samples: {better}")
+        if not isinstance(self.model, Model) and not self.arguments.sets("trainer.gradient_clip_val"):
+            # Such a module trains as its author wrote it, and Lightning can't clip where it optimises by hand.
+            self.config["trainer"]["gradient_clip_val"] = self.config_init["trainer"]["gradient_clip_val"] = None
+
+    def refuse(self, error: BaseException) -> NoReturn:
+        raise UsageError(sentence(error, self.settings)) from error
+
+    @property
+    def seed(self) -> Any:
+        return self.config["seed_everything"]
+
+    def callbacks(self) -> list[L.Callback]:
+        """The engine's callbacks, as their flags say."""
+        names = [name for name in default_callbacks() if self.config[name].get("enabled") is not False]
+        return [self.config_init[name] for name in names]
+
+    def dump(self) -> dict[str, Any]:
+        """Every setting, as a run keeps it: classes by their short names where those mean one class."""
+        plain = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        return with_class_paths(plain, shortened)

@@ -1,0 +1,29 @@
+"""`kindling validate` and `kindling test`: measure a checkpoint on a split."""
+
+from kindling.cli.arguments import Arguments
+from kindling.cli.build import Parts
+from kindling.cli.stages import SPLITS, has_stage, make_trainer, measure, told_in_a_sentence
+from kindling.cli.terminal import print_header, print_metrics
+from kindling.core.errors import UsageError
+from kindling.core.files import write_json
+from kindling.train.resume import starting_point
+
+
+def main(arguments: Arguments) -> None:
+    parts, run, command = Parts(arguments), arguments.run, arguments.command
+    if not has_stage(parts, command):
+        name, split = type(parts.model).__name__, SPLITS[command]
+        step = "validation_step" if split == "val" else "test_step"
+        raise UsageError(f"{name} can't be measured: {command} needs a {step} and a {split}_dataloader")
+    with told_in_a_sentence(parts, None):
+        ckpt, _ = starting_point(run, arguments.ckpt, False, parts.model, parts.config_init["trainer"])
+        debugs = parts.config_init["trainer"]["fast_dev_run"]
+        trainer = make_trainer(parts, None if debugs else run, [])
+        if trainer.is_global_zero:
+            print_header(parts, trainer, None if debugs else run, [])
+        metrics = measure(parts, trainer, command, ckpt)
+        if not trainer.is_global_zero:
+            return
+        print_metrics(f"{command} of {ckpt}", metrics)
+        if run and not debugs:
+            write_json(run / command / "results.json", {"checkpoint": str(ckpt), **metrics})

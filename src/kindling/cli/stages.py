@@ -1,0 +1,117 @@
+"""What `fit`, `validate` and `test` share: the trainer, a stage that is measured, and faults in one sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from kindling.cli.build import Parts
+from kindling.cli.library_errors import is_setting
+from kindling.cli.terminal import terminal_callbacks
+from kindling.core.errors import Stopped, UsageError
+from kindling.run.loggers import run_loggers
+from kindling.train.callbacks import Checkpoint
+from kindling.train.faults import explain_fault
+from kindling.train.trainer import Trainer
+
+SPLITS = {"validate": "val", "test": "test"}  # that a command measures
+
+
+def make_trainer(
+    parts: Parts, run: Path | None, extra: list[L.Callback], first_step: int | None = None, **fixed: Any
+) -> Trainer:
+    """The trainer of a command, which writes to the run's folder, if there is one.
+
+    Args:
+        parts: what is trained on what, with every setting.
+        run: the run's folder.
+        extra: callbacks besides those of the settings.
+        first_step: of a training that goes on.
+        **fixed: settings of the trainer that the command decides.
+    """
+    settings = {**parts.config_init["trainer"], **fixed}
+    callbacks = parts.callbacks()
+    if settings["enable_checkpointing"] is False:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+    if run:
+        settings["default_root_dir"] = str(run)
+        if settings["logger"] in (None, True):
+            settings["logger"] = run_loggers(run, parts.arguments.command, first_step)
+        for callback in callbacks:
+            if isinstance(callback, Checkpoint):
+                callback.dirpath = str(run.resolve() / "checkpoints")
+    own = settings["callbacks"] or []
+    own = own if isinstance(own, list) else [own]
+    settings["callbacks"] = [*own, *callbacks, *terminal_callbacks(settings), *extra]
+    try:
+        return Trainer(**settings)
+    except Exception as error:  # which refuses settings in many ways
+        parts.refuse(error)
+
+
+def has_stage(parts: Parts, command: str) -> bool:
+    """Whether there is a step and a loader to validate or to test with."""
+    split = SPLITS[command]
+    step = "validation_step" if split == "val" else "test_step"
+    return is_overridden(step, parts.model) and has_loader(parts, split)
+
+
+def has_loader(parts: Parts, split: str) -> bool:
+    owners = [owner for owner in (parts.datamodule, parts.model) if owner is not None]
+    return any(is_overridden(f"{split}_dataloader", owner) for owner in owners)
+
+
+def measure(parts: Parts, trainer: Trainer, command: str, ckpt: Path | None) -> dict[str, dict[str, float]]:
+    """The metrics of a split, by the name of the split and, without the split's name, of the metric."""
+    run = getattr(trainer, command)
+    logged = run(parts.model, datamodule=parts.datamodule, ckpt_path=ckpt, weights_only=True, verbose=False)
+    split = SPLITS[command]
+    metrics = {name: value for of_loader in logged for name, value in of_loader.items()}
+    return {split: {_without(split, name): value for name, value in metrics.items()}}
+
+
+def _without(split: str, name: str) -> str:
+    return name.removeprefix(f"{split}/").removeprefix(f"{split}_") or name
+
+
+@contextmanager
+def told_in_a_sentence(parts: Parts, run: Path | None) -> Iterator[None]:
+    """Turn what goes wrong into one sentence, but for a mistake in code, whose traceback its author needs.
+
+    Raises:
+        UsageError: if a setting is wrong.
+        Stopped: if the run was stopped, by a signal or a fault.
+    """
+    try:
+        yield
+    except (Stopped, UsageError):
+        raise
+    except SystemExit as error:  # Lightning's answer to Ctrl-C and SIGTERM
+        raise Stopped("stopped", 143 if isinstance(error, SIGTERMException) else 130, run) from error
+    except Exception as error:
+        if isinstance(error, MisconfigurationException) or is_setting(error):
+            parts.refuse(error)
+        if fault := explain_fault(error):
+            raise Stopped(fault, 1, run) from error
+        raise
+
+
+def left_out(parts: Parts) -> list[str]:
+    """What the engine does without, as the model or the data does not say it, and what would switch each on."""
+    model = parts.model
+    missing = []
+    if not has_stage(parts, "validate"):
+        missing.append("validation (validation_step and a val_dataloader)")
+    if not has_stage(parts, "test"):
+        missing.append("test (test_step and a test_dataloader)")
+    if getattr(model, "example_input_array", None) is None:
+        missing.append("shapes, graph and export (self.example_input_array)")
+    if not hasattr(model, "task"):
+        missing.append("figures (a step that returns scores, predictions and targets, and a task)")
+        if not is_overridden("predict_step", model):
+            missing.append("kindling predict (predict_step)")
+    return missing

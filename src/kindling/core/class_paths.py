@@ -1,0 +1,100 @@
+"""Class paths in configs: short where a name means one class, taken by their last word where they are gone.
+
+So a run outlives a renaming of its project, and a move inside it.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+from kindling.core.errors import UsageError
+from kindling.core.parts import ENGINE, imported, load_projects, path_of, preferred, short_name
+
+LIBRARIES = (
+    "builtins",
+    "datetime",
+    "jsonargparse",
+    "lightning",
+    "pytorch_lightning",
+    "torch",
+    "torchmetrics",
+    "torchvision",
+)
+
+
+def class_paths_in(value: Any) -> Iterator[str]:
+    """All class paths in nested values."""
+    if isinstance(value, dict):
+        if isinstance(path := value.get("class_path"), str):
+            yield path
+        for inner in value.values():
+            yield from class_paths_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from class_paths_in(inner)
+
+
+def with_class_paths(value: Any, change: Callable[[str], str]) -> Any:
+    """Nested values with each class path changed."""
+    if isinstance(value, list):
+        return [with_class_paths(inner, change) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    changed = {key: with_class_paths(inner, change) for key, inner in value.items()}
+    if isinstance(changed.get("class_path"), str):
+        changed["class_path"] = change(changed["class_path"])
+    return changed
+
+
+def shortened(path: str) -> str:
+    """The short name of a class of the engine or a project, if it means that class alone; else the path."""
+    cls = imported(path)
+    if not isinstance(cls, type):
+        return path
+    alike = _own_paths().get(cls.__name__, ())
+    return cls.__name__ if preferred(alike) == [path_of(cls)] else path
+
+
+def current(path: str) -> str:
+    """The path, or its last word if its class is gone and an installed part has that name."""
+    gone = "." in path and imported(path) is None
+    return short_name(path) if gone and short_name(path) in _own_paths() else path
+
+
+def is_foreign(path: str) -> bool:
+    """Whether a path is neither of the engine, nor of a project or a library whose parts anyone may name."""
+    root = path.partition(".")[0]
+    return "." in path and root not in (ENGINE, *load_projects(), *LIBRARIES)
+
+
+def import_part(path: str) -> None:
+    """Import the module of a part that a user has named by its import path.
+
+    Raises:
+        UsageError: if there is no such module, or no such name in it.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        if not (module + ".").startswith(f"{error.name}."):
+            raise  # the module is there, and what it imports is not
+        raise UsageError(
+            f"{path}: there is no module {error.name}: install it, or put the folder that it is in on PYTHONPATH"
+        ) from error
+    if not hasattr(found, name):
+        raise UsageError(f"{path}: the module {module} has no {name}")
+
+
+def _own_paths() -> dict[str, list[str]]:
+    """The paths of all classes of the engine and the projects, by their short names."""
+    owners = (ENGINE, *load_projects())
+    paths: dict[str, list[str]] = {}
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] not in owners:
+            continue
+        for cls in list(vars(module).values()):
+            if isinstance(cls, type) and cls.__module__ == name:
+                paths.setdefault(cls.__name__, []).append(path_of(cls))
+    return paths
