@@ -7,19 +7,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-all lint clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1  \t\2/p' Makefile
 
 demo: .venv/installed  ## train a ResNet on real handwritten digits, test it, say where everything is
 	$(BIN)/kindling fit --config configs/digits_resnet.yaml
 	@echo "in a new shell, first: source .venv/bin/activate"
 
-test: .venv/installed-dev  ## run all tests
+test: .venv/installed-dev  ## run the tests, without the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+
+test-all: .venv/installed-dev  ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-lint: .venv/installed-dev  ## check style and types
+lint: .venv/installed-dev  ## check style, types, and what imports what
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

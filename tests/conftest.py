@@ -1,4 +1,5 @@
-import importlib.util
+"""What the tests share: an empty project as the working folder, and commands that run in it."""
+
 import logging
 import os
 import shutil
@@ -8,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from kindling.cli import main
@@ -30,13 +30,6 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
-
-
-@pytest.fixture(autouse=True)
-def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw figures, which take seconds a run, only in the tests that are marked so."""
-    if "figures" not in request.keywords:
-        monkeypatch.setattr("kindling.figures.callback.Figures._draw", lambda *_: None)
 
 
 @pytest.fixture
@@ -71,31 +64,5 @@ def assert_refused(finished: Result, message: str) -> None:
 def child(*argv: object, cwd: Path) -> Result:
     """Runs a command in a process of its own, as a user does."""
     command = [sys.executable, "-m", "kindling", *map(str, argv)]
-    finished = subprocess.run(command, cwd=cwd, env=os.environ.copy(), capture_output=True, text=True, timeout=300)
+    finished = subprocess.run(command, cwd=cwd, env=os.environ.copy(), capture_output=True, text=True, timeout=1800)
     return Result(finished.returncode, finished.stdout, finished.stderr)
-
-
-def write_samples(folder: Path, count: int) -> None:
-    """Write the first `count` samples of each kind, as scripts/sample_data.py does."""
-    spec = importlib.util.spec_from_file_location("sample_data", ROOT / "scripts" / "sample_data.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.write(folder, count)
-
-
-def write_fashion_mnist(root: Path, train: int, test: int) -> tuple[np.ndarray, np.ndarray]:
-    """Write a small FashionMNIST of random images in the real format; return all images and labels."""
-    folder = root / "FashionMNIST" / "raw"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (train + test, 28, 28), dtype=np.uint8)
-    labels = (np.arange(train + test) % 10).astype(np.uint8)
-    for name, part in [("train", slice(0, train)), ("t10k", slice(train, None))]:
-        size = len(labels[part])
-        header = np.array([2051, size, 28, 28], dtype=">i4").tobytes()
-        (folder / f"{name}-images-idx3-ubyte").write_bytes(header + images[part].tobytes())
-        header = np.array([2049, size], dtype=">i4").tobytes()
-        (folder / f"{name}-labels-idx1-ubyte").write_bytes(header + labels[part].tobytes())
-    return images, labels

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, Result, write_fashion_mnist, write_samples
+from conftest import ROOT, Result
 from PIL import Image
+from stand_ins import use_stand_ins, write_samples
 
 README = (ROOT / "README.md").read_text()
 EXPERIMENTS = (ROOT / "configs" / "README.md").read_text()
@@ -81,9 +82,10 @@ def test_every_row_of_the_guides_table_names_a_command() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_guides_table_runs(command: str, kindling: Callable[..., Result]) -> None:
-    if "mnist" in command:
-        write_fashion_mnist(Path("data"), train=500, test=50)
+def test_a_command_of_the_guides_table_runs(
+    command: str, kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stand_ins({"FashionMNIST"}, monkeypatch)
     if "--resume" in command:
         assert kindling("fit", "--config", "configs/digits_mlp.yaml", *FEW[:2], "--trainer.max_epochs", 1).code == 0
         command = command.replace("RUN", "lightning_logs/digits_mlp/version_0 --trainer.max_epochs 2")

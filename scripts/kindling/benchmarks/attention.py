@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.machine import forget_peak, memory
 from benchmarks.report import Case, Row, amounts, each, times
 from benchmarks.turns import Turns, compete
-from kindling.models.attention import SelfAttention
+from kindling.models.attention import MultiHeadAttention
 
 BATCH, WIDTH, HEADS = 2, 256, 8
 PASSES = {128: 100, 256: 50, 512: 20, 1024: 8, 2048: 2, 4096: 1}  # in a turn
@@ -46,7 +46,7 @@ class TorchAttention(nn.MultiheadAttention):
 CONTESTANTS: dict[str, Callable[[], nn.Module]] = {
     "guide's": partial(GuideAttention, WIDTH, HEADS),
     "nn.MultiheadAttention": partial(TorchAttention, WIDTH, HEADS, batch_first=True),
-    "Kindling": partial(SelfAttention, WIDTH, HEADS),
+    "Kindling": partial(MultiHeadAttention, WIDTH, HEADS),
 }
 
 

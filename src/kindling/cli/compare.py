@@ -21,6 +21,7 @@ LOWER_IS_BETTER = ("loss", "mae", "mse", "error", "seconds", "parameters")  # ho
 # What a row averages over, and what no result depends on.
 SHOWN = r"figures|gradient_norm|tensorboard_extras|trainer\.(default_root|enable|log)"
 IGNORED = rf"seed_everything$|data\.(fold|workers|cache|download)$|{SHOWN}"
+NO_METRICS = dict.fromkeys(("val/loss", "seconds"), float("nan"))  # of a run that is not finished
 
 
 def main(argv: list[str]) -> None:
@@ -50,12 +51,13 @@ def read_runs(runs: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     for run in runs:
         path = run / "results.json"
         try:
-            results = flatten(json.loads(path.read_text())) if path.exists() else ()
-            found = {key.replace(".", "/", 1): float(x) for key, x in results if not key.startswith("class_counts")}
+            results = dict(flatten(json.loads(path.read_text()))) if path.exists() else {}
+            numbers = {key: float(value) for key, value in results.items() if not key.startswith("class_counts")}
             path = run / "config.yaml"
             config = dict(flatten(yaml.load(path.read_text(), LOADER)))
-            settings[run] = {key: config[key] for key in ("model", "data", *config) if not re.match(IGNORED, key)}
-            metrics[run] = dict.fromkeys(("val/loss", "seconds"), float("nan")) | found
+            ordered = ["model", "data", *config]
+            settings[run] = {key: config[key] for key in ordered if not re.match(IGNORED, key)}
+            metrics[run] = NO_METRICS | {key.replace(".", "/", 1): number for key, number in numbers.items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
             print(f"damaged, and its run left out: {path}")
     if not settings:
@@ -66,58 +68,92 @@ def read_runs(runs: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
 def print_table(runs: list[Path], sort: str | None = None, file: Path | None = None) -> None:
     """Print a table of runs, best first by the metric `sort`, and write all there is to `file` as CSV."""
     settings, metrics = read_runs(runs)
-    rows, best, lower = _rank(settings, metrics, sort)
-    # The settings that differ, those first that the most runs have.
-    differing = settings.count()[settings.nunique(dropna=False) > 1].sort_values(ascending=False, kind="stable").index
+    best, lower = _sorted_by(settings, metrics, sort)
+    rows = _averaged(settings, metrics).sort_values([best, "seconds"], ascending=[lower, True])
+    differing = _differing(settings)
     if file:
-        try:
-            rows.drop(columns=set(settings) - {*differing}).dropna(axis=1, how="all").to_csv(file, index=False)
-        except OSError as error:
-            raise UsageError(f"can't write --csv {file}: {error.strerror or error}") from error
+        _write_csv(rows.drop(columns=set(settings) - set(differing)), file)
 
-    splits = [metrics.filter(regex=f"^{split}/(?!loss$)") for split in ("val", "test")]
-    firsts = [row.first_valid_index() for split in splits for _, row in split.iterrows()]  # each task's main metric
-    numbers = [name for name in dict.fromkeys(["val/loss", *firsts, best, "parameters", "seconds"]) if name in metrics]
+    metrics_shown = _shown_metrics(metrics, best)
     console = Console(width=None if sys.stdout.isatty() else 1000, markup=False, emoji=False)
-    count = max(0, min(6, console.width // 11 - len(numbers) - 1))  # of settings: more would be hard to read
-    shown = ["run", *["runs"] * bool(rows["runs"].max() > 1), *differing[:count], *numbers]
-    table = Table()
-    for key in shown:  # a long name breaks, so that the column is narrow
-        header = re.sub(r"(?<=[./])", "\n", key)
-        table.add_column(header, justify="right" if key in metrics else "left", overflow="fold")
-    for _, row in rows.iterrows():
-        table.add_row(*(_cell(row, key) for key in shown))
+    settings_shown = differing[: max(0, min(6, console.width // 11 - len(metrics_shown) - 1))]  # more are hard to read
+    counts = ["runs"] if rows["runs"].max() > 1 else []
     print(f"best first by {best}, where {'less' if lower else 'more'} is better")
-    console.print(table)
-    if len(differing) > count:
-        print(f"shown are {count} of {len(differing)} settings that differ: --csv FILE has them all")
+    console.print(_table(rows, ["run", *counts, *settings_shown], metrics_shown))
+    if len(differing) > len(settings_shown):
+        print(f"shown are {len(settings_shown)} of {len(differing)} settings that differ: --csv FILE has them all")
     if unfinished := metrics["seconds"].isna().sum():
         print(f"{unfinished} unfinished, shown last: kindling fit --resume RUN goes on with a run")
 
 
-def _rank(settings: pd.DataFrame, metrics: pd.DataFrame, sort: str | None) -> tuple[pd.DataFrame, str, bool]:
-    """A row for all runs of the same settings, best first; by which metric, and whether less of it is better.
-
-    In a row are the first `run`, how many `runs` there are, settings, the metrics' means, and `… std`.
-    """
+def _sorted_by(settings: pd.DataFrame, metrics: pd.DataFrame, sort: str | None) -> tuple[str, bool]:
+    """The metric to sort by, and whether less of it is better: what chose the best checkpoints, if the runs agree."""
     if sort is not None and sort not in metrics:
         raise UsageError(f"no run has {sort!r} to sort by: there is {', '.join(metrics)}")
-    chosen = settings.reindex(columns=["checkpoint.monitor", "checkpoint.mode"]).drop_duplicates()
-    monitor, mode = chosen.iloc[0] if len(chosen) == 1 else ("val/loss", "min")
-    best = sort or (monitor if monitor in metrics else "val/loss")
-    lower = mode == "min" if best == monitor else best.endswith(LOWER_IS_BETTER)
+    choices = settings.reindex(columns=["checkpoint.monitor", "checkpoint.mode"]).drop_duplicates()
+    monitor, mode = choices.iloc[0] if len(choices) == 1 else ("val/loss", "min")
+    best = sort or (monitor if monitor in metrics else _main_loss(metrics))
+    return best, mode == "min" if best == monitor else best.endswith(LOWER_IS_BETTER)
 
-    same = settings.groupby([*settings, metrics["seconds"].isna()], sort=False, dropna=False).ngroup()  # a number a row
-    groups, known = metrics.groupby(same), metrics.notna().groupby(same).all()  # with one NaN, the mean is NaN
-    means, stds = groups.mean().where(known), groups.std().where(known).add_suffix(" std")
-    rows = settings[~same.duplicated()].reset_index(names="run").join([same.value_counts().rename("runs"), means, stds])
-    return rows.sort_values([best, "seconds"], ascending=[lower, True]), best, lower
+
+def _main_loss(metrics: pd.DataFrame) -> str:
+    """The validation's loss; if no run has one by this name, the first metric of the validation."""
+    logged = [name for name in metrics if name.startswith("val/") and metrics[name].notna().any()]
+    return logged[0] if logged else "val/loss"  # which comes first: see NO_METRICS
+
+
+def _averaged(settings: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """A row for all runs of the same settings: the first `run`, how many `runs`, settings, means, and `… std`."""
+    is_unfinished = metrics["seconds"].isna()  # such a run has a row of its own
+    row_of = settings.groupby([*settings, is_unfinished], sort=False, dropna=False).ngroup()  # the number of its row
+    groups = metrics.groupby(row_of)
+    is_complete = metrics.notna().groupby(row_of).all()
+    means = groups.mean().where(is_complete)  # with one value missing there is no mean
+    deviations = groups.std().where(is_complete).add_suffix(" std")
+    counts = row_of.value_counts().rename("runs")
+    first_runs = settings[~row_of.duplicated()].reset_index(names="run")
+    return first_runs.join([counts, means, deviations])
+
+
+def _differing(settings: pd.DataFrame) -> list[str]:
+    """The settings that differ, those first that the most runs have."""
+    differs = settings.nunique(dropna=False) > 1
+    return list(settings.count()[differs].sort_values(ascending=False, kind="stable").index)
+
+
+def _write_csv(rows: pd.DataFrame, file: Path) -> None:
+    try:
+        rows.dropna(axis=1, how="all").to_csv(file, index=False)
+    except OSError as error:
+        raise UsageError(f"can't write --csv {file}: {error.strerror or error}") from error
+
+
+def _shown_metrics(metrics: pd.DataFrame, best: str) -> list[str]:
+    """The loss, the first metric of each task (which is its main one) on either split, and what is sorted by."""
+    main = []
+    for split in ("val", "test"):
+        of_split = metrics.filter(regex=f"^{split}/(?!loss$)")
+        main += [of_run.first_valid_index() for _, of_run in of_split.iterrows()]
+    wanted = dict.fromkeys([_main_loss(metrics), *main, best, "parameters", "seconds"])
+    return [name for name in wanted if name in metrics]
+
+
+def _table(rows: pd.DataFrame, names: list[str], metrics: list[str]) -> Table:
+    """Settings, left-aligned, and metrics, right-aligned."""
+    table = Table()
+    for name in [*names, *metrics]:
+        header = re.sub(r"(?<=[./])", "\n", name)  # a long name breaks, so that the column is narrow
+        table.add_column(header, justify="right" if name in metrics else "left", overflow="fold")
+    for _, row in rows.iterrows():
+        table.add_row(*(_cell(row, name) for name in [*names, *metrics]))
+    return table
 
 
 def _cell(row: pd.Series, name: str) -> str:
-    value, spread = row[name], row.get(f"{name} std")
+    value, deviation = row[name], row.get(f"{name} std")
     if pd.isna(value):
         return "–"
     if "/" in name:
-        return f"{value:.4f}" + ("" if pd.isna(spread) else f" ±{spread:.4f}")
-    return str(value) if spread is None else f"{value:,.1f}".removesuffix(".0")
+        return f"{value:.4f}" + ("" if pd.isna(deviation) else f" ±{deviation:.4f}")
+    is_setting = deviation is None
+    return str(value) if is_setting else f"{value:,.1f}".removesuffix(".0")

@@ -10,6 +10,7 @@ from lightning.pytorch.cli import instantiate_module
 from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
@@ -42,17 +43,13 @@ def main(arguments: Arguments) -> None:
 
 def look(data: Data, name: str) -> None:
     """Print what there is to know before a training, and draw `lightning_logs/<name>_data.png`."""
-    kind = data.preprocessing.kind
-    print(f"{type(data).__name__}: {kind} {'×'.join(map(str, data.input_shape))}, {len(data.samples[-1]):,} samples")
+    size = "×".join(map(str, data.input_shape))
+    print(f"{type(data).__name__}: {data.preprocessing.form} {size}, {len(data.samples[-1]):,} samples")
     for note in data.notes:
         print(note)
     _print_splits(data)
     _print_ranges(data)
-    rates = _rates(data)
-    for workers, rate in rates.items():
-        print(f"{rate:,.0f} samples a second are loaded with --data.workers {workers}")
-    best = min(workers for workers, rate in rates.items() if rate > 0.9 * max(rates.values()))
-    print(f"suggested: --data.workers {best} (others are at most a tenth faster)")
+    _print_rates(data)
     path = ROOT / f"{type(data).__name__ if name == 'unnamed' else name}_data.png"
     path.parent.mkdir(exist_ok=True)
     _draw(data, path)
@@ -62,52 +59,75 @@ def look(data: Data, name: str) -> None:
 def _print_splits(data: Data) -> None:
     table = Table("split", Column("samples", justify="right"), *(["class balance"] if data.classes else []))
     for split, indices in data.splits.items():
-        counts = data.class_counts.get(split, {})
-        table.add_row(split, f"{len(indices):,}", *([balance(counts)] if data.classes else []))
+        row = [split, f"{len(indices):,}"]
+        if data.classes:
+            row.append(balance(data.class_counts[split]))
+        table.add_row(*row)
     Console().print(table)
 
 
 def _print_ranges(data: Data) -> None:
     """The range of raw inputs, column by column for a table, and of numeric targets; over up to 1,000 samples."""
     some = data.splits["train"][:1000]
-    raw, targets = data.samples[0][some], data.samples[-1][some]
-    names = _features(data)
-    rows = dict(zip(names, raw.T, strict=True)) if names else {"all inputs": raw}
+    inputs, targets = data.samples[0][some], data.samples[-1][some]
+    features = _features(data)
+    values = dict(zip(features, inputs.T, strict=True)) if features else {"all inputs": inputs}
     if data.targets:
-        rows |= {f"target {name}": column for name, column in zip(data.targets, targets.T, strict=True)}
+        values |= {f"target {name}": column for name, column in zip(data.targets, targets.T, strict=True)}
     table = Table(
         f"{len(some):,} samples of train", *(Column(word, justify="right") for word in ("min", "mean", "max"))
     )
-    for name, values in rows.items():
-        table.add_row(name, *(f"{float(number):.4g}" for number in (values.min(), values.float().mean(), values.max())))
+    for name, each in values.items():
+        numbers = each.min(), each.float().mean(), each.max()
+        table.add_row(name, *(f"{float(number):.4g}" for number in numbers))
     Console().print(table)
 
 
 def _features(data: Data) -> list[str]:
     """Names of the features of vectors, if there are few."""
-    columns, shape = data.preprocessing.columns or [], data.input_shape
-    if data.preprocessing.kind != "vectors" or shape[0] > 30:
+    if data.preprocessing.form != "vectors" or data.input_shape[0] > 30:
         return []
-    named = [c["name"] if "fill" in c else f"{c['name']}={v}" for c in columns for v in c.get("categories", [""])]
-    return named or [f"column {index}" for index in range(shape[0])]
+    if not data.preprocessing.columns:
+        return [f"column {index}" for index in range(data.input_shape[0])]
+    names: list[str] = []
+    for column in data.preprocessing.columns:
+        if "categories" in column:
+            names += [f"{column['name']}={category}" for category in column["categories"]]
+        else:
+            names.append(column["name"])
+    return names
+
+
+def _print_rates(data: Data) -> None:
+    rates = _rates(data)
+    for workers, rate in rates.items():
+        print(f"{rate:,.0f} samples a second are loaded with --data.workers {workers}")
+    best = min(workers for workers, rate in rates.items() if rate > 0.9 * max(rates.values()))
+    print(f"suggested: --data.workers {best} (others are at most a tenth faster)")
 
 
 def _rates(data: Data) -> dict[int, float]:
-    """Samples a second for some numbers of workers, without the time that they take to start."""
-    cores, chosen, rates = os.cpu_count() or 1, data.workers, dict[int, float]()
-    for workers in sorted({0, 1, 2, 4, chosen} & {*range(cores + 1), chosen}):
-        data.workers, count = workers, 0
-        loader = data.train_dataloader()
-        next(iter(loader))  # starts the workers
-        start = time.monotonic()
-        while time.monotonic() - start < SECONDS:
-            for batch in loader:
-                count += len(batch[-1])
-                if time.monotonic() - start > SECONDS:
-                    break
-        rates[workers] = count / (time.monotonic() - start)
-    data.workers = chosen
+    """Samples a second for some numbers of workers, which include the one that was asked for."""
+    cores, asked_for = os.cpu_count() or 1, data.workers
+    candidates = {workers for workers in (0, 1, 2, 4) if workers <= cores} | {asked_for}
+    rates = {}
+    for workers in sorted(candidates):
+        data.workers = workers
+        rates[workers] = _rate(data.train_dataloader())
+    data.workers = asked_for
     return rates
+
+
+def _rate(loader: DataLoader) -> float:
+    """Samples a second, without the time that workers take to start."""
+    next(iter(loader))  # starts them
+    count, start = 0, time.monotonic()
+    while time.monotonic() - start < SECONDS:
+        for batch in loader:
+            count += len(batch[-1])
+            if time.monotonic() - start > SECONDS:
+                break
+    return count / (time.monotonic() - start)
 
 
 def _draw(data: Data, path: Path) -> None:
@@ -117,7 +137,8 @@ def _draw(data: Data, path: Path) -> None:
     inputs, *_, targets = next(iter(data.train_dataloader()))
     if data.augment:
         inputs, targets = data.augmented((inputs, targets), run_seed(), 0, 0, 0)
-    inputs, titles = inputs[: ROWS * COLUMNS], [_title(data, target) for target in targets[: ROWS * COLUMNS]]
+    inputs, targets = inputs[: ROWS * COLUMNS], targets[: ROWS * COLUMNS]
+    titles = [_title(data, target) for target in targets]
     figure = new_figure(1.7 * COLUMNS, 1.9 * ROWS)
     if inputs.dim() == 4:
         grid = list(figure.subplots(ROWS, COLUMNS).flat)
@@ -128,7 +149,8 @@ def _draw(data: Data, path: Path) -> None:
             axes.set_title(title, fontsize=8)
     else:
         axes = figure.subplots()
-        figure.colorbar(axes.imshow(inputs.flatten(1), aspect="auto", interpolation="nearest"))
+        picture = axes.imshow(inputs.flatten(1), aspect="auto", interpolation="nearest")
+        figure.colorbar(picture)
         axes.set_yticks(range(len(titles)), titles, fontsize=7)
         names = _features(data)
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
@@ -137,12 +159,13 @@ def _draw(data: Data, path: Path) -> None:
 
 def _image(data: Data, image: Tensor) -> Any:
     """Pixels (H, W) or (H, W, 3) from 0 to 1."""
-    known = data.preprocessing
-    if known.mean is not None and known.std is not None and known.bounded:
-        image = (image * known.std + known.mean).clamp(0, 1)
+    how = data.preprocessing
+    if how.mean is not None and how.std is not None and how.bounded:
+        image = (image * how.std + how.mean).clamp(0, 1)
     else:
         image = (image - image.min()) / (image.max() - image.min()).clamp_min(1e-6)
-    return image[0] if len(image) in (1, 2) else image[:3].permute(1, 2, 0)
+    channels = len(image)
+    return image[0] if channels < 3 else image[:3].permute(1, 2, 0)
 
 
 def _title(data: Data, target: Tensor) -> str:
@@ -153,4 +176,5 @@ def _title(data: Data, target: Tensor) -> str:
     if target.dim() == 0:
         return names[int(target)]
     shares = [(share, name) for share, name in zip(target.tolist(), names, strict=True) if share]
-    return " ".join(name if share == 1 else f"{share:.0%} {name}" for share, name in sorted(shares, reverse=True))
+    largest_first = sorted(shares, reverse=True)
+    return " ".join(name if share == 1 else f"{share:.0%} {name}" for share, name in largest_first)

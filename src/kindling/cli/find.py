@@ -19,18 +19,21 @@ def find(setting: str, trainer: L.Trainer, model: L.LightningModule, data: Any) 
     Raises:
         UsageError: if there is none to be found.
     """
+    if setting == "batch_size" and not hasattr(data, "batch_size"):
+        raise UsageError(f"--find batch_size changes the batch_size of the data, and {type(data).__name__} has none")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         trainer._default_root_dir = folder  # type: ignore[attr-defined]  # for the tuner's own checkpoint
         if setting == "batch_size":
             largest = Tuner(trainer).scale_batch_size(model, datamodule=data, init_val=data.batch_size, max_val=2**16)
             return f"the largest batch that fits, up to the size of the training split: --data.batch_size {largest}"
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar
-            found = Tuner(trainer).lr_find(model, datamodule=data, update_attr=False)
-    if found is None or len(found.results["loss"]) < 20:
+            finder = Tuner(trainer).lr_find(model, datamodule=data, update_attr=False)
+    if finder is None or len(finder.results["loss"]) < 20:
         raise UsageError("the loss rose too soon to find a learning rate: set --model.optimizer.lr yourself")
-    rates, losses = np.array(found.results["lr"][10:]), np.array(found.results["loss"][10:])
-    suggestion = rates[np.gradient(losses, np.log(rates)).argmin()]  # Lightning's own takes the slope of plain rates
-    figure = found.plot()
+    rates, losses = np.array(finder.results["lr"][10:]), np.array(finder.results["loss"][10:])
+    slopes = np.gradient(losses, np.log(rates))  # Lightning's own suggestion takes those over plain rates
+    suggestion = rates[slopes.argmin()]
+    figure = finder.plot()
     figure.axes[0].axvline(suggestion, linestyle="--")  # type: ignore[union-attr]
     path = Path("lightning_logs", "learning_rate.png")
     path.parent.mkdir(exist_ok=True)

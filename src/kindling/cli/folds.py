@@ -22,7 +22,8 @@ def main(argv: list[str]) -> None:
         print(__doc__, end="")
         return
     arguments = read_arguments(["fit", *argv])
-    folds = {key: str(value) for _, key, value in arguments.settings}.get("data.folds", "not set")
+    settings = {key: value for _, key, value in arguments.settings}
+    folds = str(settings.get("data.folds", "not set"))
     if not folds.isdecimal() or int(folds) < 2:
         raise UsageError(f"data.folds is {folds}: expected a number of folds, such as --data.folds 5")
     if arguments.run or arguments.find:
@@ -35,20 +36,21 @@ def main(argv: list[str]) -> None:
 def _train(argv: list[str], fold: int, folder: Path) -> Path:
     """Train in a process of its own, since a training can start others; return its run."""
     print(f"fold {fold}", flush=True)
-    before = {*folder.glob("version_*")}
+    old_runs = {*folder.glob("version_*")}
     command = [sys.executable, "-m", "kindling", "fit", *argv, f"--data.fold={fold}", f"--name={folder.name}"]
     if code := subprocess.run(command).returncode:
         sys.exit(code)
-    made = {*folder.glob("version_*")} - before
-    if len(made) != 1:
-        raise UsageError(f"fold {fold} made {len(made)} runs in {folder}: expected one (and no fast_dev_run)")
-    return made.pop()
+    new_runs = {*folder.glob("version_*")} - old_runs
+    if len(new_runs) != 1:
+        raise UsageError(f"fold {fold} made {len(new_runs)} runs in {folder}: expected one (and no fast_dev_run)")
+    return new_runs.pop()
 
 
 def print_folds(runs: list[Path]) -> None:
     """A table with a row a metric and a column a fold, then their mean and the sample's standard deviation."""
     table = Table("metric", *(Column(f"fold {fold}", justify="right") for fold in range(len(runs))), "mean ± std")
-    for name, values in read_runs(runs)[1].filter(like="/").items():
+    _, metrics = read_runs(runs)
+    for name, values in metrics.filter(like="/").items():
         mean, std = values.mean(skipna=False), values.std(skipna=False)
         table.add_row(name, *(f"{value:.4f}" for value in values), f"{mean:.4f} ±{std:.4f}")
     Console(width=None if sys.stdout.isatty() else 1000).print(table)

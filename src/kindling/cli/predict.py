@@ -86,7 +86,7 @@ def open_test_split(run: Path, predictor: Any, size: int) -> Any:
 def write(output: Path, predictor: Any, chunks: Iterable[Any], total: int | None) -> None:
     """Write a row an input, then say what was in them; the file is there only once it is whole."""
     from kindling.core.progress import progress
-    from kindling.data.columns import told
+    from kindling.data.columns import count_lines
 
     inputs = failed = 0
     classes, counts = Counter[str](), Counter[tuple[str, str]]()
@@ -111,7 +111,7 @@ def write(output: Path, predictor: Any, chunks: Iterable[Any], total: int | None
         print(f"{failed:,} can't be read: the column error says why")
     if 0 < len(classes) <= 20:
         print(", ".join(f"{name}: {count:,}" for name, count in sorted(classes.items())))
-    for line in told(counts):
+    for line in count_lines(counts):
         print(line)
 
 

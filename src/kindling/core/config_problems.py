@@ -4,20 +4,20 @@ The parser's own messages nest every union and class they tried. This takes the 
 the first key, class or value that does not belong.
 """
 
+from argparse import Action
 from collections.abc import Iterable
 from contextlib import suppress
 from difflib import get_close_matches
-from itertools import accumulate
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
-from kindling.core.parts import bases_of, class_path_of, classes_of, preferred
+from kindling.core.parts import bases_of, class_path_of, classes_of, preferred, short_name
 from kindling.core.settings import Setting
 
 PLAIN = (int, float, str, bool)
-FROM_CODE = "input_shape"  # a required argument that no user gives
+CLASS_KEYS = {"class_path", "init_args", "dict_kwargs"}  # of a dict that names a class
 
 
 def explain(parser: ArgumentParser, settings: list[Setting], message: str = "") -> str:
@@ -28,13 +28,16 @@ def explain(parser: ArgumentParser, settings: list[Setting], message: str = "") 
     options = Options(parser)
     for origin, key, value in settings:
         problem = options.problem(key, value)
-        if problem and (message or options.kinds.get(key) in (None, *PLAIN)):
+        slips_through = options.types.get(key) in (None, *PLAIN)
+        if problem and (message or slips_through):
             return f"{origin}: {problem}"
+    if not message:
+        return ""
     given = {key for _, key, _ in settings}
-    for origin, key, value in settings if message else []:
-        missing = sorted(options.required(key) - given)
-        if missing:
-            return f"{origin}: {key} is {class_path_of(value)}, which needs {_last(missing[0])}: set {missing[0]}"
+    for origin, key, value in settings:
+        if missing := options.required(key) - given:
+            argument = min(missing)
+            return f"{origin}: {key} is {class_path_of(value)}, which needs {short_name(argument)}: set {argument}"
     return " ".join(message.split())
 
 
@@ -42,100 +45,139 @@ class Options:
     """What can be set: the parser's options and, below a key that names a class, the arguments of the class."""
 
     def __init__(self, parser: ArgumentParser) -> None:
-        self.parsers = {"": parser}
+        self.parsers = {"": parser}  # by the key that they are below
+        self.classes: dict[str, type] = {}  # by the key that names them
 
     @property
-    def kinds(self) -> dict[str, Any]:
+    def types(self) -> dict[str, Any]:
         """The type of each key; None if it has keys below it instead."""
-        found = {}
-        for key, parser in self.parsers.items():
-            for action in parser._actions:
-                if action.dest not in ("config", "print_config") and _last(action.dest) != "help":
-                    found[f"{key}.{action.dest}".lstrip(".")] = getattr(action, "_typehint", None) or action.type
-        return found
+        types = {}
+        for above, parser in self.parsers.items():
+            for action in _actions(parser):
+                types[f"{above}.{action.dest}".lstrip(".")] = getattr(action, "_typehint", None) or action.type
+        return types
 
     def required(self, key: str) -> set[str]:
-        actions = self.parsers[key]._actions if key in self.parsers else []
-        return {f"{key}.{action.dest}" for action in actions if action.required and action.dest != FROM_CODE}
+        """The arguments that a user has to give to the class at a key."""
+        from_data = getattr(self.classes.get(key), "from_data", ())
+        actions = _actions(self.parsers[key]) if key in self.parsers else []
+        return {f"{key}.{action.dest}" for action in actions if action.required and action.dest not in from_data}
 
     def problem(self, name: str, value: Any) -> str | None:
-        """What is wrong with a setting, if anything; a class that it names adds its arguments to the options."""
-        key, kinds = name.rstrip("+"), self.kinds
-        for part in accumulate(key.split("."), "{}.{}".format):
-            if part not in kinds:
-                return self._unknown(part)
-        kind, value = kinds[key], None if value == "null" else value
-        if bases_of(kind) and isinstance(value, str | list | dict):
-            problems = (self._class_problem(name, item) for item in (value if isinstance(value, list) else [value]))
-            return next(filter(None, problems), None)
-        if kind is None:
-            right = isinstance(value, dict)
-            expected = "keys below it, such as " + ", ".join(map(_last, self._below(key)[:3]))
-        else:  # the parser takes null for a value left out
-            right = not (value is None and kind in PLAIN) and _accepts(kind, value)
-            expected = _say(kind)
-        return None if right else f"{name} is {'null' if value is None else repr(value)}: expected {expected}"
-
-    def _below(self, parent: str) -> list[str]:
-        return [key for key in self.kinds if key.rpartition(".")[0] == parent]
+        """What is wrong with a setting, if anything; the arguments of a class that it names become options."""
+        key = name.rstrip("+")  # `callbacks+` adds to the list `callbacks`
+        types = self.types
+        for each in _down_to(key):
+            if each not in types:
+                return self._unknown(each)
+        value = None if value == "null" else value
+        if types[key] is None:
+            return self._problem_of_group(name, value)
+        if bases_of(types[key]) and isinstance(value, str | list | dict):
+            return self._problem_of_classes(name, value)
+        return _problem_of_value(name, value, types[key])
 
     def _unknown(self, key: str) -> str | None:
-        parent = key.rpartition(".")[0]
-        kind = self.kinds.get(parent)
-        if kind in (None, *PLAIN) or parent in self.parsers:
-            return f"unknown key {key}{_near(key, self._below(parent))}"
-        if not bases_of(kind):  # it takes more than classes; only the parser knows
+        above = key.rpartition(".")[0]
+        type_above = self.types.get(above)
+        if type_above in (None, *PLAIN) or above in self.parsers:
+            return f"unknown key {key}{_suggestion(key, self._below(above))}"
+        if not bases_of(type_above):  # it takes more than classes; only the parser knows
             return None
-        return f"{parent} has no default: name one first, such as --{parent} {min(map(_last, classes_of(kind)))}"
+        example = min(short_name(path) for path in classes_of(type_above))
+        return f"{above} has no default: name one first, such as --{above} {example}"
 
-    def _class_problem(self, name: str, value: Any) -> str | None:
+    def _below(self, key: str) -> list[str]:
+        return [each for each in self.types if each.rpartition(".")[0] == key]
+
+    def _problem_of_group(self, name: str, value: Any) -> str | None:
+        if isinstance(value, dict):
+            return None
+        examples = [short_name(key) for key in self._below(name.rstrip("+"))[:3]]
+        return f"{name} is {_written(value)}: expected keys below it, such as {', '.join(examples)}"
+
+    def _problem_of_classes(self, name: str, value: Any) -> str | None:
+        for item in value if isinstance(value, list) else [value]:
+            if problem := self._problem_of_class(name, item):
+                return problem
+        return None
+
+    def _problem_of_class(self, name: str, value: Any) -> str | None:
         key, path = name.rstrip("+"), class_path_of(value)
         if path is None:
             return None
-        kind = self.kinds[key]
-        classes = classes_of(kind)
-        found = [path] if path in classes else preferred([known for known in classes if _last(known) == _last(path)])
-        if not found:
-            return (
-                f"{name} is {path!r}, which is no {bases_of(kind)[0].__name__} here{_near(path, map(_last, classes))}"
-            )
-        for beside in set(value) - {"class_path", "init_args", "dict_kwargs"} if isinstance(value, dict) else ():
-            return f"{name}.{beside} stands beside class_path: put it under init_args"
-        parser = self.parsers[key] = ArgumentParser(exit_on_error=False)
-        by_code = {1} if "Callable[" in str(kind) else set()  # the weights or the optimiser
-        parser.add_class_arguments(classes[found[0]], skip=by_code, fail_untyped=False)
-        for action in parser._actions:
-            inner = f"{key}.{action.dest}"
-            if inner not in self.parsers and isinstance(action.default, dict) and bases_of(self.kinds[inner]):
-                self._class_problem(inner, action.default)
+        type_ = self.types[key]
+        classes = classes_of(type_)
+        matches = preferred(each for each in classes if short_name(each) == short_name(path))
+        if path in classes:
+            matches = [path]
+        if not matches:
+            base, suggestion = bases_of(type_)[0].__name__, _suggestion(path, map(short_name, classes))
+            return f"{name} is {path!r}, which is no {base} here{suggestion}"
+        if isinstance(value, dict) and (beside := set(value) - CLASS_KEYS):
+            return f"{name}.{min(map(str, beside))} stands beside class_path: put it under init_args"
+        self._add_arguments(key, classes[matches[0]])
         return None
 
+    def _add_arguments(self, key: str, cls: type) -> None:
+        """Make options of the arguments of the class at a key, and of those of its default parts."""
+        first_comes_from_code = "Callable[" in str(self.types[key])  # the weights or the optimiser
+        parser = self.parsers[key] = ArgumentParser(exit_on_error=False)
+        self.classes[key] = cls
+        parser.add_class_arguments(cls, skip={1} if first_comes_from_code else set(), fail_untyped=False)
+        for action in _actions(parser):
+            below = f"{key}.{action.dest}"
+            if below not in self.parsers and isinstance(action.default, dict) and bases_of(self.types[below]):
+                self._problem_of_class(below, action.default)
 
-def _last(path: str) -> str:
-    return path.rpartition(".")[2]
+
+def _actions(parser: ArgumentParser) -> list[Action]:
+    """The options of a parser, without those that Kindling does not use."""
+    unused = ("config", "print_config")
+    return [each for each in parser._actions if each.dest not in unused and short_name(each.dest) != "help"]
 
 
-def _accepts(kind: Any, value: Any) -> bool:
+def _down_to(key: str) -> list[str]:
+    """The keys from the top down to this one: model, model.optimizer, model.optimizer.lr."""
+    words = key.split(".")
+    return [".".join(words[:count]) for count in range(1, len(words) + 1)]
+
+
+def _problem_of_value(name: str, value: Any, type_: Any) -> str | None:
+    is_left_out = value is None and type_ in PLAIN  # which the parser lets pass
+    if not is_left_out and _accepts(type_, value):
+        return None
+    return f"{name} is {_written(value)}: expected {_in_words(type_)}"
+
+
+def _accepts(type_: Any, value: Any) -> bool:
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--value", type=kind)
+    parser.add_argument("--value", type=type_)
     with suppress(Exception):
         parser.parse_object({"value": value})
         return True
     return False
 
 
-def _near(word: str, known: Iterable[str]) -> str:
-    known = sorted(set(known))
-    lower = {_last(name).lower(): name for name in known}
-    near = [lower[match] for match in get_close_matches(_last(word).lower(), lower, n=3, cutoff=0.6)]
-    if near:
-        return f": did you mean {' or '.join(near)}?"
-    return f": expected one of {', '.join(known)}" if 0 < len(known) <= 20 else ""
+def _written(value: Any) -> str:
+    return "null" if value is None else repr(value)
 
 
-def _say(kind: Any) -> str:
-    if get_origin(kind) in (Union, UnionType, Literal):
-        return " or ".join(dict.fromkeys(map(_say, get_args(kind))))
-    if kind is NoneType:
+def _suggestion(word: str, names: Iterable[str]) -> str:
+    """The names that are near a word, or all of them if they are few."""
+    names = sorted(set(names))
+    by_last_word = {short_name(name).lower(): name for name in names}
+    matches = get_close_matches(short_name(word).lower(), by_last_word, n=3, cutoff=0.6)
+    if matches:
+        return f": did you mean {' or '.join(by_last_word[match] for match in matches)}?"
+    return f": expected one of {', '.join(names)}" if 0 < len(names) <= 20 else ""
+
+
+def _in_words(type_: Any) -> str:
+    if get_origin(type_) in (Union, UnionType, Literal):
+        choices = [_in_words(each) for each in get_args(type_)]
+        return " or ".join(dict.fromkeys(choices))
+    if type_ is NoneType:
         return "null"
-    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")
+    is_class = isinstance(type_, type) and not get_args(type_)
+    return type_.__name__ if is_class else str(type_).replace("typing.", "")

@@ -11,12 +11,14 @@ class UsageError(Exception):
 class Stopped(Exception):
     """A training ended before its time. The message says why and how to go on with its run; `code` is the exit code.
 
-    Where several processes stop alike, the first one tells, and the others have the code 0: Lightning would kill it.
+    Where several processes stop for the same reason, the first one says so and the others exit with 0: at any other
+    code Lightning would kill the first.
     """
 
     def __init__(self, reason: str, code: int = 1, run: Path | str | None = None) -> None:
-        begun = run and Path(run, "config.yaml").is_file()
-        super().__init__(f"{reason}; to go on: kindling fit --resume {shlex.quote(str(run))}" if begun else reason)
+        can_go_on = run and Path(run, "config.yaml").is_file()
+        how = f"; to go on: kindling fit --resume {shlex.quote(str(run))}" if can_go_on else ""
+        super().__init__(reason + how)
         self.code = code
 
 

@@ -12,7 +12,7 @@ from kindling.core.errors import UsageError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a path to write to: what is there in the end takes the place of `path`, and after an error nothing does."""
+    """Gives a path to write to; what is there in the end replaces `path`, unless there was an error."""
     if path.is_dir():
         raise UsageError(f"can't write {path}: it is a folder")
     part = path.with_name(f"part-{os.getpid()}-{path.name}")
@@ -30,6 +30,6 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    plain = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # JSON knows no NaN
+    without_nan = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # which JSON does not know
     with whole_file(path) as part:
-        part.write_text(json.dumps(plain, indent=2) + "\n")
+        part.write_text(json.dumps(without_nan, indent=2) + "\n")

@@ -15,8 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract
 from itertools import chain
 from pathlib import Path
-from pkgutil import walk_packages
-from types import NoneType, UnionType
+from types import ModuleType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 from kindling.core.errors import UsageError
@@ -40,10 +39,17 @@ def load_projects() -> tuple[str, ...]:
                 raise  # the package is there, and what it imports is not
             print(f"warning: {_gone(point)}", file=sys.stderr)
             continue
-        for module in walk_packages(package.__path__, f"{package.__name__}."):
-            import_module(module.name)
+        for module in _modules_of(package):
+            import_module(module)
         found[point.value] = any(Path.cwd() in Path(folder).resolve().parents for folder in package.__path__)
     return tuple(sorted(found, key=lambda name: not found[name]))
+
+
+def _modules_of(package: ModuleType) -> list[str]:
+    """The modules of a package, also those in folders that have no `__init__.py`, by the order of their names."""
+    files = [(Path(folder), file) for folder in package.__path__ for file in Path(folder).rglob("*.py")]
+    names = {".".join((package.__name__, *file.relative_to(folder).with_suffix("").parts)) for folder, file in files}
+    return sorted(name for name in names if not name.endswith(("__init__", "__main__")))
 
 
 def _gone(point: EntryPoint) -> str:

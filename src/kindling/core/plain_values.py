@@ -2,11 +2,14 @@
 
 import inspect
 from functools import partial
+from inspect import Parameter
 from typing import Any
 
 from torch import Tensor, nn
 
 from kindling.core.parts import path_of
+
+DEPRECATED = {"size_average", "reduce"}  # arguments of torch's losses, which it does not keep
 
 
 def plain(name: str, value: Any) -> Any:
@@ -19,8 +22,8 @@ def plain(name: str, value: Any) -> Any:
         return type(value)(plain(name, item) for item in value)
     if isinstance(value, type):
         return {"class_path": path_of(value)}
-    if isinstance(value, partial):  # the command line's partials have the class among their arguments
-        cls = next(part for part in (value.func, *value.args) if isinstance(part, type))
+    if isinstance(value, partial):  # in those of the command line the class is among the arguments
+        cls = next(each for each in (value.func, *value.args) if isinstance(each, type))
         return {"class_path": path_of(cls), "init_args": plain(name, dict(value.keywords))}
     if isinstance(value, nn.Module):  # a task or a loss
         return {"class_path": path_of(type(value)), "init_args": _arguments(value)}
@@ -31,14 +34,25 @@ def plain(name: str, value: Any) -> Any:
 
 def _arguments(part: nn.Module) -> dict[str, Any]:
     """The constructor's arguments, from the attributes of the same names."""
-    named: set[str] = set()
-    for cls in type(part).__mro__:
-        parameters = inspect.signature(cls).parameters.values()
-        named |= {each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
-        if not any(each.kind is each.VAR_KEYWORD for each in parameters):  # which go on to the parent
-            break
-    for name in named - {"size_average", "reduce"}:  # deprecated in torch
+    values = {}
+    for name in sorted(_argument_names(type(part))):
         if not hasattr(part, name):
+            if name in DEPRECATED:
+                continue
             raise ValueError(f"{type(part).__name__} must keep its argument {name} as self.{name}")
-    values = {name: getattr(part, name) for name in sorted(named) if hasattr(part, name)}
-    return {name: plain(name, value) for name, value in values.items() if not isinstance(value, Tensor)}
+        value = getattr(part, name)
+        if not isinstance(value, Tensor):  # such as the weights of the classes, which the task sets
+            values[name] = plain(name, value)
+    return values
+
+
+def _argument_names(cls: type) -> set[str]:
+    """The names of the constructor's arguments, also of those that it hands on to its parent by **kwargs."""
+    names: set[str] = set()
+    for each in cls.__mro__:
+        parameters = inspect.signature(each).parameters.values()
+        names |= {parameter.name for parameter in parameters if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD}
+        hands_on = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
+        if not hands_on:
+            break
+    return names

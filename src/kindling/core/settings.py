@@ -16,20 +16,21 @@ def settings_in(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
                 yield from settings_in(item, key)
     elif isinstance(value, dict):
         for name, inner in value.items():
-            below = f"{key}.{name}" if key else str(name)
-            if name not in ("class_path", "dict_kwargs"):
-                yield from settings_in(inner, key if name == "init_args" else below)
+            if name == "init_args":
+                yield from settings_in(inner, key)
+            elif name not in ("class_path", "dict_kwargs"):
+                yield from settings_in(inner, f"{key}.{name}" if key else str(name))
 
 
 def flatten(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested values as `model.optimizer.lr`; a class by its name, and null left out."""
-    for key, value in values.items():
-        name = prefix.rstrip(".") if key == "class_path" else f"{prefix}{key}"
-        if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
             value = dict(enumerate(value))
         if isinstance(value, dict):
-            yield from flatten(value, prefix if key in ("init_args", "dict_kwargs") else f"{name}.")
-        elif key == "class_path":
-            yield name, value.rpartition(".")[2]
+            yield from flatten(value, prefix if name in ("init_args", "dict_kwargs") else f"{key}.")
+        elif name == "class_path":
+            yield prefix.rstrip("."), value.rpartition(".")[2]
         elif value is not None:
-            yield name, value if isinstance(value, bool | int | float | str) else str(value)
+            yield key, value if isinstance(value, bool | int | float | str) else str(value)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from kindling.core.plain_values import plain
 from kindling.data.augmentation import Augmentation
-from kindling.data.batches import Batches, BatchIndices, MappedArray, MemoryLoader, rows, run_seed, start_worker
+from kindling.data.batches import Batches, BatchIndices, MemoryLoader, rows, run_seed, start_worker
 from kindling.data.preprocessing import Preprocessing
 from kindling.data.splits import Splitter, draw_splits, fingerprint, read_splits
 
@@ -86,7 +86,7 @@ class Data(L.LightningDataModule):
     def load(self) -> tuple[Any, ...]:
         """Inputs (N, *input_shape), and class indices (N,) int64, 0/1 labels (N, K) or numeric targets (N, T) float32.
 
-        Inputs are float32, or tokens int64; a tensor, or a MappedArray, which can be uint8 (0 to 255) too. Between
+        Inputs are float32, or tokens int64; a tensor, or a which can be uint8 (0 to 255) too. Between
         inputs and targets come the lengths (N,) of padded sequences.
         """
         raise NotImplementedError
@@ -120,41 +120,48 @@ class Data(L.LightningDataModule):
     @property
     def class_counts(self) -> dict[str, dict[str, int]]:
         """How many samples of each class each split has; empty for numeric targets."""
-        names, targets = self.classes or [], self.samples[-1]
-        hits = {split: targets[index] for split, index in self.splits.items() if names}
-        counts = {
-            k: v.sum(dim=0) if self.multilabel else torch.bincount(v, minlength=len(names)) for k, v in hits.items()
-        }
-        return {split: dict(zip(names, found.tolist(), strict=True)) for split, found in counts.items()}
+        counts: dict[str, dict[str, int]] = {}
+        if not self.classes:
+            return counts
+        for split, indices in self.splits.items():
+            targets = self.samples[-1][indices]
+            sizes = targets.sum(dim=0) if self.multilabel else torch.bincount(targets, minlength=len(self.classes))
+            counts[split] = dict(zip(self.classes, sizes.tolist(), strict=True))
+        return counts
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """What brings raw inputs to what the model takes, with the statistics of the training split."""
-        inputs, *others, _ = self.samples
-        train, values, mapped = self.splits["train"], dict[str, Any](), isinstance(inputs, MappedArray)
-        known = inputs if mapped else inputs[train]
-        if not mapped and len(self.input_shape) == 3:
-            values["bounded"] = bool(known.min() >= 0 and known.max() <= 1)
+        inputs, *lengths, _ = self.samples
+        train = self.splits["train"]
+        train_inputs = inputs[train] if isinstance(inputs, Tensor) else None  # a mapped array is read in parts
+        arguments: dict[str, Any] = {"lengths": bool(lengths)}
+        if train_inputs is not None and train_inputs.dim() == 4:
+            arguments["bounded"] = bool(train_inputs.min() >= 0 and train_inputs.max() <= 1)
         if self.normalize and inputs.dtype != torch.int64:
-            if not mapped and known.dim() == 3:
-                known = rows(known, *[lengths[train] for lengths in others])
-            std, mean = (
-                inputs.statistics(train, *others) if mapped else torch.std_mean(known, dim=[0, *range(2, known.dim())])
-            )
-            if not mean.isfinite().all():
-                raise ValueError("the inputs of the training split hold values that are no finite numbers")
-            if self.scaled is not None:
-                fixed = ~torch.tensor(self.scaled)
-                mean, std = mean.masked_fill(fixed, 0.0), std.masked_fill(fixed, 1.0)
-            constant = ~(std > 1e-6 * mean.abs())  # to rounding, or of one sample: left in its unit
-            values |= {"mean": mean.tolist(), "std": std.float().masked_fill(constant, 1.0).tolist()}
+            if train_inputs is None:
+                deviation, mean = inputs.statistics(train, *lengths)
+            else:
+                deviation, mean = statistics(train_inputs, *(each[train] for each in lengths))
+            arguments |= self._scale(deviation, mean)
         dtype = str(inputs.dtype).removeprefix("torch.")
-        return Preprocessing(self.input_shape, dtype, **{**values, "lengths": bool(others), **self.preparation})
+        return Preprocessing(self.input_shape, dtype, **{**arguments, **self.preparation})
+
+    def _scale(self, deviation: Tensor, mean: Tensor) -> dict[str, list[float]]:
+        """The `mean` and `std` that Preprocessing takes, from those of the training split, (F,) each."""
+        if not mean.isfinite().all():
+            raise ValueError("the inputs of the training split hold values that are no finite numbers")
+        if self.scaled is not None:
+            unscaled = ~torch.tensor(self.scaled)
+            mean, deviation = mean.masked_fill(unscaled, 0.0), deviation.masked_fill(unscaled, 1.0)
+        # What is constant but for rounding, or has one sample (whose deviation is NaN), is left in its unit.
+        constant = ~(deviation > 1e-6 * mean.abs())
+        return {"mean": mean.tolist(), "std": deviation.float().masked_fill(constant, 1.0).tolist()}
 
     def setup(self, stage: str) -> None:
         inputs, *others = self.samples
         transform: Any = self.preprocessing
-        if isinstance(inputs, Tensor):  # once and for all
+        if isinstance(inputs, Tensor):  # in memory: transformed once and for all
             inputs, transform = transform(inputs, *others[:-1]), None
         self.sets = {
             name: Batches(inputs, *others, indices=index, transform=transform) for name, index in self.splits.items()
@@ -194,3 +201,10 @@ class Data(L.LightningDataModule):
         plain = isinstance(self.samples[0], Tensor) and not self.workers and self.sets[split].transform is None
         kind = MemoryLoader if plain else DataLoader
         return kind(self.sets[split], sampler=sampler, **options)
+
+
+def statistics(inputs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean of each feature of vectors or sequences, or of each channel of images, (F,) each."""
+    if inputs.dim() == 3:
+        inputs = rows(inputs, lengths)
+    return torch.std_mean(inputs, dim=[0, *range(2, inputs.dim())])

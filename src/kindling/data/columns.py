@@ -14,6 +14,9 @@ import pandas as pd
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A", "?"]
 INFINITE = ["inf", "-inf"]  # which is taken for missing too
 
+Column = dict[str, Any]  # what is to be known of a column, as plain values: see fit_columns
+Counts = Counter[tuple[str, str]]  # (what was counted, name of the column) → how often
+
 
 def read_table(path: Path, separator: str = ",") -> pd.DataFrame:
     """Read a CSV or a Parquet file; all but the numbers of Parquet as text. Columns without a name are left out.
@@ -21,23 +24,13 @@ def read_table(path: Path, separator: str = ",") -> pd.DataFrame:
     Raises:
         ValueError: with what is wrong with the file in one sentence.
     """
+    suffix = path.suffix.lower()
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            table = pd.read_parquet(path).reset_index(drop=True)
-            for name in table.columns:  # as they would be in a CSV
-                if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name]):
-                    table[name] = texts(table[name])
-            header = [str(name) for name in table.columns]
+        if suffix in (".parquet", ".pq"):
+            table = _read_parquet(path)
         else:
-            separator = "\t" if path.suffix.lower() == ".tsv" else separator
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
-                header = next(filter(None, rows), [])
-            options = {"keep_default_na": False, "na_values": MISSING, "skipinitialspace": True, "dtype": str}
-            table = pd.read_csv(path, sep=separator, header=None, encoding="utf-8-sig", **options)
-            table = table.iloc[1:].reset_index(drop=True)  # a row of other length than the header is an error so
-        table.columns = pd.Index(header)
-        table = table.loc[:, [bool(name.strip()) for name in header]]
+            table = _read_csv(path, "\t" if suffix == ".tsv" else separator)
+        table = table.loc[:, [bool(name.strip()) for name in table.columns]]
         refuse_twice(table)
         return table
     except ImportError:
@@ -49,6 +42,28 @@ def read_table(path: Path, separator: str = ",") -> pd.DataFrame:
         raise ValueError(f"{path} can't be read as a table: {reason}") from None
 
 
+def _read_parquet(path: Path) -> pd.DataFrame:
+    table = pd.read_parquet(path).reset_index(drop=True)
+    for name in table.columns:
+        is_number = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
+        if not is_number:
+            table[name] = texts(table[name])  # as it would be in a CSV
+    table.columns = pd.Index([str(name) for name in table.columns])
+    return table
+
+
+def _read_csv(path: Path, separator: str) -> pd.DataFrame:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
+        header = next(filter(None, rows), [])
+    options = {"keep_default_na": False, "na_values": MISSING, "skipinitialspace": True, "dtype": str}
+    # The header is read as a row, so that pandas refuses rows of another length than it.
+    table = pd.read_csv(path, sep=separator, header=None, encoding="utf-8-sig", **options)
+    table = table.iloc[1:].reset_index(drop=True)
+    table.columns = pd.Index(header)
+    return table
+
+
 def refuse_twice(table: pd.DataFrame) -> None:
     """A ValueError if two columns have the same name."""
     if not table.columns.is_unique:
@@ -57,9 +72,12 @@ def refuse_twice(table: pd.DataFrame) -> None:
 
 def texts(series: pd.Series) -> pd.Series:
     """Values as text, missing ones as None; 1.0 is 1, since a missing value makes floats of a column's integers."""
-    words = series.map(lambda value: None if pd.isna(value) else re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip()))
-    words = words.astype(object)
+    words = series.map(_text).astype(object)
     return words.where(words.notna() & ~words.isin(MISSING), None)
+
+
+def _text(value: Any) -> str | None:
+    return None if pd.isna(value) else re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
 
 
 def numbers(series: pd.Series) -> np.ndarray:
@@ -72,11 +90,12 @@ def numbers(series: pd.Series) -> np.ndarray:
 def is_numeric(series: pd.Series) -> bool:
     """Whether a column holds numbers; a few values, a tenth at most, may be none by mistake."""
     words = texts(series)
-    given = words.notna() & ~words.isin(INFINITE)
-    return bool(np.isnan(numbers(series))[given.to_numpy()].sum() <= 0.1 * given.sum())
+    is_given = (words.notna() & ~words.isin(INFINITE)).to_numpy()
+    is_none = np.isnan(numbers(series)) & is_given
+    return bool(is_none.sum() <= 0.1 * is_given.sum())
 
 
-def fit_columns(table: pd.DataFrame, categorical: Iterable[str], limit: int) -> list[dict[str, Any]]:
+def fit_columns(table: pd.DataFrame, categorical: Iterable[str], limit: int) -> list[Column]:
     """What is to be known of each column of the training rows, as plain values.
 
     A numeric column has a `fill` for missing values, its median. Any other has `categories`: one number each, 1 or 0;
@@ -85,72 +104,78 @@ def fit_columns(table: pd.DataFrame, categorical: Iterable[str], limit: int) -> 
     Raises:
         ValueError: if a column is empty, or has more than `limit` categories.
     """
-    columns: list[dict[str, Any]] = []
-    for name in table.columns:
-        known = texts(table[name]).dropna()
-        if known.isin(INFINITE).all():
-            raise ValueError(f"column {name} has no value in the training split: leave it out with data.drop")
-        if name not in categorical and is_numeric(table[name]):
-            columns.append({"name": name, "fill": float(np.nanmedian(numbers(table[name])))})
-            continue
-        values = sorted(known.unique())
-        if len(values) > limit:
-            raise ValueError(
-                f"column {name} has {len(values)} different values, such as {values[0]!r}: leave it out with "
-                "data.drop, or raise data.max_categories"
-            )
-        columns.append({"name": name, "categories": values})
-    return columns
+    return [_fit_column(table[name], name in categorical, limit) for name in table.columns]
 
 
-def width(column: dict[str, Any]) -> int:
+def _fit_column(series: pd.Series, is_categorical: bool, limit: int) -> Column:
+    words = texts(series).dropna()
+    if words.isin(INFINITE).all():
+        raise ValueError(f"column {series.name} has no value in the training split: leave it out with data.drop")
+    if not is_categorical and is_numeric(series):
+        return {"name": series.name, "fill": float(np.nanmedian(numbers(series)))}
+    values = sorted(words.unique())
+    if len(values) > limit:
+        raise ValueError(
+            f"column {series.name} has {len(values)} different values, such as {values[0]!r}: leave it out with "
+            "data.drop, or raise data.max_categories"
+        )
+    return {"name": series.name, "categories": values}
+
+
+def width(column: Column) -> int:
     """How many numbers a column becomes."""
     return len(column["categories"]) if "categories" in column else 1
 
 
-Counts = Counter[tuple[str, str]]  # (what it is, column)
-
-
-def told(counts: Counts) -> list[str]:
-    """Counts in a line for each thing counted, such as missing values: 27 (age 18, sex 9)."""
+def count_lines(counts: Counts) -> list[str]:
+    """A line for each thing that was counted, such as `missing values: 27 (age 18, sex 9)`."""
+    by_thing: dict[str, dict[str, int]] = {}
+    for (thing, name), count in counts.items():
+        by_thing.setdefault(thing, {})[name] = count
     lines = []
-    for what in dict.fromkeys(what for what, _ in counts):
-        found = {name: count for (each, name), count in counts.items() if each == what}
-        each = ", ".join(f"{name} {count:,}" for name, count in found.items())
-        lines.append(f"{what}: {sum(found.values()):,} ({each})")
+    for thing, by_column in by_thing.items():
+        columns = ", ".join(f"{name} {count:,}" for name, count in by_column.items())
+        lines.append(f"{thing}: {sum(by_column.values()):,} ({columns})")
     return lines
 
 
-def encode(table: pd.DataFrame, columns: list[dict[str, Any]]) -> tuple[np.ndarray, Counts, dict[int, str]]:
+def encode(table: pd.DataFrame, columns: list[Column]) -> tuple[np.ndarray, Counts, dict[int, str]]:
     """Rows as float32 (N, F), what was missing or never seen, and why a row can't be encoded, by position.
 
     Raises:
         ValueError: if the table lacks columns.
     """
-    lacking = [column["name"] for column in columns if column["name"] not in table.columns]
-    if lacking:
+    names = [column["name"] for column in columns]
+    if lacking := [name for name in names if name not in table.columns]:
         raise ValueError(
             f"the table lacks the columns {', '.join(lacking)}: it has {', '.join(map(str, table.columns))}"
         )
-    refuse_twice(table.loc[:, table.columns.isin([column["name"] for column in columns])])
+    refuse_twice(table.loc[:, table.columns.isin(names)])
     blocks, counts, reasons = [], Counts(), dict[int, str]()
     for column in columns:
-        name = column["name"]
-        words = texts(table[name])
-        missing = words.isna().to_numpy()
-        if "categories" in column:
-            known = pd.Index(column["categories"]).get_indexer(pd.Index(words))
-            blocks.append(np.eye(len(column["categories"]) + 1, dtype=np.float32)[known][:, :-1])
-            unseen = (known < 0) & ~missing
-            counts["values that the training never saw", name] += int(unseen.sum())
-        else:
-            values = numbers(table[name])
-            with np.errstate(over="ignore"):
-                blank = ~np.isfinite(values.astype(np.float32))
-            odd = blank & ~missing & ~words.isin(INFINITE).to_numpy()
-            for row in np.flatnonzero(odd):
-                reasons[int(row)] = f"{name} is {words.iloc[row]!r}: expected a number"
-            blocks.append(np.where(blank, column["fill"], values).astype(np.float32)[:, None])
-            missing = blank & ~odd
-        counts["missing values", name] += int(missing.sum())
+        encode_column = _encode_categories if "categories" in column else _encode_numbers
+        blocks.append(encode_column(table[column["name"]], column, counts, reasons))
     return np.concatenate(blocks, axis=1), +counts, reasons
+
+
+def _encode_categories(series: pd.Series, column: Column, counts: Counts, reasons: dict[int, str]) -> np.ndarray:
+    """A 1 for the category of each row, (N, categories); adds to the counts."""
+    words = texts(series)
+    is_missing = words.isna().to_numpy()
+    places = pd.Index(column["categories"]).get_indexer(pd.Index(words))  # -1 for what is none of them
+    counts["values that the training never saw", column["name"]] += int(((places < 0) & ~is_missing).sum())
+    counts["missing values", column["name"]] += int(is_missing.sum())
+    size = len(column["categories"])
+    return np.eye(size + 1, dtype=np.float32)[places][:, :size]  # -1 is the last row, which is zero in these columns
+
+
+def _encode_numbers(series: pd.Series, column: Column, counts: Counts, reasons: dict[int, str]) -> np.ndarray:
+    """The number of each row, (N, 1), and the column's `fill` where it is missing; adds to the counts and reasons."""
+    words, values = texts(series), numbers(series)
+    with np.errstate(over="ignore"):
+        is_blank = ~np.isfinite(values.astype(np.float32))
+    is_wrong = is_blank & ~words.isna().to_numpy() & ~words.isin(INFINITE).to_numpy()
+    for row in np.flatnonzero(is_wrong):
+        reasons[int(row)] = f"{column['name']} is {words.iloc[row]!r}: expected a number"
+    counts["missing values", column["name"]] += int((is_blank & ~is_wrong).sum())
+    return np.where(is_blank, column["fill"], values).astype(np.float32)[:, None]

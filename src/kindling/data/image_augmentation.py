@@ -2,7 +2,7 @@
 
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
@@ -48,32 +48,42 @@ class ImageAugmentation(Augmentation):
             images = torch.where(flipped, images.flip(3), images)
         if self.erase:
             images = images.masked_fill(self._rectangles(images), 0.0)
-        alphas = [(v2.MixUp, self.mixup), (v2.CutMix, self.cutmix)]
-        mixes = [mix(alpha=alpha, num_classes=num_classes) for mix, alpha in alphas if alpha]
-        if mixes:
-            if targets.dim() > 1:
-                raise MisconfigurationException("mixup and cutmix need data with one class a sample")
-            images, targets = mixes[int(torch.randint(len(mixes), ()))](images, targets)
-        return images, targets
+        return self._mix(images, targets, num_classes) if self.mixes else (images, targets)
+
+    def _mix(self, images: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+        """Mixup or cutmix; if both are asked for, one of them at random."""
+        if targets.dim() > 1:
+            raise MisconfigurationException("mixup and cutmix need data with one class a sample")
+        mixes: list[nn.Module] = []
+        if self.mixup:
+            mixes.append(v2.MixUp(alpha=self.mixup, num_classes=num_classes))
+        if self.cutmix:
+            mixes.append(v2.CutMix(alpha=self.cutmix, num_classes=num_classes))
+        chosen = int(torch.randint(len(mixes), ()))
+        return mixes[chosen](images, targets)
 
     def _crop(self, images: Tensor) -> Tensor:
+        """A window of the old size at a random place of each padded image: (B, C, H, W)."""
         size, _, height, width = images.shape
         device = images.device
         top, left = torch.randint(2 * self.crop + 1, (2, size, 1), device=device)
-        rows = top + torch.arange(height, device=device)  # (B, H)
-        columns = left + torch.arange(width, device=device)  # (B, W)
+        each = torch.arange(size, device=device)[:, None, None]  # (B, 1, 1)
+        rows = (top + torch.arange(height, device=device))[:, :, None]  # (B, H, 1)
+        columns = (left + torch.arange(width, device=device))[:, None]  # (B, 1, W)
         padded = F.pad(images, [self.crop] * 4).transpose(0, 1)  # (C, B, H', W')
-        cropped = padded[:, torch.arange(size, device=device)[:, None, None], rows[:, :, None], columns[:, None]]
-        return cropped.transpose(0, 1)
+        return padded[:, each, rows, columns].transpose(0, 1)
 
     def _rectangles(self, images: Tensor) -> Tensor:
-        """True inside a random rectangle of each image that is hit: (B, 1, H, W)."""
+        """True inside a random rectangle of each image that is chosen: (B, 1, H, W)."""
         size, _, height, width = images.shape
-        hit, area, ratio, top, left = torch.rand(5, size, 1, 1, 1, device=images.device)
-        area, ratio = 0.02 + 0.31 * area, 0.3 * 11**ratio  # of the image; height over width, 0.3 to 3.3
-        tall, wide = ((area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1))
-        rows = (torch.arange(height, device=images.device)[:, None] + 0.5) / height
-        columns = (torch.arange(width, device=images.device) + 0.5) / width
+        device = images.device
+        chance, area, ratio, top, left = torch.rand(5, size, 1, 1, 1, device=device)  # each from 0 to 1
+        area = 0.02 + 0.31 * area  # share of the image
+        ratio = 0.3 * 11**ratio  # height over width, 0.3 to 3.3
+        tall = (area * ratio).sqrt().clamp(max=1)  # share of the height
+        wide = (area / ratio).sqrt().clamp(max=1)  # share of the width
         top, left = top * (1 - tall), left * (1 - wide)
-        inside = (rows >= top) & (rows < top + tall) & (columns >= left) & (columns < left + wide)
-        return inside & (hit < self.erase)
+        y = (torch.arange(height, device=device)[:, None] + 0.5) / height  # (H, 1), the middles of the pixels
+        x = (torch.arange(width, device=device) + 0.5) / width  # (W,)
+        inside = (y >= top) & (y < top + tall) & (x >= left) & (x < left + wide)
+        return inside & (chance < self.erase)

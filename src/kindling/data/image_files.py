@@ -16,8 +16,12 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 def find_images(folder: Path) -> list[Path]:
     """All image files in a folder and below, in the order of their names; hidden ones are left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
+    images = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in images if not _is_hidden(path.relative_to(folder)))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def pixels(image: Image.Image, shape: tuple[int, ...], resize: str) -> np.ndarray:
@@ -47,8 +51,9 @@ def resized(image: Image.Image, width: int, height: int, resize: str) -> Image.I
     if resize == "pad":
         scale = min(width / image.width, height / image.height)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        padded, corner = Image.new(image.mode, (width, height)), ((width - size[0]) / 2, (height - size[1]) / 2)
-        padded.paste(image.resize(size, Image.Resampling.BILINEAR), (round(corner[0]), round(corner[1])))
+        corner = round((width - size[0]) / 2), round((height - size[1]) / 2)
+        padded = Image.new(image.mode, (width, height))
+        padded.paste(image.resize(size, Image.Resampling.BILINEAR), corner)
         return padded
     return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
 
@@ -71,21 +76,27 @@ class _Reader(Dataset):
 
     def __getitem__(self, indices: list[int]) -> tuple[list[Path], list[str], Tensor]:
         paths = [self.paths[index] for index in indices]
-        reasons, read = [""] * len(paths), []
-        for position, path in enumerate(paths):
+        reasons, images = [], []
+        for path in paths:
             try:
-                read.append(torch.from_numpy(read_pixels(path, self.shape, self.resize)))
+                images.append(torch.from_numpy(read_pixels(path, self.shape, self.resize)))
+                reasons.append("")
             except ValueError as error:
-                reasons[position] = str(error)
-        return paths, reasons, torch.stack(read) if read else torch.empty(0, *self.shape, dtype=torch.uint8)
+                reasons.append(str(error))
+        return paths, reasons, torch.stack(images) if images else torch.empty(0, *self.shape, dtype=torch.uint8)
 
 
 def read_images(
     paths: list[Path], shape: tuple[int, ...], resize: str, batch_size: int = 64, workers: int = 0
 ) -> Iterator[tuple[list[Path], list[str], Tensor]]:
     """Read files in batches, in order: paths, why each can't be read ("" if it can), pixels (read, C, H, W) uint8."""
-    order = [list(range(start, min(start + batch_size, len(paths)))) for start in range(0, len(paths), batch_size)]
-    workers = max(0, min(workers, len(order) - 1))  # a process more would cost more than it reads
-    reader, apart = _Reader(paths, shape, resize), torch.Generator()  # a model's weights don't depend on what was read
-    own = {"worker_init_fn": start_worker, "generator": apart}
-    yield from DataLoader(reader, sampler=order, batch_size=None, num_workers=workers, **own)  # type: ignore[arg-type]
+    batches = torch.arange(len(paths)).split(batch_size) if paths else ()
+    workers = max(0, min(workers, len(batches) - 1))  # another process would cost more than it reads
+    yield from DataLoader(
+        _Reader(paths, shape, resize),
+        sampler=[batch.tolist() for batch in batches],
+        batch_size=None,  # sampled as batches
+        num_workers=workers,
+        worker_init_fn=start_worker,
+        generator=torch.Generator(),  # of its own: a model's weights don't depend on what was read
+    )

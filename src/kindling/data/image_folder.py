@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +20,17 @@ from kindling.data.base import Data
 from kindling.data.batches import MappedArray
 from kindling.data.image_files import find_images, read_images
 
+# The split that a folder is for, by its name in lower case; in the order of the splits.
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-ORDER = ("train", "val", "test")
+BATCH = 64  # images that are decoded at once
+
+
+class ImageFile(NamedTuple):
+    """An image on disk: which split and which class its folder stands for."""
+
+    split: str
+    label: str
+    path: Path
 
 
 class ImageFolder(Data):
@@ -67,87 +77,110 @@ class ImageFolder(Data):
             raise ValueError(f"group is {group!r}: expected a regular expression ({error})") from None
         if not self.root.is_dir():
             raise ValueError(f"path is {path!r}: there is no such folder")
-        self.files = self._find()  # (split, class, file), in the order train, val, test
+        self.files = self._find()  # in the order train, val, test
         self.preparation = {"resize": resize}
 
-    def _find(self) -> list[tuple[str, str, Path]]:
-        own = [folder for folder in _folders(self.root) if folder.name.lower() in SPLITS]
-        parts = {split: folder for split in ORDER for folder in own if SPLITS[folder.name.lower()] == split}
-        if len(parts) < len(own):
-            raise ValueError(f"{self.root} has the folders {', '.join(each.name for each in own)}: keep one a split")
-        if parts and "train" not in parts:
-            raise ValueError(f"{self.root} has a folder {own[0].name}, and no folder train beside it")
-        parts = parts or {"train": self.root}
-        self.classes = [folder.name for folder in _folders(parts["train"])]
+    def _find(self) -> list[ImageFile]:
+        """All images; sets the classes, which are the folders of the training split."""
+        folders = self._split_folders()
+        self.classes = [folder.name for folder in _folders(folders["train"])]
         files = []
-        for split, folder in parts.items():
-            if not _folders(folder):
-                loose = (
-                    f"{len(find_images(folder)):,} images but no folder a class" if find_images(folder) else "no images"
-                )
-                raise ValueError(f"{folder} has {loose}: expected {folder}/<class>/<image>")
-            for kind in _folders(folder):
-                if kind.name not in self.classes:
-                    raise ValueError(f"{kind} is a class that {parts['train']} lacks: it has {', '.join(self.classes)}")
-                found = find_images(kind)
-                if not found:
-                    raise ValueError(f"{kind} has no images (JPEG, PNG …): put some in, or remove the folder")
-                files += [(split, kind.name, file) for file in found]
+        for split, split_folder in folders.items():
+            labels = _folders(split_folder)
+            if not labels:
+                count = len(find_images(split_folder))
+                content = f"{count:,} images but no folder a class" if count else "no images"
+                raise ValueError(f"{split_folder} has {content}: expected {split_folder}/<class>/<image>")
+            for folder in labels:
+                if folder.name not in self.classes:
+                    raise ValueError(
+                        f"{folder} is a class that {folders['train']} lacks: it has {', '.join(self.classes)}"
+                    )
+                paths = find_images(folder)
+                if not paths:
+                    raise ValueError(f"{folder} has no images (JPEG, PNG …): put some in, or remove the folder")
+                files += [ImageFile(split, folder.name, path) for path in paths]
         if len(self.classes) < 2:
             raise ValueError(
-                f"{parts['train']} has one class, {self.classes[0]}: expected a folder for each of several"
+                f"{folders['train']} has one class, {self.classes[0]}: expected a folder for each of several"
             )
         return files
 
-    def load(self) -> tuple[MappedArray, Tensor]:
-        pixels, reasons = self._decoded()
-        bad = [file for _, _, file in self.files if str(file) in reasons]
-        if bad and self.broken == "refuse":
-            more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-            raise ValueError(
-                f"{bad[0]} can't be read: {reasons[str(bad[0])]}{more}; --data.broken skip leaves such out"
-            )
-        if bad:
-            self.notes = [
-                f"left out, since they can't be read: {len(bad):,}, such as {bad[0]} ({reasons[str(bad[0])]})"
-            ]
-        files = [entry for entry in self.files if str(entry[2]) not in reasons]
-        if missing := set(self.classes or []) - {kind for split, kind, _ in files if split == "train"}:
-            raise ValueError(f"{self.root} has no image of {min(missing)} that can be read")
-        if missing := {split for split, _, _ in self.files} - {split for split, _, _ in files}:
-            raise ValueError(f"{self.root} has no image for {min(missing)} that can be read")
-        self.own_val, self.own_test = (sum(split == name for split, _, _ in files) for name in ("val", "test"))
-        self.names = [str(file.relative_to(self.root)) for _, _, file in files]
-        if self.group:
-            matches = [self.group.search(name) for name in self.names]
-            found = [match and match[self.group.groups and 1] for match in matches]
-            if None in found:
-                raise ValueError(
-                    f"group is {self.group.pattern!r}, which finds nothing in {self.names[found.index(None)]}"
-                )
-            self.groups = np.array(found)
-        labels = {name: index for index, name in enumerate(self.classes or [])}
-        return MappedArray(pixels), torch.tensor([labels[kind] for _, kind, _ in files])
+    def _split_folders(self) -> dict[str, Path]:
+        """The folder of each split, in the order train, val, test; the whole folder is for training if it has none."""
+        own = [folder for folder in _folders(self.root) if folder.name.lower() in SPLITS]
+        if not own:
+            return {"train": self.root}
+        folders = {SPLITS[folder.name.lower()]: folder for folder in own}
+        if len(folders) < len(own):
+            raise ValueError(f"{self.root} has the folders {', '.join(each.name for each in own)}: keep one a split")
+        if "train" not in folders:
+            raise ValueError(f"{self.root} has a folder {own[0].name}, and no folder train beside it")
+        return {split: folders[split] for split in dict.fromkeys(SPLITS.values()) if split in folders}
 
-    def _decoded(self) -> tuple[np.ndarray, dict[str, str]]:
+    def load(self) -> tuple[MappedArray, Tensor]:
+        pixels, reasons = self._pixels()
+        self._note_broken(reasons)
+        files = [file for file in self.files if str(file.path) not in reasons]
+        if missing := set(self.classes or []) - {file.label for file in files if file.split == "train"}:
+            raise ValueError(f"{self.root} has no image of {min(missing)} that can be read")
+        if missing := {file.split for file in self.files} - {file.split for file in files}:
+            raise ValueError(f"{self.root} has no image for {min(missing)} that can be read")
+        self.own_val, self.own_test = (sum(file.split == split for file in files) for split in ("val", "test"))
+        self.names = [str(file.path.relative_to(self.root)) for file in files]
+        if self.group:
+            self.groups = np.array([self._group_of(name, self.group) for name in self.names])
+        numbers = {name: number for number, name in enumerate(self.classes or [])}
+        return MappedArray(pixels), torch.tensor([numbers[file.label] for file in files])
+
+    def _note_broken(self, reasons: dict[str, str]) -> None:
+        """Refuse files that can't be read, or note that they are left out, as `broken` says."""
+        broken = [str(file.path) for file in self.files if str(file.path) in reasons]
+        if not broken:
+            return
+        first, reason = broken[0], reasons[broken[0]]
+        if self.broken == "refuse":
+            more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+            raise ValueError(f"{first} can't be read: {reason}{more}; --data.broken skip leaves such out")
+        self.notes = [f"left out, since they can't be read: {len(broken):,}, such as {first} ({reason})"]
+
+    @staticmethod
+    def _group_of(name: str, pattern: re.Pattern[str]) -> str:
+        """What the pattern's first group finds in the name of a file, or all that it finds."""
+        match = pattern.search(name)
+        found = match and match[1 if pattern.groups else 0]
+        if found is None:
+            raise ValueError(f"group is {pattern.pattern!r}, which finds nothing in {name}")
+        return found
+
+    def _pixels(self) -> tuple[np.ndarray, dict[str, str]]:
         """The pixels (N, C, H, W) of all images that can be read, and why others can't; from the cache if possible."""
         if not self.cache:
             buffer = BytesIO()
             reasons = self._decode(buffer)
             return np.frombuffer(buffer.getbuffer(), np.uint8).reshape(-1, *self.shape), reasons
-        stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for _, _, file in self.files]
-        key = hashlib.sha256(json.dumps([stats, self.shape, self.resize]).encode()).hexdigest()[:16]
-        path = Path(self.cache, f"{self.root.resolve().name}-{key}.pixels")
+        path = self._cache_file(self.cache)
         with suppress(OSError, ValueError):  # not there, or damaged
             pixels, reasons = self._mapped(path)
-            again = read_images([Path(file) for file in reasons], self.shape, self.resize)
-            if not any("" in why for _, why, _ in again):  # or a file has been restored
+            if not self._is_any_restored(reasons):
                 return pixels, reasons
         with whole_file(path) as part, part.open("wb") as file:
             reasons = self._decode(file)
         with whole_file(path.with_suffix(".json")) as part:
             part.write_text(json.dumps(reasons))
         return self._mapped(path)
+
+    def _cache_file(self, cache: str) -> Path:
+        """The file in the cache that holds these images as they are now, in this size."""
+        stats = [(str(file.path), file.path.stat()) for file in self.files]
+        content = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+        key = hashlib.sha256(json.dumps([content, self.shape, self.resize]).encode()).hexdigest()[:16]
+        return Path(cache, f"{self.root.resolve().name}-{key}.pixels")
+
+    def _is_any_restored(self, reasons: dict[str, str]) -> bool:
+        """Whether a file that could not be read can be read now, such as one whose permissions have changed."""
+        batches = read_images([Path(path) for path in reasons], self.shape, self.resize)
+        return any("" in new_reasons for _, new_reasons, _ in batches)
 
     def _mapped(self, path: Path) -> tuple[np.ndarray, dict[str, str]]:
         reasons = json.loads(path.with_suffix(".json").read_text())
@@ -157,11 +190,12 @@ class ImageFolder(Data):
     def _decode(self, file: BinaryIO) -> dict[str, str]:
         """Write the pixels of the images that can be read, one after the other; return why others can't."""
         reasons = dict[str, str]()
-        paths = [path for _, _, path in self.files]
-        batches = read_images(paths, self.shape, self.resize, workers=min(4, os.cpu_count() or 1))
-        for some, why, pixels in progress(batches, f"reading {len(paths):,} images", -(-len(paths) // 64)):
+        paths = [image.path for image in self.files]
+        batches = read_images(paths, self.shape, self.resize, BATCH, workers=min(4, os.cpu_count() or 1))
+        count = math.ceil(len(paths) / BATCH)
+        for batch_paths, batch_reasons, pixels in progress(batches, f"reading {len(paths):,} images", count):
             file.write(pixels.numpy().tobytes())
-            reasons |= {str(path): reason for path, reason in zip(some, why, strict=True) if reason}
+            reasons |= {str(path): reason for path, reason in zip(batch_paths, batch_reasons, strict=True) if reason}
         return reasons
 
 

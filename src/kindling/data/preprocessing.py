@@ -5,12 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-KINDS = {1: "vectors", 2: "sequences", 3: "images"}
+FORMS = {1: "vectors", 2: "sequences", 3: "images"}  # by the number of dimensions of one input
+CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
 
 
-def kind_of(shape: tuple[int, ...], tokens: bool) -> str:
-    """What an input of this shape is: vectors (F,), sequences (L, F), images (C, H, W), or tokens (L,)."""
-    return "tokens" if tokens else KINDS.get(len(shape), f"arrays of {len(shape)} dimensions")
+def form_of(shape: tuple[int, ...], tokens: bool) -> str:
+    """The form of inputs of this shape: vectors (F,), sequences (L, F), images (C, H, W), or tokens (L,)."""
+    if tokens:
+        return "tokens"
+    return FORMS.get(len(shape), f"arrays of {len(shape)} dimensions")
 
 
 class Preprocessing(nn.Module):
@@ -45,37 +48,58 @@ class Preprocessing(nn.Module):
         columns: list[dict[str, Any]] | None = None,
         separator: str = ",",
     ) -> None:
-        self.plain = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.plain: dict[str, Any] = {  # all arguments, of which a checkpoint builds it again
+            "shape": shape,
+            "dtype": dtype,
+            "mean": mean,
+            "std": std,
+            "divisor": divisor,
+            "bounded": bounded,
+            "lengths": lengths,
+            "resize": resize,
+            "columns": columns,
+            "separator": separator,
+        }
         super().__init__()
         self.shape, self.dtype, self.divisor = tuple(shape), dtype, divisor
         self.bounded = bounded or dtype == "uint8"
         self.lengths, self.resize, self.columns, self.separator = lengths, resize, columns, separator
-        self.kind = kind_of(self.shape, dtype == "int64")
-        size = (-1, 1, 1) if self.kind == "images" else (-1,)
+        self.form = form_of(self.shape, dtype == "int64")
+        broadcast = (-1, 1, 1) if self.form == "images" else (-1,)
         for name, values in {"mean": mean, "std": std}.items():
-            self.register_buffer(name, None if values is None else torch.tensor(values).view(size), persistent=False)
+            buffer = None if values is None else torch.tensor(values).view(broadcast)
+            self.register_buffer(name, buffer, persistent=False)
 
     def forward(self, raw: Tensor, lengths: Tensor | None = None) -> Tensor:
         if self.dtype == "int64":
             return raw.long()
-        pixels = raw.dtype == torch.uint8
-        inputs = raw.float().div_(255) if pixels else raw.float()
-        if self.mean is not None and self.std is not None:  # in place, but for what may be the raw inputs themselves
-            inputs = (inputs.sub_(self.mean) if pixels else inputs - self.mean).div_(self.std)
+        is_bytes = raw.dtype == torch.uint8
+        inputs = raw.float()
+        if is_bytes:
+            inputs.div_(255)
+        if self.mean is not None and self.std is not None:
+            # In place where `inputs` is a copy: floats may be the raw inputs themselves.
+            centred = inputs.sub_(self.mean) if is_bytes else inputs - self.mean
+            inputs = centred.div_(self.std)
         if lengths is not None:  # what pads a sequence stays zero
-            inputs = inputs * (torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None])[:, :, None]
+            real = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]  # (B, L)
+            inputs = inputs * real[:, :, None]
         return inputs
 
 
-def arranged(batch: Tensor, kind: str, divisor: float = 1.0) -> Tensor:
+def arranged(batch: Tensor, form: str, divisor: float = 1.0) -> Tensor:
     """Bring arrays (B, …) to what Preprocessing takes: tokens int64, images (B, C, H, W), anything else float32.
 
     Images can come as (B, H, W), or with their channels last. Other than uint8 they are divided by `divisor`.
     """
-    if kind == "tokens":
+    if form == "tokens":
         return batch.long()
-    if kind == "images":
-        last = batch.dim() == 4 and batch.shape[1] not in (1, 3, 4) and batch.shape[3] in (1, 3, 4)
-        batch = batch[:, None] if batch.dim() == 3 else batch.permute(0, 3, 1, 2) if last else batch
-        return batch if batch.dtype == torch.uint8 else batch.float() if divisor == 1 else batch.float() / divisor
-    return batch.float()
+    if form != "images":
+        return batch.float()
+    if batch.dim() == 3:
+        batch = batch[:, None]
+    elif batch.dim() == 4 and batch.shape[1] not in CHANNELS and batch.shape[3] in CHANNELS:
+        batch = batch.permute(0, 3, 1, 2)
+    if batch.dtype == torch.uint8:
+        return batch
+    return batch.float() if divisor == 1 else batch.float() / divisor

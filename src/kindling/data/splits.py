@@ -15,7 +15,7 @@ Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Splitter:
-    """Splits samples once the data has told what it knows of them.
+    """Splits samples by what the data says of them: their classes, their groups, or when they were taken.
 
     Args:
         labels: class of each sample (N,), by which the splits are stratified; None for none.
@@ -41,46 +41,60 @@ class Splitter:
     def cut(self, indices: Indices, count: int) -> tuple[Indices, Indices]:
         """Take about `count` of the samples away: what is left, and what was taken."""
         if self.times is not None:
-            times = self.times[indices]
-            late = times >= np.sort(times)[-count:][:1]  # the same moment is never on both sides
-            return indices[~late], indices[late]
+            return self._cut_by_time(indices, count)
         if self.groups is not None:
-            limit, _ = self._limit(indices)
-            if limit < 2:
-                raise ValueError("there are too few groups: train, val and test need at least one each")
-            folds = max(2, min(round(len(indices) / count), limit))
-            parts = [self.fold(indices, folds, fold) for fold in range(folds)]
-            return min(parts, key=lambda part: abs(len(part[1]) - count))  # groups can be of very unequal sizes
-        stratify = self.labels[indices] if self.labels is not None else None
+            return self._cut_by_group(indices, count)
+        stratify = None if self.labels is None else self.labels[indices]
         if stratify is not None and len(stratify):
-            labels, counts = np.unique(stratify, return_counts=True)
-            if counts.min() < 2:
-                label = labels[counts.argmin()]
-                size = (self.labels == label).sum()
-                raise ValueError(f"{self.name(label)} has too few samples ({size}): train, val and test need some each")
+            self._check_class_sizes(stratify)
         rest, taken = ms.train_test_split(indices, test_size=count, random_state=self.seed, stratify=stratify)
         return rest, taken
 
+    def _cut_by_time(self, indices: Indices, count: int) -> tuple[Indices, Indices]:
+        times = self.times[indices]
+        first_taken = np.sort(times)[-count:][:1]
+        is_taken = times >= first_taken  # the same moment is never on both sides
+        return indices[~is_taken], indices[is_taken]
+
+    def _cut_by_group(self, indices: Indices, count: int) -> tuple[Indices, Indices]:
+        limit, _ = self._most_folds(indices)
+        if limit < 2:
+            raise ValueError("there are too few groups: train, val and test need at least one each")
+        folds = max(2, min(round(len(indices) / count), limit))
+        candidates = [self.fold(indices, folds, fold) for fold in range(folds)]
+        # Groups can be of very unequal sizes: the fold whose size is nearest.
+        return min(candidates, key=lambda candidate: abs(len(candidate[1]) - count))
+
+    def _check_class_sizes(self, labels: Indices) -> None:
+        classes, counts = np.unique(labels, return_counts=True)
+        if counts.min() < 2:
+            smallest = classes[counts.argmin()]
+            size = (self.labels == smallest).sum()
+            raise ValueError(f"{self.name(smallest)} has too few samples ({size}): train, val and test need some each")
+
     def fold(self, indices: Indices, folds: int, fold: int) -> tuple[Indices, Indices]:
         """Split into `folds` parts: all but one, and that one. In the order of time: what comes before it, and it."""
-        labels, groups = (None if each is None else each[indices] for each in (self.labels, self.groups))
-        limit, what = self._limit(indices)
+        limit, reason = self._most_folds(indices)
         if folds > limit:
-            raise ValueError(f"folds is {folds}: expected at most {limit}, since the data has {what} besides the test")
-        random = {"shuffle": True, "random_state": self.seed}
+            raise ValueError(
+                f"folds is {folds}: expected at most {limit}, since the data has {reason} besides the test"
+            )
         if self.times is not None:
-            moments, when = np.unique(self.times[indices], return_inverse=True)
+            moments, moment_of = np.unique(self.times[indices], return_inverse=True)
             before, within = list(ms.TimeSeriesSplit(folds).split(moments))[fold]
-            return indices[np.isin(when, before)], indices[np.isin(when, within)]
+            return indices[np.isin(moment_of, before)], indices[np.isin(moment_of, within)]
+        labels = None if self.labels is None else self.labels[indices]
+        groups = None if self.groups is None else self.groups[indices]
         if groups is not None:
-            splitter = (ms.GroupKFold if labels is None else ms.StratifiedGroupKFold)(folds, **random)
+            fold_class = ms.GroupKFold if labels is None else ms.StratifiedGroupKFold
         else:
-            splitter = (ms.KFold if labels is None else ms.StratifiedKFold)(folds, **random)
+            fold_class = ms.KFold if labels is None else ms.StratifiedKFold
+        splitter = fold_class(folds, shuffle=True, random_state=self.seed)
         rest, taken = list(splitter.split(indices, labels, groups))[fold]
         return indices[rest], indices[taken]
 
-    def _limit(self, indices: Indices) -> tuple[int, str]:
-        """The largest number of folds, and what makes it that."""
+    def _most_folds(self, indices: Indices) -> tuple[int, str]:
+        """The largest number of folds, and what limits it."""
         if self.times is not None:
             count = len(np.unique(self.times[indices]))
             return count - 1, f"{count} moments"
@@ -104,34 +118,41 @@ def draw_splits(
     """
     if folds and own_val:
         raise ValueError("folds is set, but the data has a validation split of its own")
-    rest, validation, testing = np.split(np.arange(size), [size - own_val - own_test, size - own_test])
+    train, validation, testing = np.split(np.arange(size), [size - own_val - own_test, size - own_test])
     if not own_test:
-        rest, testing = splitter.cut(rest, math.ceil(test * size - 1e-6))
+        train, testing = splitter.cut(train, math.ceil(test * size - 1e-6))
     if folds:
-        rest, validation = splitter.fold(rest, folds, fold)
+        train, validation = splitter.fold(train, folds, fold)
     elif not own_val:
-        rest, validation = splitter.cut(rest, math.ceil(val * size - 1e-6))
-    parts = {"train": rest, "val": validation, "test": testing}
-    if empty := [name for name, part in parts.items() if not len(part)]:
+        train, validation = splitter.cut(train, math.ceil(val * size - 1e-6))
+    splits = {"train": train, "val": validation, "test": testing}
+    _check(splits, splitter, size)
+    return {name: torch.from_numpy(indices) for name, indices in splits.items()}
+
+
+def _check(splits: dict[str, Indices], splitter: Splitter, size: int) -> None:
+    """Refuse an empty split, a class that is not trained on, and a group in two splits (they can be the data's own)."""
+    if empty := [name for name, indices in splits.items() if not len(indices)]:
         raise ValueError(f"the split leaves no sample for {empty[0]}: the data is too small, or of too few moments")
     labels, groups = splitter.labels, splitter.groups
-    if labels is not None and (lost := set(labels.tolist()) - set(labels[rest].tolist())):
-        raise ValueError(f"{splitter.name(min(lost))} has no sample in train: too few groups or moments have it")
-    if groups is not None and len(groups) == size:  # of the data's own splits too
-        for one, other in combinations(parts, 2):
-            if both := set(groups[parts[one]].tolist()) & set(groups[parts[other]].tolist()):
-                raise ValueError(f"group {min(both)} is in {one} and in {other}: it belongs in one of them")
-    return {name: torch.from_numpy(part) for name, part in parts.items()}
+    if labels is not None and (untrained := set(labels.tolist()) - set(labels[splits["train"]].tolist())):
+        raise ValueError(f"{splitter.name(min(untrained))} has no sample in train: too few groups or moments have it")
+    if groups is not None and len(groups) == size:
+        groups_of = {name: set(groups[indices].tolist()) for name, indices in splits.items()}
+        for one, other in combinations(splits, 2):
+            if shared := groups_of[one] & groups_of[other]:
+                raise ValueError(f"group {min(shared)} is in {one} and in {other}: it belongs in one of them")
 
 
 def fingerprint(targets: Tensor, names: list[str] | None) -> int:
-    """Tells whether the samples are still the same, and in the same order."""
-    return zlib.crc32(targets.contiguous().numpy().tobytes() + "\n".join(names or []).encode())
+    """A number by which to see later whether the samples are still the same, and in the same order."""
+    content = targets.contiguous().numpy().tobytes() + "\n".join(names or []).encode()
+    return zlib.crc32(content)
 
 
 def save_splits(path: Path, splits: dict[str, Tensor], samples: int) -> None:
     """Write the indices of the splits, and the fingerprint of the `samples` that they are of."""
-    arrays: dict[str, Any] = {name: part.numpy() for name, part in splits.items()}
+    arrays: dict[str, Any] = {name: indices.numpy() for name, indices in splits.items()}
     np.savez(path, samples=samples, **arrays)
 
 
@@ -139,12 +160,12 @@ def read_splits(path: str, samples: int) -> dict[str, Tensor]:
     """Read what `save_splits` wrote; a ValueError if it is of other samples."""
     try:
         with np.load(path) as file:
-            same = file["samples"] == samples
+            is_same_data = file["samples"] == samples
             splits = {name: torch.from_numpy(file[name]) for name in ("train", "val", "test")}
     except Exception as error:  # a damaged archive fails in many ways
         reason = getattr(error, "strerror", None) or "it is not what a run keeps as splits.npz"
         raise ValueError(f"split_file is {path!r}: can't be read ({reason})") from None
-    if not same:
+    if not is_same_data:
         raise ValueError(
             f"the data has changed since the split in {path} was drawn: bring the old files back or start a new run; "
             "kindling predict --input takes new ones"

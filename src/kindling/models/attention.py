@@ -1,15 +1,15 @@
-"""Attention, and the encoder block that `models/transformer.py` and `models/vit.py` are made of."""
+"""Attention, and the encoder block that transformers are made of."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class SelfAttention(nn.Module):
-    """Multi-head scaled dot-product attention (Vaswani et al., 2017), for self- and cross-attention.
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention in several heads (Vaswani et al., 2017): self-attention, or cross-attention.
 
-    Values and keys (B, S, width), query (B, L, width) → (B, L, width). Each head has projections of its own and its
-    scores are divided by the root of the head's width. A query that may look nowhere gets zeros before the last layer.
+    Query (B, L, width), keys and values (B, S, width) → (B, L, width). In self-attention all three are the same. Each
+    head has projections of its own, and its scores are divided by the root of its width.
 
     Args:
         width: features of a position.
@@ -28,31 +28,38 @@ class SelfAttention(nn.Module):
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.out = nn.Linear(width, width)
 
-    def forward(self, values: Tensor, keys: Tensor, query: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`mask` is boolean and broadcasts to (B, heads, L, S): true where a query may look at a key."""
-        q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, length, width / heads)
-            for layer, x in ((self.query, query), (self.key, keys), (self.value, values))
-        )
-        if mask is not None:
-            somewhere = mask.any(dim=-1, keepdim=True)
-            mask = mask | ~somewhere  # the softmax over nothing is NaN
-        attended = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
-        if mask is not None:
-            attended = attended * somewhere
+    def forward(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mask` is boolean and broadcasts to (B, heads, L, S): true where a query may look at a key.
+
+        A query that may look at none attends to nothing: zeros go to the last layer.
+        """
+        q = self._by_head(self.query(query))
+        k = self._by_head(self.key(keys))
+        v = self._by_head(self.value(values))
+        dropout = self.dropout if self.training else 0.0
+        if mask is None:
+            attended = F.scaled_dot_product_attention(q, k, v, None, dropout)
+        else:
+            sees_any = mask.any(dim=-1, keepdim=True)
+            mask = mask | ~sees_any  # the softmax over nothing would be NaN
+            attended = F.scaled_dot_product_attention(q, k, v, mask, dropout) * sees_any
         return self.out(attended.transpose(1, 2).flatten(2))
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """(B, length, width) → (B, heads, length, width / heads)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class EncoderBlock(nn.Module):
     """Attention and a two-layer network, each behind a layer norm and beside a shortcut (pre-norm; Xiong et al., 2020).
 
-    (B, L, width) → (B, L, width); `mask` as in SelfAttention.
+    (B, L, width) → (B, L, width); `mask` as in MultiHeadAttention.
     """
 
     def __init__(self, width: int, heads: int, activation: nn.Module, dropout: float) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = SelfAttention(width, heads, dropout)
+        self.attention = MultiHeadAttention(width, heads, dropout)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), activation, nn.Linear(4 * width, width))
         self.dropout = nn.Dropout(dropout)
 

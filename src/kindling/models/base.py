@@ -11,7 +11,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torchmetrics import MeanMetric, MetricCollection
 
-from kindling.data.preprocessing import kind_of
+from kindling.data.preprocessing import form_of
 from kindling.models.hyperparameters import Loadable, name_hyperparameters
 from kindling.models.layers import initialize
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
@@ -46,7 +46,7 @@ class Model(Loadable):
     """
 
     from_data: tuple[str, ...] = ("input_shape", "classes", "targets", "multilabel", "vocabulary")
-    takes: tuple[str, ...] = ("vectors", "sequences", "images")  # or tokens: the kinds of inputs
+    takes: tuple[str, ...] = ("vectors", "sequences", "images")  # or tokens: the forms of inputs
     preprocessing: dict[str, Any] | None = None  # of the data it was trained on: see Preprocessing
 
     def __init__(
@@ -71,10 +71,10 @@ class Model(Loadable):
         if min(l1, l2) < 0:
             raise ValueError(f"l1 is {l1} and l2 is {l2}: expected penalties of at least 0")
         self.input_shape, self.vocabulary = tuple(input_shape), vocabulary
-        kind = kind_of(self.input_shape, tokens=bool(vocabulary))
-        if kind not in self.takes:
+        form = form_of(self.input_shape, tokens=bool(vocabulary))
+        if form not in self.takes:
             takes = f"{type(self).__name__} takes {' or '.join(self.takes)}"
-            raise ValueError(f"{takes}: the data has {kind} {self.input_shape}")
+            raise ValueError(f"{takes}: the data has {form} {self.input_shape}")
         wanted = "numeric targets" if targets else "several classes a sample" if multilabel else "one class a sample"
         self.task = task or DEFAULT_TASKS[wanted]()
         self.task.build(wanted, len(targets or classes or []))

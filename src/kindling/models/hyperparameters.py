@@ -22,19 +22,25 @@ class Loadable(L.LightningModule):
 
 
 def name_hyperparameters(model: L.LightningModule) -> None:
-    """Replace classes, partials, tasks and losses among the hyper-parameters by their names and arguments.
+    """Replace classes, partials, tasks and losses among a model's hyper-parameters by their names and arguments.
 
     Raises:
         ValueError: if one is neither plain nor can be named.
     """
-    signatures = [inspect.signature(cls).parameters for cls in type(model).__mro__ if issubclass(cls, nn.Module)]
-    defaults = [parameter.default for signature in signatures for parameter in signature.values()]
-    known = set(ArgumentParser().add_class_arguments(type(model), fail_untyped=False))
+    arguments = set(ArgumentParser().add_class_arguments(type(model), fail_untyped=False))
+    defaults = _defaults(type(model))
     for name, value in list(model.hparams.items()):
-        is_default = callable(value) and any(value is default for default in defaults)
-        if name not in known or is_default:  # set by a subclass for its parent, or a function that no file can name
+        is_set_by_subclass = name not in arguments  # for its parent's constructor
+        is_default_function = callable(value) and any(value is default for default in defaults)  # no file can name it
+        if is_set_by_subclass or is_default_function:
             del model.hparams[name]
         else:
             model.hparams[name] = plain(name, value)
     model.hparams["_class_path"] = path_of(type(model))
     model.hparams["_instantiator"] = INSTANTIATOR
+
+
+def _defaults(cls: type) -> list[Any]:
+    """The default values of all constructors of a module and its parents."""
+    signatures = [inspect.signature(each) for each in cls.__mro__ if issubclass(each, nn.Module)]
+    return [parameter.default for signature in signatures for parameter in signature.parameters.values()]

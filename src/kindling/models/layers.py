@@ -1,29 +1,54 @@
 """Small parts that several models share: activations by name, inputs of sequences, the guide's initialisation."""
 
-import inspect
+from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 
 from torch import nn
+
+# Those of torch.nn that keep the shape and need no argument.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "celu": nn.CELU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "hardshrink": nn.Hardshrink,
+    "hardsigmoid": nn.Hardsigmoid,
+    "hardswish": nn.Hardswish,
+    "hardtanh": nn.Hardtanh,
+    "leakyrelu": nn.LeakyReLU,
+    "logsigmoid": nn.LogSigmoid,
+    "logsoftmax": partial(nn.LogSoftmax, dim=-1),  # over the features
+    "mish": nn.Mish,
+    "prelu": nn.PReLU,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "rrelu": nn.RReLU,
+    "selu": nn.SELU,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "softmax": partial(nn.Softmax, dim=-1),
+    "softmax2d": nn.Softmax2d,
+    "softmin": partial(nn.Softmin, dim=-1),
+    "softplus": nn.Softplus,
+    "softshrink": nn.Softshrink,
+    "softsign": nn.Softsign,
+    "swish": nn.SiLU,
+    "tanh": nn.Tanh,
+    "tanhshrink": nn.Tanhshrink,
+}
 
 
 def activation(name: str) -> nn.Module:
     """Build an activation of `torch.nn` from its name: relu, leaky_relu, gelu, silu (or swish), SELU…
 
     Raises:
-        ValueError: if `torch.nn` has no activation of that name.
+        ValueError: if there is no activation of that name.
     """
-    classes = [getattr(nn.modules.activation, key) for key in nn.modules.activation.__all__ if key != "GLU"]  # halves
-    known = {cls.__name__.lower(): cls for cls in classes if not _needs_arguments(cls)} | {"swish": nn.SiLU}
     key = name.lower().replace("_", "")
-    if key not in known:
-        near = get_close_matches(key, known, n=3) or ["relu", "gelu", "silu"]
+    if key not in ACTIVATIONS:
+        near = get_close_matches(key, ACTIVATIONS, n=3) or ["relu", "gelu", "silu"]
         raise ValueError(f"activation is {name!r}: expected a name from torch.nn, such as {', '.join(near)}")
-    return known[key](dim=-1) if "dim" in inspect.signature(known[key]).parameters else known[key]()
-
-
-def _needs_arguments(cls: type) -> bool:
-    parameters = inspect.signature(cls).parameters.values()
-    return any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
+    return ACTIVATIONS[key]()
 
 
 def embedding(input_shape: tuple[int, ...], vocabulary: int | None, width: int) -> nn.Module:

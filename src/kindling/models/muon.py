@@ -1,4 +1,4 @@
-"""Muon, an optimiser: `--model.optimizer kindling.muon.Muon --model.optimizer.lr 0.05`."""
+"""Muon, an optimiser: `--model.optimizer Muon --model.optimizer.lr 0.05`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,13 +24,13 @@ def orthogonalize(matrix: Tensor, rounds: int = 5) -> Tensor:
     gram = exact @ exact.T  # (M, M), M ≤ N
     norm = gram.trace().sqrt().clamp(min=1e-7)
     gram = gram / norm**2
-    whole = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / norm
+    product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / norm  # of the polynomials of all rounds
     for _ in range(rounds):
         factor = torch.addmm(gram, gram, gram, beta=B, alpha=C)
         factor.diagonal().add_(A)
-        whole = factor @ whole
+        product = factor @ product
         gram = factor @ gram @ factor
-    return (whole @ exact).to(matrix.dtype)
+    return (product @ exact).to(matrix.dtype)
 
 
 class Muon(Optimizer):

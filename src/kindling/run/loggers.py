@@ -21,15 +21,17 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.writer import FileWriter
 
-from kindling.core.growing_file import GrowingFile, told
+from kindling.core.growing_file import GrowingFile, reported
+
+Row = dict[str, Any]  # of the table: metrics by name, and the step
 
 
 def run_loggers(run: Path, command: str, first_step: int | None) -> list[Any]:
     """The loggers of a command. A resumed training goes on at `first_step`: what was logged after that is dropped."""
-    told.clear()
+    reported.clear()
     if command != "fit":  # in a folder of its own, since at step 0 it would break the curves of the training
-        return [TensorBoard(run, name="", version="", sub_dir=command, default_hp_metric=False)]
-    board = TensorBoard(run, name="", version="", default_hp_metric=False, purge_step=first_step)
+        return [TensorBoard(save_dir=run, sub_dir=command)]
+    board = TensorBoard(save_dir=run, first_step=first_step)
     board.table = MetricsTable(run / "metrics.csv", first_step or 0)
     return [board, board.table]
 
@@ -49,26 +51,26 @@ class MetricsTable(Logger):
     def __init__(self, path: Path, first_step: int = 0) -> None:
         super().__init__()
         self.file, self.columns = GrowingFile(path), list[str]()
-        whole = [row for row in self._rows() if None not in row and None not in row.values()]
-        past = [row for row in whole if row.get("step", "").isdecimal() and int(row["step"]) < first_step]
-        self.logged = set(map(_what, past))  # by the last step
+        past = [row for row in self._rows() if _is_whole(row) and int(row["step"]) < first_step]
+        self.logged = {_content(row) for row in past}  # by the last step
         if path.exists():
-            self._renew(past)
+            self._rewrite(past)
 
     def repeats(self, metrics: Mapping[str, Any], step: int | None) -> bool:
-        return _what({**metrics, "step": step}) in self.logged
+        return _content({**metrics, "step": step}) in self.logged
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         if self.repeats(metrics, step):
             return
-        row = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+        row: Row = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
         row["step"] = step
-        self.logged = {each for each in self.logged if each[0] == str(step)} | {_what(row)}
+        of_this_step = {content for content in self.logged if content[0] == str(step)}
+        self.logged = of_this_step | {_content(row)}
         if row.keys() <= set(self.columns):
             self.file.waiting += self._lines([row]).encode()
         else:
-            self._renew([*self._rows(), row])
+            self._rewrite([*self._rows(), row])
 
     @rank_zero_only
     def save(self) -> None:
@@ -76,43 +78,61 @@ class MetricsTable(Logger):
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None: ...
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def _rows(self) -> list[Row]:
         return list(csv.DictReader(io.StringIO(self.file.text(), newline="")))
 
-    def _renew(self, rows: list[dict[str, Any]]) -> None:
+    def _rewrite(self, rows: list[Row]) -> None:
+        """Write the whole file anew, with the columns that these rows need."""
         self.columns = sorted({name for row in rows for name, value in row.items() if value != ""})
-        self.file.replace(self._lines([{name: name for name in self.columns}, *rows]))
+        header = {name: name for name in self.columns}
+        self.file.replace(self._lines([header, *rows]))
 
-    def _lines(self, rows: list[dict[str, Any]]) -> str:
+    def _lines(self, rows: list[Row]) -> str:
         text = io.StringIO()
         csv.DictWriter(text, self.columns, extrasaction="ignore").writerows(row for row in rows if row)
         return text.getvalue()
 
 
-def _what(row: dict[str, Any]) -> tuple[str, ...]:
-    """The step of a row, and the names of its metrics."""
+def _is_whole(row: Row) -> bool:
+    """Whether a row that was read has a value for each column, none too many, and a step."""
+    has_all_columns = None not in row and None not in row.values()  # csv's sign for too many, and for too few
+    return has_all_columns and row.get("step", "").isdecimal()
+
+
+def _content(row: Row) -> tuple[str, ...]:
+    """What a row is about: its step, and the names of its metrics."""
     return str(row["step"]), *sorted(name for name, value in row.items() if value != "")
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's TensorBoard logger, without a chart of the epoch's number and without an `hparams.yaml`."""
+    """Lightning's TensorBoard logger, without a chart of the epoch's number and without an `hparams.yaml`.
+
+    Args:
+        first_step: what was logged from this step on is hidden from TensorBoard; None for a new training.
+        **logger: see TensorBoardLogger.
+    """
 
     table: MetricsTable | None = None  # which knows what has been logged
+
+    def __init__(self, *, first_step: int | None = None, **logger: Any) -> None:
+        super().__init__(**logger, name="", version="", default_hp_metric=False)
+        self.first_step = first_step
+        self.writer: EventWriter | None = None
 
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        if self._experiment is None:
-            self._experiment = EventWriter(self.log_dir, **self._kwargs)
-        return self._experiment
+        if self.writer is None:
+            self.writer = EventWriter(self.log_dir, purge_step=self.first_step)
+        return self.writer
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if not self.table or not self.table.repeats(metrics, step):
             super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     def save(self) -> None:
-        if self._experiment is not None:
-            self._experiment.flush()
+        if self.writer is not None:
+            self.writer.flush()
 
     def finalize(self, status: str) -> None:
         self.save()
@@ -129,10 +149,12 @@ class EventWriter(SummaryWriter):
             self.file_writer = EventFile(self.log_dir)
             self.all_writers = {self.log_dir: self.file_writer}
             self.file_writer.add_event(Event(file_version="brain.Event:2"))
-            starts = 0 if self.purge_step is None else 2  # which hide what was logged from this step on, but for
-            for _ in range(starts):  # the first start in a folder, which is none
-                self.file_writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), self.purge_step)
-            self.purge_step = None
+            if self.purge_step is not None:
+                # The start of a session hides what was logged from its step on; the first one in a folder does not.
+                for _ in range(2):
+                    start = Event(session_log=SessionLog(status=SessionLog.START))
+                    self.file_writer.add_event(start, self.purge_step)
+                self.purge_step = None
         return self.file_writer
 
 

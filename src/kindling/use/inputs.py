@@ -52,7 +52,7 @@ def open_source(path: Path, predictor: Predictor, size: int = 256) -> Source:
     Raises:
         UsageError: if there is no such file, or the model can't take it; also when a chunk can't be read.
     """
-    suffix, kind = path.suffix.lower(), predictor.preprocessing.kind
+    suffix, kind = path.suffix.lower(), predictor.preprocessing.form
     if not path.exists():
         raise UsageError(f"--input is {path}: there is no such file or folder")
     if path.is_dir() or suffix in SUFFIXES:

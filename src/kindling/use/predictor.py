@@ -87,8 +87,8 @@ class Predictor:
         if isinstance(inputs, Image.Image):
             inputs = [inputs]
         if isinstance(inputs, list) and inputs and isinstance(inputs[0], Image.Image):
-            if known.kind != "images":
-                raise ValueError(f"the model takes {known.kind}, not images")
+            if known.form != "images":
+                raise ValueError(f"the model takes {known.form}, not images")
             stacked = np.stack([pixels(each, known.shape, known.resize) for each in inputs])
             return self.from_pixels(torch.from_numpy(stacked)), None
         if hasattr(inputs, "columns"):
@@ -115,7 +115,7 @@ class Predictor:
 
         columns, (size, *more) = self.preprocessing.columns, self.preprocessing.shape
         if more:
-            raise ValueError(f"the model takes {self.preprocessing.kind}, not the rows of a table")
+            raise ValueError(f"the model takes {self.preprocessing.form}, not the rows of a table")
         if not columns:  # it was not trained on a table: columns in the same order, gaps filled with the mean
             if frame.shape[1] != size:
                 raise ValueError(f"the model takes {size} columns of numbers, and the table has {frame.shape[1]}")
@@ -127,12 +127,12 @@ class Predictor:
     def from_array(self, inputs: Any, lengths: Any = None) -> tuple[Tensor, Tensor | None]:
         """An array (N, …), or one sample of it, as the training saw them."""
         known, array = self.preprocessing, as_tensor(inputs)
-        grey = known.kind == "images" and known.shape[0] == 1  # which can do without their channel
+        grey = known.form == "images" and known.shape[0] == 1  # which can do without their channel
         single = array.dim() == len(known.shape)
         if grey:
             single = array.dim() < 4 and (array.dim() == 2 or array.shape[1:] != known.shape[1:])
         array = array[None] if single else array
-        raw = arranged(array, known.kind, known.divisor)
+        raw = arranged(array, known.form, known.divisor)
         if known.lengths and raw.dim() > 1:
             lengths = torch.full((len(raw),), raw.shape[1]) if lengths is None else as_tensor(lengths).reshape(-1)
             if len(lengths) != len(raw) or (len(raw) and not 1 <= lengths.min() <= lengths.max() <= raw.shape[1]):
@@ -140,7 +140,7 @@ class Predictor:
             if raw.shape[1] < known.shape[0]:  # padded to the length that the training saw
                 raw = nn.functional.pad(raw, (0, 0) * (raw.dim() - 2) + (0, known.shape[0] - raw.shape[1]))
         if tuple(raw.shape[1:]) != known.shape:
-            raise ValueError(f"the model takes {known.kind} of shape {known.shape}, not {tuple(array.shape[1:])}")
+            raise ValueError(f"the model takes {known.form} of shape {known.shape}, not {tuple(array.shape[1:])}")
         if raw.dtype == torch.uint8:
             raw = self.from_pixels(raw)
         if known.bounded and raw.is_floating_point() and len(raw) and not (raw.min() > -0.01 and raw.max() < 1.01):

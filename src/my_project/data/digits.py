@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from kindling.data.base import Data
+from kindling import Data
 
 
 class Digits(Data):
@@ -33,4 +33,5 @@ class Digits(Data):
         images, labels = load_digits(return_X_y=True)
         inputs = torch.from_numpy(images).float().reshape(-1, 1, 8, 8) / 16  # grey values 0…16
         matches = torch.from_numpy(labels)[:, None] == torch.tensor(self.digits)  # (N, K)
-        return inputs[matches.any(dim=1)], matches[matches.any(dim=1)].int().argmax(dim=1)
+        wanted = matches.any(dim=1)
+        return inputs[wanted], matches[wanted].int().argmax(dim=1)

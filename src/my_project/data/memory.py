@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from kindling.data.base import Data
+from kindling import Data
 
 
 class Memory(Data):
@@ -50,8 +50,9 @@ class Memory(Data):
         lengths = torch.randint(self.length // 2, self.length + 1, (self.size,), generator=generator)
         real = torch.arange(self.length) < lengths[:, None]  # (N, L)
         bits = torch.randint(2, real.shape, generator=generator) * real
-        order = torch.rand(real.shape, generator=generator).masked_fill(~real, 2.0)  # marks fall on real steps
-        marks = torch.zeros_like(bits).scatter_(1, order.argsort(dim=1)[:, : self.marked], 1)
-        total = (bits * marks).sum(dim=1)
+        order = torch.rand(real.shape, generator=generator).masked_fill(~real, 2.0)  # real steps come first
+        marked_steps = order.argsort(dim=1)[:, : self.marked]
+        marks = torch.zeros_like(bits).scatter_(1, marked_steps, 1)
         inputs = (1 + bits + 2 * marks) * real if self.vocabulary else torch.stack([bits, marks], dim=2).float()
+        total = (bits * marks).sum(dim=1)
         return inputs, lengths, total % 2 if self.classes else total.float()[:, None]

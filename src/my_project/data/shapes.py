@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kindling.data.base import Data
+from kindling import Data
 
 
 class Shapes(Data):
@@ -15,7 +15,8 @@ class Shapes(Data):
         size: number of images, spread evenly over the classes.
         side: height and width, in pixels.
         colour: three channels, each shape in a colour of its own, or one.
-        noise: standard deviation of the noise on each pixel; the shapes stand 1 or, in colours, less above the ground.
+        noise: standard deviation of the noise on each pixel; the shapes are brighter than the ground by 1, or in
+            colours by less.
         seed: seed of the images.
         **data: batch_size, val_fraction, test_fraction, split_seed, normalize, augment: see Data.
 
@@ -41,14 +42,14 @@ class Shapes(Data):
         grid = (torch.arange(self.side) + 0.5) / self.side
         across = (grid - radius - x * (1 - 2 * radius)).abs() / radius  # (N, 1, side), 1 at the shape's edge
         down = (grid[:, None] - radius - y * (1 - 2 * radius)).abs() / radius  # (N, side, 1)
-        round_ = (across.square() + down.square()).sqrt()
+        distance = (across.square() + down.square()).sqrt()  # from the middle
         largest, smallest = torch.maximum(across, down), torch.minimum(across, down)
-        inside = [
-            round_ < 1,
+        inside = [  # (N, side, side) each, in the order of the classes
+            distance < 1,
             largest < 0.85,
             across + down < 1.2,
             (smallest < 0.25) & (largest < 1),
-            (round_ < 1) & (round_ > 0.6),
+            (distance < 1) & (distance > 0.6),
         ]
         image = torch.stack(inside)[labels, torch.arange(self.size)].float()[:, None]  # (N, 1, side, side)
         if self.colour:

@@ -7,10 +7,12 @@ import torch
 from sklearn.datasets import make_circles, make_moons
 from torch import Tensor
 
-from kindling.data.base import Data
+from kindling import Data
 
 
 class _Synthetic(Data):
+    """What the data sets below share: their size, their noise, and random numbers that depend on the seed alone."""
+
     def __init__(self, size: int, features: int, noise: float, seed: int, **data: Any) -> None:
         super().__init__(**data)
         if min(size, features) < 1:
@@ -20,7 +22,9 @@ class _Synthetic(Data):
         self.size, self.features, self.noise, self.seed = size, features, noise, seed
 
     def _normal(self, *shape: int, stream: int = 0) -> Tensor:
-        return torch.randn(*shape, generator=torch.Generator().manual_seed(3 * self.seed + stream))
+        """Normal random numbers; those of another stream (0, 1 or 2) are independent of them."""
+        generator = torch.Generator().manual_seed(3 * self.seed + stream)
+        return torch.randn(*shape, generator=generator)
 
 
 class SyntheticRegression(_Synthetic):
@@ -58,7 +62,8 @@ class SyntheticRegression(_Synthetic):
         weights = self._normal(self.features, len(self.targets or []))
         inputs = self._normal(self.size, self.features, stream=1)
         targets = inputs @ (weights / weights.norm(dim=0))
-        targets = (3 * targets).sin() if self.kind == "sine" else targets
+        if self.kind == "sine":
+            targets = (3 * targets).sin()
         return inputs, targets + self.noise * self._normal(*targets.shape, stream=2)
 
 
@@ -107,11 +112,12 @@ class SyntheticClassification(_Synthetic):
             return self._normal(count, self.features)[labels] + noise, labels
         if self.kind == "spirals":
             radius = torch.linspace(0.05, 1, self.size)
-            angle = 2 * math.pi * (1.5 * radius + labels / count)  # an arm turns one and a half times
+            turns = 1.5 * radius + labels / count  # an arm turns one and a half times
+            angle = 2 * math.pi * turns
             return radius[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1) + noise, labels
         make = make_moons if self.kind == "moons" else make_circles
-        points, sides = make(self.size, random_state=self.seed)
-        return torch.from_numpy(points).float() + noise, torch.from_numpy(sides)
+        points, labels = make(self.size, random_state=self.seed)
+        return torch.from_numpy(points).float() + noise, torch.from_numpy(labels)
 
 
 class SyntheticMultilabel(_Synthetic):

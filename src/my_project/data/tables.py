@@ -4,7 +4,7 @@ import torch
 from sklearn import datasets
 from torch import Tensor
 
-from kindling.data.base import Data
+from kindling import Data
 
 
 class BreastCancer(Data):

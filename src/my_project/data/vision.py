@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from kindling.data.augmentation import Augmentation
-from kindling.data.base import Data
+from kindling import Augmentation, Data
 
 
 class _TorchVision(Data):
@@ -37,15 +36,17 @@ class _TorchVision(Data):
 
     def load(self) -> tuple[Tensor, Tensor]:
         name = type(self).__name__
+        cls = getattr(datasets, name)
         try:
-            parts = [getattr(datasets, name)(self.root, train, download=self.download) for train in (True, False)]
+            train, test = (cls(self.root, train=part, download=self.download) for part in (True, False))
         except (RuntimeError, OSError) as error:
             how = f"downloading failed ({error})" if self.download else "--data.download true downloads it"
             raise ValueError(f"{name} is not, or not whole, in the folder data.root, {self.root!r}: {how}") from None
-        images = torch.cat([torch.as_tensor(part.data) for part in parts])
+        self.own_test = len(test.data)
+        images = torch.cat([torch.as_tensor(part.data) for part in (train, test)])
         images = images.permute(0, 3, 1, 2) if images.dim() == 4 else images[:, None]  # (N, C, H, W) uint8
-        self.own_test = len(parts[1].data)
-        return images.float() / 255, torch.cat([torch.as_tensor(part.targets) for part in parts])
+        labels = torch.cat([torch.as_tensor(part.targets) for part in (train, test)])
+        return images.float() / 255, labels
 
 
 class MNIST(_TorchVision):

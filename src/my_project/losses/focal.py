@@ -1,12 +1,11 @@
 """A loss for classes of very unequal size: `--model.task.loss FocalLoss`."""
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.loss import _WeightedLoss
 
 
-class FocalLoss(_WeightedLoss):
-    """Cross-entropy that counts a sample less the surer it is right, (1 - p)^gamma (Lin et al., 2017).
+class FocalLoss(nn.NLLLoss):  # which has a `weight` for each class
+    """Cross-entropy where a sample counts less the surer the model is of its class: (1 - p)^gamma (Lin et al., 2017).
 
     Logits (B, K) and class indices (B,) int64 → scalar; or logits and 0/1 targets (B, K) float32, with a sigmoid each.
 

@@ -1,11 +1,10 @@
 """A blend of two regression losses: `--model.task.loss MSEMAELoss --model.task.loss.alpha 0.7`."""
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.loss import _Loss
 
 
-class MSEMAELoss(_Loss):
+class MSEMAELoss(nn.MSELoss):
     """alpha · mean squared error + (1 - alpha) · mean absolute error: outputs and targets (B, T) → scalar.
 
     Args:

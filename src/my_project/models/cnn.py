@@ -6,13 +6,11 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from kindling.models.base import Model
+from kindling import Model
 from kindling.models.layers import activation as build_activation
 
-LAYERS: dict[int, dict[str, Any]] = {  # by the dimensions of space
-    1: {"conv": nn.Conv1d, "norm": nn.BatchNorm1d, "max": nn.MaxPool1d, "average": nn.AvgPool1d},
-    2: {"conv": nn.Conv2d, "norm": nn.BatchNorm2d, "max": nn.MaxPool2d, "average": nn.AvgPool2d},
-}
+LAYERS_1D = {"conv": nn.Conv1d, "norm": nn.BatchNorm1d, "max": nn.MaxPool1d, "average": nn.AvgPool1d}
+LAYERS_2D = {"conv": nn.Conv2d, "norm": nn.BatchNorm2d, "max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 
 class CNN(Model):
@@ -24,7 +22,7 @@ class CNN(Model):
     Args:
         channels: channels of each stage.
         kernel_size: width of the convolutions, in pixels or steps; odd.
-        pooling: what stands for two positions: the largest or the mean.
+        pooling: takes the largest of neighbouring positions, or their mean.
         activation: name of an activation in `torch.nn`: relu, leaky_relu, gelu, silu…
         dropout: share of the features zeroed after each stage in training, in [0, 1).
         optimizer: builds the optimiser from the parameters; part of the recipe.
@@ -49,24 +47,26 @@ class CNN(Model):
         super().__init__(optimizer=optimizer, **model)
         if not channels or min(channels) < 1 or kernel_size % 2 == 0:
             raise ValueError(f"channels is {channels} and kernel_size is {kernel_size}: expected positive, and odd")
-        images = len(self.input_shape) == 3
-        size = min(self.input_shape[1:]) if images else self.input_shape[0]
-        if size >> len(channels) - 1 < 1:
-            raise ValueError(f"channels is {channels}: inputs of size {size} can't be halved so often")
+        layers: dict[str, Any]
+        if len(self.input_shape) == 3:
+            layers = LAYERS_2D
+            in_channels, *sides = self.input_shape
+        else:
+            layers = LAYERS_1D
+            *sides, in_channels = self.input_shape
+        if min(sides) < 2 ** (len(channels) - 1):
+            raise ValueError(f"channels is {channels}: inputs of size {min(sides)} can't be halved so often")
 
-        layer = LAYERS[2 if images else 1]
-        width = self.input_shape[0 if images else 1]
         self.stages = nn.Sequential()
-        for stage, size in enumerate(channels):
+        for stage, out_channels in enumerate(channels):
             if stage > 0:
-                self.stages.append(layer[pooling](2))
-            for inputs in (width, size):
-                self.stages.append(layer["conv"](inputs, size, kernel_size, padding=kernel_size // 2, bias=False))
-                self.stages.append(layer["norm"](size))
-                self.stages.append(build_activation(activation))
+                self.stages.append(layers[pooling](2))
+            for _ in range(2):
+                conv = layers["conv"](in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+                self.stages.extend([conv, layers["norm"](out_channels), build_activation(activation)])
+                in_channels = out_channels
             self.stages.append(nn.Dropout(dropout))
-            width = size
-        self.head = nn.Linear(width, self.num_outputs)
+        self.head = nn.Linear(in_channels, self.num_outputs)
         self.initialize()
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from kindling.models.base import Model
+from kindling import Model
 from kindling.models.layers import activation as build_activation
 from kindling.models.muon import Muon
 
@@ -55,17 +55,16 @@ class FastResNet(Model):
             raise ValueError(f"channels is {channels}, blocks is {blocks}: expected positive channels, blocks for each")
 
         self.stages = nn.Sequential()
-        width = self.input_shape[0]
-        for size, depth in zip(channels, blocks, strict=True):
-            self.stages.append(nn.Conv2d(width, size, 3, padding=1, bias=False))
+        in_channels = self.input_shape[0]
+        for out_channels, depth in zip(channels, blocks, strict=True):
+            self.stages.append(nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False))
             self.stages.append(nn.MaxPool2d(2, ceil_mode=True))  # first, so that norm and activation cost a quarter
-            self.stages.append(nn.BatchNorm2d(size))
+            self.stages.append(nn.BatchNorm2d(out_channels))
             self.stages.append(build_activation(activation))
-            for _ in range(depth):
-                self.stages.append(Block(size, activation))
-            width = size
-        self.head = nn.Linear(width, self.num_outputs)
-        nn.init.normal_(self.head.weight, std=0.01)  # the blocks' sums are large: an untrained network shall guess
+            self.stages.extend(Block(out_channels, activation) for _ in range(depth))
+            in_channels = out_channels
+        self.head = nn.Linear(in_channels, self.num_outputs)
+        nn.init.normal_(self.head.weight, std=0.01)  # small, as the blocks' sums are large: at first it only guesses
         self.initialize()
 
     def forward(self, images: Tensor) -> Tensor:

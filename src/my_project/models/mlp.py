@@ -7,7 +7,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from kindling.models.base import Model
+from kindling import Model
 from kindling.models.layers import activation as build_activation
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}

@@ -6,7 +6,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from kindling.models.base import Model
+from kindling import Model
 from kindling.models.layers import activation as build_activation
 
 
@@ -65,10 +65,11 @@ class ResNet(Model):
         self.stages = nn.Sequential()
         channels = width
         for stage, depth in enumerate(depths):
+            stage_channels = width * 2**stage
             for block in range(depth):
                 stride = 2 if stage > 0 and block == 0 else 1
-                self.stages.append(ResidualBlock(channels, width * 2**stage, stride, activation))
-                channels = width * 2**stage
+                self.stages.append(ResidualBlock(channels, stage_channels, stride, activation))
+                channels = stage_channels
         self.head = nn.Linear(channels, self.num_outputs)
         self.initialize()
 

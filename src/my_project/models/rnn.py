@@ -7,12 +7,12 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from kindling.models.base import Model
+from kindling import Model
 from kindling.models.layers import embedding
 
 
 class RecurrentLayer(nn.Module):
-    """One LSTM or GRU layer, or one for each direction: (B, L, inputs) → (B, L, width · directions)."""
+    """One LSTM or GRU layer, or one for each direction: (B, L, inputs) → (B, L, width or 2 · width)."""
 
     def __init__(self, cell: Literal["lstm", "gru"], inputs: int, width: int, bidirectional: bool) -> None:
         super().__init__()
@@ -21,9 +21,12 @@ class RecurrentLayer(nn.Module):
         self.back = recurrent(inputs, width, batch_first=True) if bidirectional else None
 
     def forward(self, x: Tensor, mirror: tuple[Tensor, Tensor]) -> Tensor:
-        """`x[mirror]` is what the second direction reads, and `mirror` is its own inverse."""
-        ahead = self.ahead(x)[0]
-        return ahead if self.back is None else torch.cat([ahead, self.back(x[mirror])[0][mirror]], dim=2)
+        """`x[mirror]` is what the second direction reads; indexed with `mirror` twice, it is `x` again."""
+        ahead, _ = self.ahead(x)
+        if self.back is None:
+            return ahead
+        back, _ = self.back(x[mirror])
+        return torch.cat([ahead, back[mirror]], dim=2)
 
 
 class RNN(Model):
@@ -60,21 +63,21 @@ class RNN(Model):
         if min(width, layers) < 1:
             raise ValueError(f"width is {width} and layers is {layers}: expected positive integers")
         self.embedding = embedding(self.input_shape, self.vocabulary, width)
-        self.width, states = width, width * (1 + bidirectional)
-        self.layers = nn.ModuleList(
-            RecurrentLayer(cell, states if layer else width, width, bidirectional) for layer in range(layers)
-        )
+        self.width = width
+        outputs = 2 * width if bidirectional else width  # features of a layer's output
+        self.layers = nn.ModuleList([RecurrentLayer(cell, width, width, bidirectional)])
+        self.layers.extend(RecurrentLayer(cell, outputs, width, bidirectional) for _ in range(layers - 1))
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(states, self.num_outputs)
+        self.head = nn.Linear(outputs, self.num_outputs)
         self.initialize()
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = self.embedding(inputs)  # (B, L, width)
         samples, steps = (torch.arange(size, device=x.device) for size in x.shape[:2])
         last = torch.full_like(samples, x.shape[1] - 1) if lengths is None else lengths - 1  # (B,)
-        # Each sample's real steps from the last to the first, then its padding. Packing could not be exported.
+        # Each sample's real steps from the last to the first, then its padding. (Packed sequences can't be exported.)
         mirror = samples[:, None], (last[:, None] - steps) % x.shape[1]  # indices (B, 1), (B, L)
         for layer in self.layers:
             x = self.dropout(layer(x, mirror))
-        ends = x[samples, last, : self.width], x[:, 0, self.width :]  # where the directions end
-        return self.head(torch.cat(ends, dim=1))
+        end_ahead, end_back = x[samples, last, : self.width], x[:, 0, self.width :]  # the last one has seen all steps
+        return self.head(torch.cat([end_ahead, end_back], dim=1))

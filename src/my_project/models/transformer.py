@@ -7,8 +7,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from kindling import Model
 from kindling.models.attention import EncoderBlock, sinusoids
-from kindling.models.base import Model
 from kindling.models.layers import activation as build_activation
 from kindling.models.layers import embedding
 
@@ -64,8 +64,10 @@ class Transformer(Model):
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = self.embedding(inputs) + self.positions[: inputs.shape[1]]  # (B, L, width)
-        steps = torch.arange(x.shape[1], device=x.device)
-        lengths = torch.full((x.shape[0],), x.shape[1], device=x.device) if lengths is None else lengths
+        samples, length = x.shape[:2]
+        steps = torch.arange(length, device=x.device)
+        if lengths is None:
+            lengths = torch.full((samples,), length, device=x.device)
         real = steps < lengths[:, None]  # (B, L), false where padded
         mask = real[:, None, None]  # (B, 1, 1, L)
         if self.causal:

@@ -7,8 +7,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from kindling import Model
 from kindling.models.attention import EncoderBlock
-from kindling.models.base import Model
 from kindling.models.layers import activation as build_activation
 
 
@@ -48,8 +48,9 @@ class ViT(Model):
         channels, height, image_width = self.input_shape
         if patch < 1 or height % patch or image_width % patch:
             raise ValueError(f"patch is {patch}: expected a divisor of the image's sides, {height} and {image_width}")
+        count = (height // patch) * (image_width // patch)
         self.patches = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
-        self.positions = nn.Parameter(0.02 * torch.randn(height * image_width // patch**2, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(count, width))
         self.blocks = nn.Sequential(
             *(EncoderBlock(width, heads, build_activation(activation), dropout) for _ in range(depth))
         )

@@ -68,11 +68,11 @@ def takes_class(kind: Any) -> bool:
 
 def places(options: Options, above: str = "", flags: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Keys that take a class, also those of each class of Kindling's own, and the flags with which they are there."""
-    for key, kind in options.kinds.items():
-        if not key.startswith(above) or not takes_class(kind):
+    for key, type_ in options.types.items():
+        if not key.startswith(above) or not takes_class(type_):
             continue
         yield key, flags
-        for path in classes_of(kind):
+        for path in classes_of(type_):
             flag = f"--{key}={path}"
             if not key.startswith("trainer.") and (
                 path.startswith(("kindling.", "my_project.")) or path.endswith(".LambdaLR")

@@ -146,6 +146,20 @@ def test_what_no_result_depends_on_makes_no_difference(table: Compare) -> None:
     assert (row[0], row[1], header[2]) == ("lightning_logs/version_9", "2", "val/loss")
 
 
+def test_models_that_log_no_loss_by_this_name_are_sorted_by_their_first_metric(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number, loss in enumerate([0.5, 0.25]):
+        values = {"val_loss": loss, "score": 1.0}
+        finish(write_run(f"gan/version_{number}", checkpoint={"monitor": None, "mode": None}), val=values, test={})
+    main([])
+    out = capsys.readouterr().out
+    assert out.startswith("best first by val/val_loss, where less is better\n")
+    header, mean = cells(out)
+    assert header[:3] == ["run", "runs", "val/val_loss"]
+    assert mean[2] == "0.3750 ±0.1768"
+
+
 def test_a_run_that_is_given_twice_counts_once(table: Compare) -> None:
     finish(write_run("mlp/version_0"))
     finish(write_run("cnn/version_0", lr=1.0))

@@ -2,8 +2,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning as L
 import pytest
 from conftest import Result
+
+from kindling.cli.find import find
+from kindling.core.errors import UsageError
 
 FIND = ["fit", "--config", "configs/digits_mlp.yaml", "--trainer.accelerator", "cpu", "--find"]
 
@@ -22,6 +26,11 @@ def test_the_batch_size_is_bounded_by_the_data(kindling: Callable[..., Result]) 
     (size,) = re.findall(r"--data\.batch_size (\d+)", told.out)
     assert 64 < int(size) <= 2048
     assert not Path("lightning_logs").exists()
+
+
+def test_data_without_a_batch_size_is_refused() -> None:
+    with pytest.raises(UsageError, match="--find batch_size changes the batch_size of the data, and .*Module has none"):
+        find("batch_size", L.Trainer(accelerator="cpu", logger=False), L.LightningModule(), L.LightningDataModule())
 
 
 @pytest.mark.parametrize(

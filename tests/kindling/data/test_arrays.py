@@ -68,7 +68,7 @@ def test_images_of_any_arrangement_are_the_same_to_the_model(images: np.ndarray,
 
 @pytest.mark.parametrize("mapped", [False, True])
 @pytest.mark.parametrize(
-    ("x", "inputs", "kind", "shape"),
+    ("x", "inputs", "form", "shape"),
     [
         (VECTORS, None, "vectors", (3,)),
         (VECTORS.astype(np.float16), None, "vectors", (3,)),
@@ -84,14 +84,14 @@ def test_images_of_any_arrangement_are_the_same_to_the_model(images: np.ndarray,
     ],
 )
 def test_dimensions_and_an_argument_tell_what_inputs_are(
-    x: np.ndarray, inputs: Any, kind: str, shape: tuple[int, ...], mapped: bool, tmp_path: Path
+    x: np.ndarray, inputs: Any, form: str, shape: tuple[int, ...], mapped: bool, tmp_path: Path
 ) -> None:
     data = arrays(tmp_path, mapped, {"inputs": inputs}, x_train=x)
-    assert (data.preprocessing.kind, data.input_shape) == (kind, shape)
-    assert data.vocabulary == (5 if kind == "tokens" else None)
-    assert raw(data).dtype == {"tokens": torch.int64}.get(kind, torch.uint8 if kind == "images" and x.dtype == np.uint8 else torch.float32)  # fmt: skip
+    assert (data.preprocessing.form, data.input_shape) == (form, shape)
+    assert data.vocabulary == (5 if form == "tokens" else None)
+    assert raw(data).dtype == {"tokens": torch.int64}.get(form, torch.uint8 if form == "images" and x.dtype == np.uint8 else torch.float32)  # fmt: skip
     expected = torch.from_numpy(np.ascontiguousarray(x).astype(np.float32))
-    if kind != "images":
+    if form != "images":
         assert torch.equal(raw(data).float(), expected)
 
 

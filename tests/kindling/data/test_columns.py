@@ -10,7 +10,17 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
-from kindling.data.columns import MISSING, encode, fit_columns, is_numeric, numbers, read_table, texts, told, width
+from kindling.data.columns import (
+    MISSING,
+    count_lines,
+    encode,
+    fit_columns,
+    is_numeric,
+    numbers,
+    read_table,
+    texts,
+    width,
+)
 
 TABLE = pd.DataFrame(
     {
@@ -52,7 +62,7 @@ def test_what_is_missing_or_never_seen_is_counted() -> None:
         ("values that the training never saw", "city"): 1,
         ("values that the training never saw", "zip"): 1,
     }
-    assert told(counts) == [
+    assert count_lines(counts) == [
         "missing values: 3 (age 1, city 1, zip 1)",
         "values that the training never saw: 2 (city 1, zip 1)",
     ]

@@ -8,10 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Result, write_fashion_mnist
+from conftest import Result
 from torchvision import datasets
 
 from my_project.data.vision import CIFAR10, FashionMNIST
+
+
+def write_fashion_mnist(root: Path, train: int, test: int) -> tuple[np.ndarray, np.ndarray]:
+    """Write a small FashionMNIST of random images in the real format; return all images and labels."""
+    folder = root / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (train + test, 28, 28), dtype=np.uint8)
+    labels = (np.arange(train + test) % 10).astype(np.uint8)
+    for name, part in [("train", slice(0, train)), ("t10k", slice(train, None))]:
+        size = len(labels[part])
+        header = np.array([2051, size, 28, 28], dtype=">i4").tobytes()
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(header + images[part].tobytes())
+        header = np.array([2049, size], dtype=">i4").tobytes()
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(header + labels[part].tobytes())
+    return images, labels
 
 
 def test_images_and_the_own_test_split_are_read(tmp_path: Path) -> None:

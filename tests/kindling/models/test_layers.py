@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from kindling.models.layers import activation, initialize
+from kindling.models.layers import ACTIVATIONS, activation, initialize
 
 GUIDE = {
     "relu": nn.ReLU,
@@ -14,6 +14,9 @@ GUIDE = {
     "swish": nn.SiLU,
     "softmax": nn.Softmax,
     "SELU": nn.SELU,
+    "PReLU": nn.PReLU,
+    "hard_tanh": nn.Hardtanh,
+    "LogSoftmax": nn.LogSoftmax,
 }
 
 
@@ -22,6 +25,11 @@ def test_an_activation_by_name(name: str) -> None:
     layer = activation(name)
     assert type(layer) is GUIDE[name]
     assert layer(torch.randn(3, 4)).shape == (3, 4)
+
+
+def test_every_activation_keeps_the_shape() -> None:
+    images = torch.randn(2, 3, 4, 4)
+    assert {name: activation(name)(images).shape for name in ACTIVATIONS} == dict.fromkeys(ACTIVATIONS, images.shape)
 
 
 def test_softmax_is_over_the_features() -> None:

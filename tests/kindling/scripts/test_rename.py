@@ -1,50 +1,17 @@
 """`scripts/rename.py` turns a clone into the user's own project, or refuses and changes nothing."""
 
-import os
+import hashlib
 import re
 import runpy
 import shutil
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import pytest
+from clones import ENVIRONMENT, git, install, make_clone, needs_git, needs_posix, rename, run, succeed
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
-# A git hook that runs the tests sets GIT_DIR, and git would then work on the real repository instead of the copy.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTEST_", "PYTHON"))}
-SETTINGS = ("user.name=Test", "user.email=test@example.com", "commit.gpgsign=false", f"core.hooksPath={os.devnull}")
-IN_GIT = shutil.which("git") and (ROOT / ".git").exists()
-pytestmark = pytest.mark.skipif(not IN_GIT, reason="needs git and a clone")
-
-
-def run(folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
-    words = [str(word) for word in command]
-    return subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=300)
-
-
-def git(folder: Path, *arguments: object) -> str:
-    settings = [part for setting in SETTINGS for part in ("-c", setting)]
-    finished = run(folder, "git", *settings, *arguments)
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
-
-
-def rename(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(clone, sys.executable, "scripts/rename.py", *arguments)
-
-
-def make_clone(folder: Path) -> Path:
-    """A repository of its own with what git tracks or would track here."""
-    for path in git(ROOT, "ls-files", "-co", "--exclude-standard", "-z").split("\0")[:-1]:
-        if (ROOT / path).is_file():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / path, folder / path, follow_symlinks=False)
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "Start")
-    return folder
+pytestmark = needs_git
 
 
 @pytest.fixture
@@ -89,9 +56,11 @@ def assert_refused(finished: subprocess.CompletedProcess[str], reason: str) -> N
         ("sklearn", "taken"),
         ("yaml", "taken"),
         ("python", "taken"),
+        ("conftest", "taken"),
         ("tests", "taken"),
         ("src", "taken"),
         ("configs", "taken"),
+        ("my_project", "taken"),
         ("kindling", "taken"),
         ("my_kindling", "taken"),
     ],
@@ -101,7 +70,7 @@ def test_refuses_a_name(untouched: Path, name: str, reason: str) -> None:
     assert git(untouched, "status", "--porcelain") == ""
 
 
-@pytest.mark.parametrize("arguments", [[], ["one", "two"]])
+@pytest.mark.parametrize("arguments", [[], ["one", "two"], ["--keep-engine-tests"]])
 def test_refuses_any_but_one_name(untouched: Path, arguments: list[str]) -> None:
     assert_refused(rename(untouched, *arguments), "expected one name")
     assert git(untouched, "status", "--porcelain") == ""
@@ -112,21 +81,36 @@ def test_refuses_a_dirty_tree(clone: Path, path: str) -> None:
     with (clone / path).open("a") as file:
         file.write("# mine\n")
     before = git(clone, "status", "--porcelain")
-    assert_refused(rename(clone, "my_project"), path)
+    assert_refused(rename(clone, "galaxies"), path)
     assert git(clone, "status", "--porcelain") == before
+
+
+def test_refuses_a_pyproject_that_has_another_name(clone: Path) -> None:
+    pyproject = clone / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace('name = "kindling"', 'name = "stars"'))
+    git(clone, "commit", "--quiet", "--all", "--message", "Stars")
+    assert_refused(rename(clone, "galaxies"), "pyproject.toml has 0 lines like ")
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_refuses_where_there_is_no_project(clone: Path) -> None:
+    git(clone, "mv", "src/my_project", "src/stars")
+    git(clone, "commit", "--quiet", "--all", "--message", "Stars")
+    assert_refused(rename(clone, "galaxies"), "src/my_project is not here")
+    assert git(clone, "status", "--porcelain") == ""
 
 
 def test_refuses_outside_git(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(clone / ".git")
     monkeypatch.setitem(ENVIRONMENT, "GIT_CEILING_DIRECTORIES", str(clone.parent))  # tmp_path may lie in a repository
-    assert_refused(rename(clone, "my_project"), "not a git repository")
-    assert (clone / "src" / "kindling").is_dir()
+    assert_refused(rename(clone, "galaxies"), "not a git repository")
+    assert (clone / "src" / "my_project").is_dir()
 
 
 def test_refuses_without_git(untouched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENVIRONMENT, "PATH", str(untouched))
-    assert_refused(rename(untouched, "my_project"), "git is needed")
-    assert (untouched / "src" / "kindling").is_dir()
+    assert_refused(rename(untouched, "galaxies"), "git is needed")
+    assert (untouched / "src" / "my_project").is_dir()
 
 
 def test_knows_every_dependency() -> None:
@@ -138,58 +122,80 @@ def test_knows_every_dependency() -> None:
     assert {"torch", "scikit_learn"} <= names <= taken
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="writes a console script for POSIX")
-def test_the_renamed_project_works(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    licence = (clone / "LICENSE").read_bytes() if (clone / "LICENSE").exists() else None
-    finished = rename(clone, "my_project")
-    assert (finished.returncode, finished.stderr) == (0, "")
-    assert "pip install -e" in finished.stdout
+def hashes(folder: Path) -> dict[str, str]:
+    """The checksum of every file below a folder, but for what Python caches."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
-    found = run(clone, "git", "grep", "-i", "kindling").stdout.splitlines()
-    assert [line for line in found if not line.startswith("LICENSE:")] == []
-    assert "kindling" not in git(clone, "ls-files").lower()
-    assert not (clone / "src" / "kindling").exists()
-    assert licence is None or (clone / "LICENSE").read_bytes() == licence
-    assert not (clone / "scripts" / "rename.py").exists()
-    assert "class MyProjectCLI(" in (clone / "src" / "my_project" / "commands.py").read_text()
-    assert "MY_PROJECT_TRACEBACK" in (clone / "src" / "my_project" / "cli.py").read_text()
-    git(clone, "commit", "--quiet", "--all", "--message", "Rename")
+
+def test_everything_but_the_engine_is_the_new_projects(clone: Path) -> None:
+    engine, licence = hashes(clone / "src" / "kindling"), (clone / "LICENSE").read_bytes()
+    (clone / "tests" / "kindling" / "__pycache__").mkdir()  # which git ignores
+    (clone / "configs" / "mine.yaml").write_text("model: my_project.models.mlp.MLP\ndata: Wine\n")
+    (clone / "src" / "my_project" / "image.png").write_bytes(b"\xff\xd8 no text")
+    git(clone, "add", "--all")
+    git(clone, "commit", "--quiet", "--message", "Mine")
+
+    finished = rename(clone, "deep_sky")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    lines = [line.strip() for line in finished.stdout.splitlines()]
+    assert lines[1:4] == ["pip uninstall -y kindling", "pip install --no-deps -e .", "make test && make lint"]
+
+    assert hashes(clone / "src" / "kindling") == engine
+    assert (clone / "LICENSE").read_bytes() == licence
+    assert (clone / "src" / "deep_sky" / "image.png").read_bytes() == b"\xff\xd8 no text"
+    assert (clone / "configs" / "mine.yaml").read_text() == "model: deep_sky.models.mlp.MLP\ndata: Wine\n"
+    named = run(clone, "git", "grep", "--cached", "-l", "my_project").stdout.split()
+    assert [path for path in named if not path.startswith("src/kindling/")] == []
+    for gone in ("src/my_project", "tests/my_project", "tests/kindling", "scripts/kindling", "scripts/rename.py"):
+        assert not (clone / gone).exists(), gone
+    assert {path.name for path in (clone / "tests").iterdir()} == {
+        "conftest.py",
+        "deep_sky",
+        "model_cases.py",
+        "stand_ins.py",
+    }
+    readme = (clone / "README.md").read_text()
+    assert readme.startswith("# Deep Sky\n")
+    assert len(readme.splitlines()) < 50
+    for path in re.findall(r"^(\S+/) ", readme, re.MULTILINE):
+        assert (clone / path).is_dir(), path
+    pyproject = (clone / "pyproject.toml").read_text()
+    for line in ('name = "deep_sky"', 'version = "0.1.0"', 'deep_sky = "deep_sky"', 'kindling = "kindling.cli:main"'):
+        assert f"\n{line}\n" in pyproject
+    assert '"deep_sky[export,parquet]"' in pyproject
+    assert 'root_packages = ["kindling", "deep_sky"]' in pyproject
+    assert "dynamic" not in pyproject
+
+    assert git(clone, "diff", "--name-only") == ""  # all of it is staged
+    git(clone, "reset", "--quiet", "--hard")
+    assert (clone / "src" / "my_project").is_dir()
+    assert (clone / "scripts" / "rename.py").exists()
     assert git(clone, "status", "--porcelain") == ""
 
-    programs = install(clone, tmp_path_factory.mktemp("environment"))
-    assert run(clone, programs / "my_project", "--version").stdout.startswith("my_project ")
-    assert run(clone, programs / "python", "-c", "import kindling").returncode == 1
-    pytest_ = [programs / "python", "-m", "pytest", "-p", "no:cacheprovider"]
-    collected = run(clone, *pytest_, "--collect-only")  # every test's imports
-    assert collected.returncode == 0, collected.stdout[-5000:]
-    some = [
-        "tests/models/test_base.py",
-        "tests/data",
-        "tests/test_dashboard.py",
-        "tests/callbacks",
-        "tests/test_tasks.py",
-    ]
-    suite = run(clone, *pytest_, "-m", "not slow", *(part for part in some if (clone / part).exists()))
-    assert suite.returncode == 0, suite.stdout[-5000:] + suite.stderr[-1000:]
 
+@pytest.mark.slow
+@needs_posix
+@pytest.mark.parametrize("options", [[], ["--keep-engine-tests"]], ids=["alone", "with the engine's tests"])
+def test_the_renamed_project_works_at_once(clone: Path, options: list[str]) -> None:
+    programs = install(clone)
+    assert succeed(clone, programs / "kindling", "--version").startswith("kindling ")
+    finished = rename(clone, "galaxies", *options)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "pip" not in finished.stdout
 
-def install(clone: Path, folder: Path) -> Path:
-    """What `pip install -e .` does, without network: a virtual environment that sees this one's packages."""
-    venv.create(folder, symlinks=True)
-    programs = folder / "bin"
-    finished = run(folder, programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
-    packages = Path(finished.stdout.strip())
-    shared = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    (packages / "clone.pth").write_text("\n".join([str(clone / "src"), *shared]) + "\n")
-    (packages / "my_project-0.dist-info").mkdir()
-    (packages / "my_project-0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: my_project\nVersion: 0\n"
-    )
-    ((module, function),) = re.findall(
-        r'^my_project = "(.+):(.+)"$', (clone / "pyproject.toml").read_text(), re.MULTILINE
-    )
-    script = programs / "my_project"
-    script.write_text(f"#!{programs / 'python'}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n")
-    script.chmod(0o755)
-    return programs
+    installed = succeed(clone, programs / "python", "-m", "pip", "list", "--format", "freeze")
+    assert "galaxies==0.1.0" in installed
+    assert "kindling==" not in installed
+    assert succeed(clone, programs / "kindling", "--version").startswith("kindling ")
+    few = ["--trainer.fast_dev_run", "1", "--trainer.accelerator", "cpu"]
+    trained = run(clone, programs / "kindling", "fit", "--config", "configs/digits_mlp.yaml", *few)
+    assert (trained.returncode, trained.stderr) == (0, "")
+    succeed(clone, "make", "lint")
+    if options:
+        succeed(clone, programs / "python", "-m", "pytest", "--collect-only")  # every test's imports
+        succeed(clone, programs / "python", "-m", "pytest", "tests/kindling/examples", "tests/kindling/test_package.py")
+    else:
+        succeed(clone, "make", "test")
+    git(clone, "commit", "--quiet", "--message", "Rename")
+    assert git(clone, "status", "--porcelain") == ""

@@ -1,0 +1,10 @@
+"""What the engine's tests share besides tests/conftest.py."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures, which take seconds a run, only in the tests that are marked so."""
+    if "figures" not in request.keywords:
+        monkeypatch.setattr("kindling.figures.callback.Figures._draw", lambda *_: None)
