@@ -96,6 +96,8 @@ CASES = {
         flags=("--trainer.max_steps=50",),
     ),
     "manual": Case("foreign_manual.Accumulates", "foreign_manual.Tumours", 19, ("loss",), ("loss",)),
+    "second_order": Case("foreign_manual.SecondOrder", "foreign_manual.Tumours", 19, ("loss_epoch",), ("loss",)),
+    "semi": Case("foreign_semi.MeanTeacher", "foreign_semi.FewLabels", 18, ("accuracy",), ("loss",)),
 }
 
 
@@ -115,7 +117,9 @@ def contents(run: Path) -> dict[str, Any]:
     checkpoints = {name: load_checkpoint(run / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt")}
     everything = {**checkpoints, "results.json": json.loads((run / "results.json").read_text())}
     folder = str(run.resolve())
-    values = {name: value.replace(folder, "") if isinstance(value, str) else value for name, value in leaves(everything, "")}
+    values = {
+        name: value.replace(folder, "") if isinstance(value, str) else value for name, value in leaves(everything, "")
+    }
     values["metrics.csv"] = (run / "metrics.csv").read_bytes()
     return {name: value for name, value in values.items() if not MAY_DIFFER.search(name)}
 

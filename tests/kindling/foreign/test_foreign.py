@@ -18,12 +18,19 @@ import yaml
 from conftest import Result, child
 
 sys.path.insert(0, str(Path(__file__).parent))
-from foreign_cases import CASES, MODULES, SETTINGS, Case, contents, differences
+from foreign_cases import CASES, MODULES, SETTINGS, contents, differences
 
 from kindling.cli import main
 from kindling.run.record import Record
 
-FILES = ("config.yaml", "results.json", "metrics.csv", "environment.json", "checkpoints/last.ckpt", "checkpoints/best.ckpt")
+FILES = (
+    "config.yaml",
+    "results.json",
+    "metrics.csv",
+    "environment.json",
+    "checkpoints/last.ckpt",
+    "checkpoints/best.ckpt",
+)
 every_case = pytest.mark.parametrize("name", CASES)
 Command = Callable[..., Result]
 
@@ -98,6 +105,10 @@ def again(name: str, command: str, run: Path, *more: str) -> list[str]:
     return [command, option, str(run), *CASES[name].names, *more]
 
 
+def read_table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def break_off(argv: list[str], hook: str, call: int) -> None:
     """Train until the n-th call of a hook, in which something happens that nothing is prepared for."""
     before, calls = getattr(Record, hook), itertools.count(1)
@@ -125,8 +136,7 @@ def test_it_trains_and_leaves_a_whole_run(name: str, undisturbed: Any) -> None:
     assert {word for word in ("validation", "test") if re.search(rf"\b{word} \(", note)} == set(case.left_out)
     config = yaml.safe_load((trained.run / "config.yaml").read_text())
     assert config["model"]["class_path"] == case.model
-    rows = list(csv.DictReader((trained.run / "metrics.csv").open()))
-    steps = [int(row["step"]) for row in rows]
+    steps = [int(row["step"]) for row in read_table(trained.run / "metrics.csv")]
     assert steps == sorted(steps)
 
 
@@ -166,8 +176,7 @@ def test_runs_of_any_module_are_compared(undisturbed: Any, command: Command) -> 
     finished = command("compare", *runs.values(), "--csv", "runs.csv")
     assert finished.code == 0
     assert "damaged" not in finished.out
-    rows = list(csv.DictReader(Path("runs.csv").open()))
-    assert len(rows) == len(runs)
+    assert len(read_table(Path("runs.csv"))) == len(runs)
 
 
 @pytest.mark.slow

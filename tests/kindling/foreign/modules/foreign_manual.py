@@ -65,3 +65,32 @@ class Accumulates(L.LightningModule):
     def configure_optimizers(self):
         optimizer = torch.optim.SGD(self.parameters(), lr=self.hparams.lr, momentum=0.9)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, step_size=4, gamma=0.8)]
+
+
+class SecondOrder(L.LightningModule):
+    """An optimiser that asks for the loss several times a step."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(30, 1)
+        self.example_input_array = torch.zeros(2, 30)
+
+    def forward(self, x):
+        return self.layer(x).squeeze(1)
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        loss = F.binary_cross_entropy_with_logits(self(x), y) + 0.01 * self.layer.weight.square().sum()
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        self.log("val_loss", F.binary_cross_entropy_with_logits(self(x), y), on_step=True)
+
+    def test_step(self, batch, batch_idx):
+        x, y = batch
+        self.log("test_loss", F.binary_cross_entropy_with_logits(self(x), y))
+
+    def configure_optimizers(self):
+        return torch.optim.LBFGS(self.parameters(), lr=0.5, max_iter=3, line_search_fn="strong_wolfe")
