@@ -30,9 +30,10 @@ jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn 
 packaging setuptools pillow PIL pyarrow onnx onnxruntime onnxscript importlinter grimp
 pytest conftest model_cases stand_ins clones mypy ruff pre_commit pip python python3 git make build dist venv"""
 TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # Python leaves `test` out of its own list
-# Kindling's own: what goes in any case, and what --keep-engine-tests keeps.
-DOCUMENTS = ["scripts/rename.py", "docs", "CHANGELOG.md", "tests/kindling/test_readme.py"]
-DOCUMENTS += ["tests/kindling/scripts/test_rename.py", "tests/kindling/scripts/test_first_week.py"]
+# Kindling's own: what goes in any case (documents, and tests of what is renamed), and what --keep-engine-tests keeps.
+IN_ANY_CASE = ["scripts/rename.py", "docs", "CHANGELOG.md", "tests/kindling/test_readme.py"]
+IN_ANY_CASE += ["tests/kindling/test_repository.py", "tests/kindling/test_configs.py"]
+IN_ANY_CASE += ["tests/kindling/scripts/test_rename.py", "tests/kindling/scripts/test_first_week.py"]
 ENGINE_TESTS = ["tests/kindling", "tests/clones.py", "scripts/kindling"]
 README = """\
 # {title}
@@ -90,7 +91,7 @@ def main(arguments: list[str]) -> None:
         refuse(f"git has changes that are not committed (first: {changes.splitlines()[0][3:]}): commit or stash them")
     pyproject = renamed_pyproject((ROOT / "pyproject.toml").read_text(encoding="utf-8"), name)
 
-    remove(DOCUMENTS if keep else DOCUMENTS + ENGINE_TESTS)
+    remove(IN_ANY_CASE if keep else IN_ANY_CASE + ENGINE_TESTS)
     for folder in ("src", "tests"):
         if (ROOT / folder / PROJECT).is_dir():
             git("mv", f"{folder}/{PROJECT}", f"{folder}/{name}")

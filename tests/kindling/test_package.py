@@ -8,16 +8,13 @@ import yaml
 from conftest import ROOT
 
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
+HELPERS = [path for path in (ROOT / "tests").rglob("*.py") if not path.name.startswith("test_")]
 
 
-def test_no_source_file_is_over_300_lines() -> None:
-    lengths = {path.name: len(path.read_text().splitlines()) for path in SOURCES}
-    assert lengths
-    assert [name for name, length in lengths.items() if length > 300] == []
-
-
-def test_the_project_is_small_enough_to_know_by_heart() -> None:
-    assert sum(len(path.read_text().splitlines()) for path in (ROOT / "src" / "my_project").rglob("*.py")) <= 1200
+def test_no_source_file_and_no_helper_of_the_tests_is_over_300_lines() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES + HELPERS}
+    assert {"src/kindling/__init__.py", "tests/conftest.py"} <= set(lengths)
+    assert [path for path, length in lengths.items() if length > 300] == []
 
 
 def test_the_engine_shows_three_files_at_its_root() -> None:
@@ -30,6 +27,16 @@ def test_every_source_file_opens_with_its_purpose() -> None:
 
 def test_the_floor_of_lightning_is_the_release_that_closed_the_hole() -> None:
     assert re.search(r'"lightning>=2\.6\.6,<2\.7"', (ROOT / "pyproject.toml").read_text())
+
+
+def test_the_engine_is_typed_for_those_who_import_it() -> None:
+    assert (ROOT / "src" / "kindling" / "py.typed").is_file()
+    assert '\n[tool.setuptools.package-data]\nkindling = ["py.typed"]\n' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_no_package_of_tests_or_scripts_hides_the_engine() -> None:
+    for folder in ("tests", "scripts"):
+        assert not (ROOT / folder / "kindling" / "__init__.py").exists()
 
 
 @pytest.mark.parametrize("path", [".github/workflows/test.yml", ".pre-commit-config.yaml"])

@@ -1,5 +1,6 @@
 """The README's examples run as they stand."""
 
+import json
 import os
 import re
 import shlex
@@ -13,19 +14,53 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, Result
+from conftest import QUICK, ROOT, Result
 from PIL import Image
 from stand_ins import use_stand_ins, write_samples
 
 README = (ROOT / "README.md").read_text()
 EXPERIMENTS = (ROOT / "configs" / "README.md").read_text()
 FILES = dict(re.findall(r"`([\w/.]+)`:\n\n```(?:python|yaml)\n(.*?)```", README, re.DOTALL))
-pytestmark = pytest.mark.slow
+
+
+FOREIGN = """
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class GAN(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator = torch.nn.Linear(2, 4)
+        self.discriminator = torch.nn.Linear(4, 1)
+
+    def training_step(self, batch, batch_idx):
+        first, second = self.optimizers()
+        images, = batch
+        made = self.generator(torch.randn(len(images), 2))
+        first.zero_grad()
+        self.manual_backward(torch.nn.functional.softplus(-self.discriminator(made)).mean())
+        first.step()
+        second.zero_grad()
+        judged = self.discriminator(made.detach()) - self.discriminator(images)
+        self.manual_backward(torch.nn.functional.softplus(judged).mean())
+        second.step()
+
+    def configure_optimizers(self):
+        return [torch.optim.Adam(part.parameters(), lr=1e-3) for part in (self.generator, self.discriminator)]
+
+
+class Images(L.LightningDataModule):
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(torch.randn(64, 4)), batch_size=16)
+"""
 
 
 def run(folder: Path, *command: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
-    finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout
 
@@ -41,33 +76,46 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_model_and_data_are_a_file_and_a_yaml_each(copy: Path) -> None:
-    assert len(FILES) == 4
-    for config, expected in [("digits_tiny", "Tiny"), ("iris", "Iris (4 → 3 classes; 97 train, 23 val, 30 test)")]:
-        out = run(
-            copy,
-            sys.executable,
-            "-m",
-            "kindling",
-            "fit",
-            "--config",
-            f"configs/{config}.yaml",
-            "--trainer.max_epochs",
-            "2",
-        )
-        assert expected in out
-        assert (copy / f"lightning_logs/{config}/version_0/results.json").is_file()
+def train(copy: Path, *flags: str) -> str:
+    return run(copy, sys.executable, "-m", "kindling", "fit", *flags, "--trainer.max_epochs", "2", *QUICK[2:])
 
 
+def test_a_model_is_a_file_and_a_yaml(copy: Path) -> None:
+    assert set(FILES) == {"src/my_project/models/tiny.py", "src/my_project/data/iris.py", "configs/digits_tiny.yaml"}
+    assert "Tiny" in train(copy, "--config", "configs/digits_tiny.yaml")
+    assert (copy / "lightning_logs/digits_tiny/version_0/results.json").is_file()
+
+
+@pytest.mark.slow
+def test_data_is_a_file(copy: Path) -> None:
+    out = train(copy, "--model", "MLP", "--data", "Iris")
+    assert "Iris (4 → 3 classes; 97 train, 23 val, 30 test)" in out
+    assert (copy / "lightning_logs/unnamed/version_0/results.json").is_file()
+
+
+@pytest.mark.slow
 def test_the_shared_tests_take_the_new_model_in(copy: Path) -> None:
-    out = run(copy, sys.executable, "-m", "pytest", "tests/models/test_models.py", "-k", "Tiny")
+    out = run(copy, sys.executable, "-m", "pytest", "tests/my_project/test_models.py", "-k", "Tiny")
     assert " passed" in out
 
 
-def test_the_python_example_runs(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(from kindling.data.digits.*?)```", README, re.DOTALL)
-    run(tmp_path, sys.executable, "-c", example)
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(from kindling import Trainer.*?)```", README, re.DOTALL)
+    exec(example, {})
     assert (tmp_path / "digits.ckpt").is_file()
+
+
+def test_a_module_and_data_that_know_nothing_of_kindling(
+    kindling: Callable[..., Result], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (command,) = re.findall(r"`kindling (fit --model my_package[^`]+)`", README)
+    (project / "my_package.py").write_text(FOREIGN)
+    monkeypatch.syspath_prepend(project)
+    finished = kindling(*command.split(), *QUICK)
+    assert finished.code == 0, finished.err
+    (results,) = Path("lightning_logs").glob("*/version_0/results.json")
+    assert set(json.loads(results.read_text())) >= {"epochs", "seconds"}
 
 
 GUIDE = EXPERIMENTS.partition("## From the guide")[2]
@@ -97,8 +145,11 @@ def test_the_readme_is_short_and_every_path_in_it_exists() -> None:
     assert len(README.splitlines()) < 200
     for path in re.findall(r"`((?:src|configs|scripts|tests)/[\w/.]+\.\w+)`", README + EXPERIMENTS):
         assert path in FILES or (ROOT / path).exists(), path
-    for path in re.findall(r"`((?:models|data|callbacks|losses|figures|tasks)/\w+\.py|\w+\.py)`", README + EXPERIMENTS):
-        assert (ROOT / "src" / "kindling" / path).exists(), path
+    for path in re.findall(r"`([\w/]+\.py)`", EXPERIMENTS):
+        assert any((ROOT / "src" / package / path).exists() for package in ("kindling", "my_project")), path
+    table = README.partition("## Find your way\n")[2].partition("```\n")[2].partition("```")[0]
+    for first, name in re.findall(r"^( *)(\w[\w/]*/)", table, re.MULTILINE):
+        assert (ROOT / ("src/kindling" if first else "") / name).is_dir(), name
 
 
 def commands_of(section: str) -> list[list[str]]:
@@ -135,11 +186,11 @@ def test_the_commands_for_own_files_run_on_small_ones(kindling: Callable[..., Re
 
     snippet = README.partition("## Use the model\n")[2].partition("```python\n")[2].partition("```")[0]
     images = [Image.open(path) for path in sorted(Path("new_photos").iterdir())]
-    found: dict[str, Any] = {"images": images}
-    exec(snippet, found)
+    names: dict[str, Any] = {"images": images}
+    exec(snippet, names)
     written = pd.read_csv("lightning_logs/my_images/version_0/predict/predictions.csv")
-    assert [str(value) for value in written["prediction"]] == found["table"]["prediction"].tolist()
-    np.testing.assert_allclose(written["probability_3"], found["table"]["probability_3"], atol=1e-4)
+    assert [str(value) for value in written["prediction"]] == names["table"]["prediction"].tolist()
+    np.testing.assert_allclose(written["probability_3"], names["table"]["probability_3"], atol=1e-4)
 
 
 @pytest.mark.parametrize("config", ["my_images", "my_table", "my_arrays", "my_sequences"])

@@ -183,6 +183,8 @@ def run_options(parser: argparse.ArgumentParser, default_input: str) -> None:
     takes = "a folder of images, an image, a .csv, .parquet, .npz or .npy"
     parser.add_argument("--input", type=Path, metavar="PATH", help=f"{takes} ({default_input})")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the file to write (in the run)")
+    for part in ("model", "data"):
+        parser.add_argument(f"--{part}", metavar="PATH", help=f"the run's {part} again, if it was given by import path")
 
 
 def parse_options(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:

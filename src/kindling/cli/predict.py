@@ -1,15 +1,26 @@
-"""`kindling predict --run RUN --input PATH`: what a trained model makes of new inputs, as a CSV."""
+"""`kindling predict --run RUN --input PATH`: what a trained model makes of new inputs, as a CSV.
+
+Of a module with a `predict_step` of its own: what that returns of the run's data.
+"""
 
 import argparse
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kindling.cli.arguments import parse_options, run_options
 from kindling.core.errors import UsageError
 from kindling.core.files import whole_file
+from kindling.core.progress import progress
+
+if TYPE_CHECKING:  # they take seconds to import
+    from kindling.cli.trained import Trained
+    from kindling.use.input_batches import InputBatches, Predictions
+    from kindling.use.predictor import Predictor
+
+FEW = 20  # classes whose counts are printed
 
 
 def main(argv: list[str]) -> None:
@@ -20,99 +31,143 @@ def main(argv: list[str]) -> None:
     options = parse_options(parser, argv)
     if options.batch_size < 1:
         raise UsageError(f"--batch_size is {options.batch_size}: expected a positive integer")
-    predictor, run, (total, chunks) = open_inputs(options, options.batch_size)
-    output = options.output or (run / "predict" if run else Path()) / "predictions.csv"
+    from kindling.cli.trained import Trained, check_device
+
+    check_device(options.device)
+    trained = Trained(options)
+    if _goes_by_step(trained, options.input):
+        return predict_by_step(trained, options)
+    predict_table(trained, options)
+
+
+def _goes_by_step(trained: "Trained", given: Path | None) -> bool:
+    """Whether the module says itself what it predicts."""
+    if trained.model_class is None or trained.run is None or given:
+        return trained.is_foreign
+    import lightning as L
+
+    from kindling.models.base import Model
+
+    return trained.model_class.predict_step not in (L.LightningModule.predict_step, Model.predict_step)
+
+
+def predict_by_step(trained: "Trained", options: argparse.Namespace) -> None:
+    """Write what the module's `predict_step` returns, in a file for each loader."""
+    from lightning.pytorch.utilities.model_helpers import is_overridden
+
+    from kindling.use.step_outputs import suffix_for, write_outputs
+
+    if options.input:
+        because = f"{trained.run} is of no Model of Kindling, so nothing says how a file becomes its inputs"
+        raise UsageError(f"--input is {options.input}, but {because}: leave it out to predict the run's own data")
+    module = trained.parts.model
+    name = type(module).__name__
+    if not is_overridden("predict_step", module):
+        means = "define predict_step, which returns what to write"
+        raise UsageError(f"nothing says what the outputs of {name} mean: {means}")
+    loaders = trained.predict(module, options.device)
+    for index, batches in enumerate(loaders):
+        if all(batch is None for batch in batches):
+            print(f"{name}.predict_step returns nothing, so no file is written")
+            continue
+        try:
+            suffix = suffix_for(batches)
+        except ValueError as error:
+            raise UsageError(f"{name}.predict_step returns {error}") from error
+        output = options.output or trained.folder("predict") / f"predictions{suffix}"
+        if output.suffix != suffix:
+            raise UsageError(f"--output is {output}: what {name}.predict_step returns goes into a file {suffix}")
+        if len(loaders) > 1:
+            output = output.with_stem(f"{output.stem}_{index}")
+        with whole_file(output) as part:
+            write_outputs(batches, part, suffix)
+        print(f"{len(batches):,} batches, as {name}.predict_step returns them: {output}")
+
+
+def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
+    """Write a CSV with a row for each input."""
+    predictor = trained.predictor(options.device)
+    predictor.check_columns()
+    output = options.output or trained.folder("predict") / "predictions.csv"
     if options.input and output.resolve() == options.input.resolve():
         raise UsageError(f"--output is {output}, which is the input: choose another file")
-    write(output, predictor, chunks, total and -(-total // options.batch_size))
-
-
-def open_inputs(options: argparse.Namespace, size: int) -> tuple[Any, Path | None, Any]:
-    """The model that `--run` or `--ckpt` names, its run, and the inputs to read.
-
-    Raises:
-        UsageError: if one of them is not there, or they don't go together.
-    """
-    if not options.run and options.ckpt in (None, "best", "last"):
-        raise UsageError("needs --run RUN (a folder or latest), or --ckpt PATH and --input PATH")
-    from kindling.run.folder import find_checkpoint, find_run
-    from kindling.use.inputs import open_source
-    from kindling.use.predictor import load  # takes seconds to import
-
-    run = find_run(options.run) if options.run else None
-    path = find_checkpoint(run, options.ckpt or "best")
-    try:
-        predictor = load(path, device=options.device)
-    except RuntimeError as error:  # there is no such device
-        raise UsageError(f"--device is {options.device}, which can't be used here: leave it out, or say cpu") from error
-    if options.input:
-        return predictor, run, open_source(options.input, predictor, size)
-    if run:
-        return predictor, run, open_test_split(run, predictor, size)
-    raise UsageError("needs --input PATH: a checkpoint alone has no test split")
-
-
-def open_test_split(run: Path, predictor: Any, size: int) -> Any:
-    """The test split of a run, as `sources.open_source` gives a path; a UsageError if the data is not there now."""
-    import yaml
-    from lightning.pytorch.cli import instantiate_module
-
-    from kindling.core.errors import origin
-    from kindling.data.base import Data
-    from kindling.use.inputs import Chunk
-
-    config = yaml.safe_load((run / "config.yaml").read_text())["data"]
-    saved = {"split_file": str(run / "splits.npz")} if (run / "splits.npz").is_file() else {}
-    try:
-        data = instantiate_module(Data, {"_class_path": config["class_path"], **config["init_args"], **saved})
-        inputs, *lengths, targets = data.samples
-        test = data.splits["test"]
-    except (argparse.ArgumentError, ValueError) as error:
-        raise UsageError(
-            f"the data of {run} can't be read: {origin(error)}; --input PATH takes other inputs"
-        ) from error
-    if tuple(data.input_shape) != predictor.preprocessing.shape:
-        shapes = f"has the shape {tuple(data.input_shape)}, and the model takes {predictor.preprocessing.shape}"
-        raise UsageError(f"the data of {run} {shapes}: give --input PATH")
-
-    def chunks() -> Iterator[Chunk]:
-        for some in test.split(size):
-            names = [data.names[row] if data.names else str(row) for row in some.tolist()]
-            yield Chunk(names, [""] * len(some), inputs[some], lengths[0][some] if lengths else None, targets[some])
-
-    return len(test), chunks()
-
-
-def write(output: Path, predictor: Any, chunks: Iterable[Any], total: int | None) -> None:
-    """Write a row an input, then say what was in them; the file is there only once it is whole."""
-    from kindling.core.progress import progress
-    from kindling.data.columns import count_lines
-
-    inputs = failed = 0
-    classes, counts = Counter[str](), Counter[tuple[str, str]]()
-    with whole_file(output) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        for chunk in progress(chunks, "predicting", total):
-            columns = predictor.model.task.columns(predictor.scores(chunk.raw, chunk.lengths), predictor.names)
-            if chunk.targets is not None:
-                columns = predictor.model.task.named(chunk.targets, predictor.names, "target") | columns
-            if not inputs:
-                writer.writerow(["input", *columns, "error"])
-            rows = zip(*map(_cells, columns.values()), strict=True)
-            for name, reason in zip(chunk.names, chunk.reasons, strict=True):
-                writer.writerow([name, *([""] * len(columns) if reason else next(rows)), reason])
-            inputs, failed = inputs + len(chunk.names), failed + sum(map(bool, chunk.reasons))
-            classes.update(columns.get("prediction", ()))
-            counts.update(chunk.counts)
-        if not inputs:
-            raise UsageError("there is nothing to predict: the input has no rows")
-    print(f"{inputs - failed:,} of {inputs:,} inputs are predicted: {output}")
-    if failed:
-        print(f"{failed:,} can't be read: the column error says why")
-    if 0 < len(classes) <= 20:
-        print(", ".join(f"{name}: {count:,}" for name, count in sorted(classes.items())))
-    for line in count_lines(counts):
+    if options.input or trained.keeps_raw_inputs():
+        inputs = trained.inputs(predictor, options.input, options.batch_size)
+        steps = inputs.total and -(-inputs.total // options.batch_size)
+        predictions = progress(_predictions(predictor, inputs), "predicting", steps)
+    else:
+        predictions = trained.predictions_of_loader(options.device)
+    with whole_file(output) as part:
+        summary = write_table(part, predictor, predictions)
+    print(f"{summary.inputs - summary.failed:,} of {summary.inputs:,} inputs are predicted: {output}")
+    for line in summary.lines():
         print(line)
+
+
+def _predictions(predictor: "Predictor", inputs: "InputBatches") -> Iterator["Predictions"]:
+    from kindling.use.input_batches import Predictions
+
+    for batch in inputs.batches:
+        scores = predictor.scores(*batch.tensors)
+        yield Predictions(batch.names, batch.reasons, scores, batch.targets, batch.counts)
+
+
+class Summary:
+    """What was in the inputs and in the predictions."""
+
+    def __init__(self) -> None:
+        self.inputs = self.failed = 0
+        self.classes = Counter[str]()
+        self.counts = Counter[tuple[str, str]]()
+
+    def add(self, predictions: "Predictions", columns: dict[str, Any]) -> None:
+        self.inputs += len(predictions.names)
+        self.failed += sum(reason != "" for reason in predictions.reasons)
+        self.counts.update(predictions.counts)
+        classes = columns.get("prediction")
+        if isinstance(classes, list):
+            self.classes.update(classes)
+
+    def lines(self) -> Iterator[str]:
+        from kindling.data.columns import count_lines
+
+        if self.failed:
+            yield f"{self.failed:,} can't be read: the column error says why"
+        if 0 < len(self.classes) <= FEW:
+            yield ", ".join(f"{name}: {count:,}" for name, count in sorted(self.classes.items()))
+        yield from count_lines(self.counts)
+
+
+def write_table(path: Path, predictor: "Predictor", batches: Iterable["Predictions"]) -> Summary:
+    """Write a row for each input; a UsageError if there is none."""
+    summary = Summary()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        for predictions in batches:
+            columns = _columns(predictor, predictions)
+            if not summary.inputs:
+                writer.writerow(["input", *columns, "error"])
+            writer.writerows(_rows(predictions, columns))
+            summary.add(predictions, columns)
+    if not summary.inputs:
+        raise UsageError("there is nothing to predict: the input has no rows")
+    return summary
+
+
+def _columns(predictor: "Predictor", predictions: "Predictions") -> dict[str, Any]:
+    """What the table says of the inputs that could be read: targets first, if they are known."""
+    columns = predictor.columns(predictions.scores, predictions.reasons.count(""))
+    if predictions.targets is None:
+        return columns
+    return predictor.model.task.target_columns(predictions.targets, predictor.names) | columns
+
+
+def _rows(predictions: "Predictions", columns: dict[str, Any]) -> Iterator[list[str]]:
+    """A row for each input: what is said of it, or why it can't be read."""
+    cells = zip(*map(_cells, columns.values()), strict=True)
+    for name, reason in zip(predictions.names, predictions.reasons, strict=True):
+        said = [""] * len(columns) if reason else next(cells)
+        yield [name, *said, reason]
 
 
 def _cells(column: Any) -> list[str]:

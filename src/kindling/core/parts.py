@@ -35,19 +35,20 @@ def load_projects() -> tuple[str, ...]:
         try:
             package = import_module(point.value)
         except ModuleNotFoundError as error:
-            if not point.value.startswith(error.name or "-"):
+            if not f"{point.value}.".startswith(f"{error.name}."):
                 raise  # the package is there, and what it imports is not
             print(f"warning: {_gone(point)}", file=sys.stderr)
             continue
         for module in _modules_of(package):
             import_module(module)
-        found[point.value] = any(Path.cwd() in Path(folder).resolve().parents for folder in package.__path__)
+        found[point.value] = in_this_folder(point.value)
     return tuple(sorted(found, key=lambda name: not found[name]))
 
 
 def _modules_of(package: ModuleType) -> list[str]:
     """The modules of a package, also those in folders that have no `__init__.py`, by the order of their names."""
-    files = [(Path(folder), file) for folder in package.__path__ for file in Path(folder).rglob("*.py")]
+    folders = [Path(folder) for folder in getattr(package, "__path__", [])]  # none if the project is a single file
+    files = [(folder, file) for folder in folders for file in folder.rglob("*.py")]
     names = {".".join((package.__name__, *file.relative_to(folder).with_suffix("").parts)) for folder, file in files}
     return sorted(name for name in names if not name.endswith(("__init__", "__main__")))
 
@@ -92,15 +93,16 @@ def preferred(paths: Iterable[str]) -> list[str]:
 
 
 def _rank(path: str) -> int:
-    owner, projects = path.partition(".")[0], load_projects()
-    if owner in projects:
-        return 0 if owner == projects[0] and in_this_folder(owner) else 1
+    owner = path.partition(".")[0]
+    if owner in load_projects():
+        return 0 if in_this_folder(owner) else 1
     return 2 if owner == ENGINE else 3
 
 
 def in_this_folder(project: str) -> bool:
-    folders = sys.modules[project].__path__
-    return any(Path.cwd() in Path(folder).resolve().parents for folder in folders)
+    module = sys.modules[project]
+    places = getattr(module, "__path__", [module.__file__])
+    return any(Path.cwd() in Path(place).resolve().parents for place in places)
 
 
 def find_class(base: type, name: str) -> type | None:

@@ -61,6 +61,7 @@ class Arrays(Data):
         self.inputs = inputs or form_by_shape(self.arrays["x_train"])
         self.own_val, self.own_test = (len(self.arrays.get(f"x_{split}", ())) for split in ("val", "test"))
         self.groups, self.times = self.arrays.get("groups"), self.arrays.get("times")
+        self.lengths = "lengths_train" in self.arrays
         self._read_targets(self._joined("y"))
         if self.inputs == "tokens":
             largest = max(self.arrays[f"x_{split}"].max() for split in self.parts)
@@ -146,7 +147,7 @@ class Arrays(Data):
 
     def load(self) -> tuple[Any, ...]:
         arrays = [self.arrays[f"x_{split}"] for split in self.parts]
-        lengths = [torch.from_numpy(self._joined("lengths").astype(np.int64))] if "lengths_train" in self.arrays else []
+        lengths = [torch.from_numpy(self._joined("lengths").astype(np.int64))] if self.lengths else []
         divisor = 1.0
         if self.inputs == "images" and arrays[0].dtype != np.uint8:
             some = np.concatenate([array[:1000] for array in arrays])  # to tell 0 to 1 from 0 to 255
@@ -160,7 +161,7 @@ class Arrays(Data):
 
 
 def form_by_shape(x: np.ndarray) -> str:
-    """What inputs of this shape are taken for."""
+    """What form inputs have if nobody says."""
     if x.ndim == 2:
         return "vectors"
     return "images" if x.ndim == 4 or x.dtype == np.uint8 else "sequences"
@@ -188,7 +189,7 @@ def refusing(file: Path) -> Iterator[None]:
         yield
     except Exception as error:
         reason = " ".join(str(error).split())
-        reason = "it is no file of NumPy's, or holds Python objects" if "pickle" in reason else reason
+        reason = "it is not a NumPy file, or holds Python objects" if "pickle" in reason else reason
         raise ValueError(f"{file} can't be read: {reason}") from None
 
 

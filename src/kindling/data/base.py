@@ -42,6 +42,7 @@ class Data(L.LightningDataModule):
     targets: list[str] | None = None  # or names of the numeric targets
     multilabel = False  # whether a sample can have several classes
     vocabulary: int | None = None  # number of different tokens, if the inputs are tokens
+    lengths = False  # whether the inputs are padded sequences, whose lengths come after them
     names: list[str] | None = None  # of the samples, such as files
     own_val = own_test = 0  # the data's own splits: the last samples are for the test, those before for validation
     groups: Any = None  # group of each sample, which no split cuts; for the splits
@@ -86,8 +87,9 @@ class Data(L.LightningDataModule):
     def load(self) -> tuple[Any, ...]:
         """Inputs (N, *input_shape), and class indices (N,) int64, 0/1 labels (N, K) or numeric targets (N, T) float32.
 
-        Inputs are float32, or tokens int64; a tensor, or a which can be uint8 (0 to 255) too. Between
-        inputs and targets come the lengths (N,) of padded sequences.
+        Inputs are float32, or tokens int64; a tensor, or a MappedArray, which can be uint8 (0 to 255) too. Between
+        inputs and targets come the lengths (N,) of padded sequences, if `lengths` says that there are some; any others
+        are further inputs of a sample, such as the row of a table beside an image, and stay as they are.
         """
         raise NotImplementedError
 
@@ -132,10 +134,11 @@ class Data(L.LightningDataModule):
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """What brings raw inputs to what the model takes, with the statistics of the training split."""
-        inputs, *lengths, _ = self.samples
+        inputs, *others, _ = self.samples
+        lengths = others[: int(self.lengths)]  # one, or none
         train = self.splits["train"]
         train_inputs = inputs[train] if isinstance(inputs, Tensor) else None  # a mapped array is read in parts
-        arguments: dict[str, Any] = {"lengths": bool(lengths)}
+        arguments: dict[str, Any] = {"lengths": self.lengths, "further_inputs": len(others) - len(lengths)}
         if train_inputs is not None and train_inputs.dim() == 4:
             arguments["bounded"] = bool(train_inputs.min() >= 0 and train_inputs.max() <= 1)
         if self.normalize and inputs.dtype != torch.int64:

@@ -12,7 +12,7 @@ import pandas as pd
 
 # What stands for a missing value, in training and in prediction.
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A", "?"]
-INFINITE = ["inf", "-inf"]  # which is taken for missing too
+INFINITE = ["inf", "-inf"]  # counts as missing too
 
 Column = dict[str, Any]  # what is to be known of a column, as plain values: see fit_columns
 Counts = Counter[tuple[str, str]]  # (what was counted, name of the column) → how often
@@ -37,7 +37,7 @@ def read_table(path: Path, separator: str = ",") -> pd.DataFrame:
         raise ValueError(f"{path} is Parquet, which needs pyarrow: pip install -e '.[parquet]'") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} can't be read as a table: it is not text in UTF-8") from None
-    except Exception as error:  # a file that is no table can make a reader fail in any way
+    except Exception as error:  # a file that is not a table can make a reader fail in any way
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ValueError(f"{path} can't be read as a table: {reason}") from None
 
@@ -81,7 +81,7 @@ def _text(value: Any) -> str | None:
 
 
 def numbers(series: pd.Series) -> np.ndarray:
-    """Values as float64, NaN for what is missing or no finite number."""
+    """Values as float64, NaN for what is missing or not a finite number."""
     values = pd.to_numeric(series, errors="coerce").to_numpy(np.float64, na_value=np.nan, copy=True)
     values[~np.isfinite(values)] = np.nan
     return values
@@ -162,7 +162,7 @@ def _encode_categories(series: pd.Series, column: Column, counts: Counts, reason
     """A 1 for the category of each row, (N, categories); adds to the counts."""
     words = texts(series)
     is_missing = words.isna().to_numpy()
-    places = pd.Index(column["categories"]).get_indexer(pd.Index(words))  # -1 for what is none of them
+    places = pd.Index(column["categories"]).get_indexer(pd.Index(words))  # -1 if it is none of them
     counts["values that the training never saw", column["name"]] += int(((places < 0) & ~is_missing).sum())
     counts["missing values", column["name"]] += int(is_missing.sum())
     size = len(column["categories"])

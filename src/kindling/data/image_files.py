@@ -64,7 +64,7 @@ def read_pixels(path: Path, shape: tuple[int, ...], resize: str) -> np.ndarray:
         with Image.open(path) as image:
             return pixels(image, shape, resize)
     except Image.UnidentifiedImageError:
-        raise ValueError("it is empty" if not path.stat().st_size else "it is no image") from None
+        raise ValueError("it is empty" if not path.stat().st_size else "it is not an image") from None
     except Exception as error:  # a damaged file can make a decoder fail in any way
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ValueError(reason or type(error).__name__) from None

@@ -27,6 +27,7 @@ class Preprocessing(nn.Module):
         divisor: what brings the float images of a user to those of `dtype`, such as 255 for 0 to 1.
         bounded: whether images lie between 0 and 1.
         lengths: whether inputs are padded sequences, which come with their lengths.
+        further_inputs: how many inputs a sample has besides these and the lengths; they stay as they are.
         resize: how an image of another size is brought to `shape`: see images.resized.
         columns: of a table, as columns.py has them; null if inputs are arrays.
         separator: of a table's values in a CSV.
@@ -44,6 +45,7 @@ class Preprocessing(nn.Module):
         divisor: float = 1.0,
         bounded: bool = False,
         lengths: bool = False,
+        further_inputs: int = 0,
         resize: str = "crop",
         columns: list[dict[str, Any]] | None = None,
         separator: str = ",",
@@ -56,6 +58,7 @@ class Preprocessing(nn.Module):
             "divisor": divisor,
             "bounded": bounded,
             "lengths": lengths,
+            "further_inputs": further_inputs,
             "resize": resize,
             "columns": columns,
             "separator": separator,
@@ -63,14 +66,16 @@ class Preprocessing(nn.Module):
         super().__init__()
         self.shape, self.dtype, self.divisor = tuple(shape), dtype, divisor
         self.bounded = bounded or dtype == "uint8"
-        self.lengths, self.resize, self.columns, self.separator = lengths, resize, columns, separator
+        self.lengths, self.further_inputs = lengths, further_inputs
+        self.resize, self.columns, self.separator = resize, columns, separator
         self.form = form_of(self.shape, dtype == "int64")
         broadcast = (-1, 1, 1) if self.form == "images" else (-1,)
         for name, values in {"mean": mean, "std": std}.items():
             buffer = None if values is None else torch.tensor(values).view(broadcast)
             self.register_buffer(name, buffer, persistent=False)
 
-    def forward(self, raw: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, raw: Tensor, *others: Tensor) -> Tensor:
+        """Raw inputs and what comes after them in a batch: the lengths (B,) of padded sequences first."""
         if self.dtype == "int64":
             return raw.long()
         is_bytes = raw.dtype == torch.uint8
@@ -81,8 +86,8 @@ class Preprocessing(nn.Module):
             # In place where `inputs` is a copy: floats may be the raw inputs themselves.
             centred = inputs.sub_(self.mean) if is_bytes else inputs - self.mean
             inputs = centred.div_(self.std)
-        if lengths is not None:  # what pads a sequence stays zero
-            real = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]  # (B, L)
+        if self.lengths and others:  # what pads a sequence stays zero
+            real = torch.arange(inputs.shape[1], device=inputs.device) < others[0][:, None]  # (B, L)
             inputs = inputs * real[:, :, None]
         return inputs
 

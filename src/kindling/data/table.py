@@ -12,7 +12,7 @@ from torch import Tensor
 from kindling.data.base import Data
 from kindling.data.columns import count_lines, encode, fit_columns, is_numeric, numbers, read_table, texts, width
 
-FEW = 20  # whole numbers of at most so many different values are taken for classes
+FEW = 20  # whole numbers with at most this many different values are read as classes
 # How dates may be written; {} lets pandas infer it from the first one.
 DATE_FORMATS: list[dict[str, Any]] = [
     {"format": "ISO8601"},
@@ -44,7 +44,7 @@ class Table(Data):
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize: see Data.
 
     Raises:
-        ValueError: if the file is no such table, or a column is not there or can't be used.
+        ValueError: if the file is not such a table, or a column is missing or can't be used.
     """
 
     names: list[str]  # the numbers of the rows in the file, from 0
@@ -83,7 +83,7 @@ class Table(Data):
         for role, names in roles.items():
             for name in names:
                 if name not in table.columns:
-                    raise ValueError(f"{role} is {name!r}, which is no column of {path}: {', '.join(table.columns)}")
+                    raise ValueError(f"{role} is {name!r}, which is not a column of {path}: {', '.join(table.columns)}")
         has_target = pd.concat([texts(table[name]).notna() for name in self.target], axis=1).all(axis=1)
         if not has_target.any():
             raise ValueError(f"target is {target!r}: {path} has no row with a value there")
@@ -104,7 +104,7 @@ class Table(Data):
     def _read_targets(self) -> None:
         """Take the target for classes, several classes a sample, or numbers: as `kind` says, or else by its values."""
         columns = [self.table[name] for name in self.target]
-        values = np.stack([numbers(column) for column in columns], axis=1)  # (N, T), NaN for what is no number
+        values = np.stack([numbers(column) for column in columns], axis=1)  # (N, T), NaN for what is not a number
         several = len(columns) > 1
         is_few = not several and not np.any(values % 1) and len(np.unique(values)) <= FEW
         are_amounts = self.kind is None and not is_few and all(map(is_numeric, columns))
@@ -185,7 +185,7 @@ class Table(Data):
 
 
 def _read_dates(column: pd.Series, options: dict[str, Any]) -> pd.Series | None:
-    """Dates that are written in one way, NaT for any other; None if pandas would guess anew for each of them."""
+    """Dates that are written in one way, NaT for any other; None if pandas would have to guess for each of them."""
     with catch_warnings():
         simplefilter("error", UserWarning)  # that guess would mix 3/4 and 4/3
         try:

@@ -1,8 +1,9 @@
-"""Draws the figures of `figures/` after a validation that improves and after the test."""
+"""Draws the figures that a module's task names, after a validation that improves and after the test."""
 
+import math
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -13,29 +14,28 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from kindling.core.files import whole_file
 from kindling.core.growing_file import going_on
+from kindling.figures import check_names, drawing
+from kindling.tasks import Task
 
 WORST = 24  # images kept
+DRAWN_FROM = ("scores", "predictions", "targets")  # what a step has to return, as tensors of a batch
 
 
 class Figures(L.Callback):
     """Draw how the model does on the validation and the test split: to TensorBoard, and to `figures/` in the run.
 
+    Drawn is what the module's task names in `figures`, from what its steps return; of several loaders the first. The
+    best validation is the one by which the best checkpoint is chosen.
+
     Args:
         enabled: false for no figures.
-        monitor: the metric that says whether a validation has improved.
-        mode: whether lower (min) or higher (max) is better.
         every_seconds: least time between two drawings in a training, in seconds; the last improvement is always drawn.
     """
 
-    def __init__(
-        self,
-        enabled: bool = True,
-        monitor: str = "val/loss",
-        mode: Literal["min", "max"] = "min",
-        every_seconds: float = 10.0,
-    ) -> None:
-        self.monitor, self.mode, self.every_seconds = monitor, mode, every_seconds
-        self.best = float("inf")  # of the monitored metric, its sign flipped in mode max
+    def __init__(self, enabled: bool = True, every_seconds: float = 10.0) -> None:
+        self.enabled, self.every_seconds = enabled, every_seconds
+        self.task: Task | None = None  # whose figures are drawn
+        self.best: dict[str, float] = {}  # metrics of the best validation
         self.outputs: list[dict[str, Tensor]] = []  # of the validation or test under way
         self.worst: dict[str, Tensor] = {}  # the images with the least probability so far
         self.pending: Any = None  # results of the best validation, not drawn yet
@@ -46,74 +46,110 @@ class Figures(L.Callback):
         log_dir = trainer.log_dir  # asked here because all processes must ask at once
         if trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.folder = log_dir
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        self.names = getattr(data, "classes", None) or getattr(data, "targets", None) or []
+        task = getattr(pl_module, "task", None)
+        self.task = task if self.enabled and isinstance(task, Task) and task.figures else None
+        if self.task:
+            check_names(self.task.figures, f"the task {type(self.task).__name__}")
+        self.names = _names(pl_module.hparams, trainer.datamodule)  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        best = state_dict["best"]
+        self.best = best if isinstance(best, dict) else {}  # of an older run it is a number, of an unknown metric
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        if not self.names or trainer.sanity_checking:
-            return
-        self.outputs.append(outputs)
+        if not trainer.sanity_checking and dataloader_idx == 0 and self._can_draw(outputs):
+            self.outputs.append({key: outputs[key] for key in DRAWN_FROM})
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        self.on_validation_batch_end(trainer, pl_module, outputs, batch)
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+        if self.task and "worst_images" in self.task.figures and dataloader_idx == 0 and self._can_draw(outputs):
+            self._keep_worst(_images(self.task, batch), outputs)
+
+    def _can_draw(self, outputs: Any) -> bool:
+        """Whether anything is drawn from what a step has returned."""
+        if self.task is None or not isinstance(outputs, dict):
+            return False
+        return all(isinstance(outputs.get(key), Tensor) for key in DRAWN_FROM)
+
+    def _keep_worst(self, images: Tensor | None, outputs: dict[str, Tensor]) -> None:
+        """Keep the images (B, C, H, W) of a batch whose class (B,) has the least probability, and those from before."""
         scores, targets = outputs["scores"], outputs["targets"]
-        if targets.dim() > 1 or batch[0].dim() != 4:  # one class each, images
+        if images is None or targets.dim() != 1 or scores.dim() > 2:
             return
         both = torch.stack([1 - scores, scores], dim=1) if scores.dim() == 1 else scores
         sureness = both.gather(1, targets[:, None])[:, 0]
-        found = {"sureness": sureness, "images": batch[0], "targets": targets, "predictions": outputs["predictions"]}
+        worst = {"sureness": sureness, "images": images, "targets": targets, "predictions": outputs["predictions"]}
         if self.worst:
-            found = {key: torch.cat([self.worst[key], values]) for key, values in found.items()}
-        kept = found["sureness"].argsort()[:WORST]
-        self.worst = {key: values[kept] for key, values in found.items()}
+            worst = {key: torch.cat([self.worst[key], values]) for key, values in worst.items()}
+        kept = worst["sureness"].argsort()[:WORST]
+        self.worst = {key: values[kept] for key, values in worst.items()}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.outputs:
             return
         if trainer.state.fn != "fit":
-            self._draw(trainer, "val", self._gather(pl_module))
+            self._draw(trainer, "val", self._gather())
             return
-        value = float(trainer.callback_metrics.get(self.monitor, float("inf")))
-        score = value if self.mode == "min" else -value
-        if score < self.best:
-            self.best, self.pending = score, self._gather(pl_module)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if trainer.strategy.broadcast(self._is_best(_checkpoint(trainer), metrics)):  # all gather, or none
+            self.best, self.pending = metrics, self._gather()
         self.outputs = []
         if time.monotonic() - self.drawn > self.every_seconds:
             self._draw_pending(trainer)
+
+    def _is_best(self, checkpoint: Any, metrics: dict[str, float]) -> bool:
+        """Whether a validation is the best so far by the metric of the checkpoints; if there is none, the last one is.
+
+        The first one is in any case: the checkpoints may choose their metric only after it.
+        """
+        monitor = getattr(checkpoint, "monitor", None) or ""
+        before, now = self.best.get(monitor, math.nan), metrics.get(monitor, math.nan)
+        if math.isnan(before):
+            return True
+        return now < before if checkpoint.mode == "min" else now > before
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._draw_pending(trainer)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.outputs:
-            self._draw(trainer, "test", self._gather(pl_module))
+            self._draw(trainer, "test", self._gather())
 
     def _draw_pending(self, trainer: L.Trainer) -> None:
         if self.pending is not None:
             self._draw(trainer, "val", self.pending)
             self.pending, self.drawn = None, time.monotonic()
 
-    def _gather(self, model: Any) -> Any:
+    def _gather(self) -> Any:
         """The results of all batches and processes."""
         from kindling.figures.results import Results  # slow to import
 
         outputs, worst = self.outputs, self.worst
         self.outputs, self.worst = [], {}
-        parts = {key: torch.cat([batch[key] for batch in outputs]) for key in ("targets", "predictions", "scores")}
-        parts, worst = _gathered(parts), _gathered(worst)
+        parts = _gathered({key: torch.cat([batch[key] for batch in outputs]) for key in DRAWN_FROM})
+        worst = _gathered(worst)
         order = worst["sureness"].argsort()[:WORST] if worst else None
         images = tuple(worst[key][order] for key in ("images", "targets", "predictions")) if worst else None
-        return Results(kind=model.task.fits, names=self.names, worst=images, **parts)  # type: ignore[arg-type]
+        return Results(names=self.names, worst=images, **parts)  # type: ignore[arg-type]
 
     def _draw(self, trainer: L.Trainer, stage: str, results: Any) -> None:
         if not trainer.is_global_zero or not results.scores.isfinite().all():  # of a diverged model there is no figure
@@ -121,23 +157,43 @@ class Figures(L.Callback):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.image import imsave
 
-        from kindling.figures import FIGURES
-
         step = trainer.global_step - (trainer.state.fn == "fit")  # that of the metrics
-        for name, draw in FIGURES.items():
-            figure = draw(results)
+        for path in self.task.figures if self.task else ():
+            figure, name = drawing(path)(results), path.rpartition(".")[2]
             if figure is None:
                 continue
             canvas = FigureCanvasAgg(figure)
             canvas.draw()
             image = np.asarray(canvas.buffer_rgba())[..., :3].copy()  # (H, W, 3) uint8
             if self.folder:
-                path = Path(self.folder, "figures", f"{stage}_{name}.png")
-                with going_on(path), whole_file(path) as part:
+                file = Path(self.folder, "figures", f"{stage}_{name}.png")
+                with going_on(file), whole_file(file) as part:
                     imsave(part, image)
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_image(f"{stage}/{name}", image, step, dataformats="HWC")
+
+
+def _checkpoint(trainer: L.Trainer) -> Any:
+    """The callback that keeps `best.ckpt`; a module may have brought others."""
+    callbacks: list[Any] = trainer.checkpoint_callbacks
+    return next((each for each in callbacks if getattr(each, "filename", None) == "best"), trainer.checkpoint_callback)
+
+
+def _names(hparams: Any, data: Any) -> list[str]:
+    """The names of the classes or the targets, as the module keeps them, or as its data has them."""
+    for key in ("classes", "targets"):
+        for names in (hparams.get(key), getattr(data, key, None)):
+            if isinstance(names, list | tuple) and names:  # a foreign module's classes can be their number
+                return [str(name) for name in names]
+    return []
+
+
+def _images(task: Task, batch: Any) -> Tensor | None:
+    """The images (B, C, H, W) among a batch's inputs: the first of them, if it has that shape."""
+    inputs = task.inputs_of(batch)
+    first = inputs[0] if isinstance(inputs, list | tuple) and inputs else inputs
+    return first if isinstance(first, Tensor) and first.dim() == 4 else None
 
 
 def _gathered(parts: dict[str, Tensor]) -> dict[str, Tensor]:

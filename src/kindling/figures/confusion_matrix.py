@@ -8,8 +8,8 @@ from kindling.figures.results import Results, new_figure
 
 
 def draw(results: Results) -> Figure | None:
-    """A row a true class, a column a predicted one; for one class a sample, of at most 50."""
-    if results.kind != "one class a sample" or len(results.names) > 50:
+    """A row a true class, a column a predicted one; for one class a sample (N,), of at most 50 with names."""
+    if results.targets.dim() != 1 or not 1 <= len(results.names) <= 50:
         return None
     names = results.names
     counts = confusion_matrix(results.targets, results.predictions, labels=range(len(names)))

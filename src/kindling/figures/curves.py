@@ -8,7 +8,7 @@ from kindling.figures.results import Results, new_figure
 
 def draw(results: Results) -> Figure | None:
     """Each class against the rest, or class 1 of a binary task alone; for at most 20 classes."""
-    if results.kind == "numeric targets" or len(results.names) > 20:
+    if results.targets.dim() > 2 or not 1 <= len(results.names) <= 20:
         return None
     figure = new_figure(12, 5.5)
     precision_recall, roc = figure.subplots(1, 2)

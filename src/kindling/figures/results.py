@@ -12,15 +12,13 @@ class Results:
     """What a model made of a split of N samples, on the CPU.
 
     Args:
-        kind: the task's kind of targets, as `tasks.DEFAULT_TASKS` has them.
-        names: names of the classes or the targets.
-        targets: class indices (N,), 0/1 labels (N, K) or numbers (N, T).
+        names: of the classes or the targets; empty where they have none.
+        targets: such as class indices (N,), 0/1 labels (N, K) or numbers (N, T).
         predictions: the same, as the model sees it.
-        scores: probabilities (N, K), of class 1 alone (N,), or numbers (N, T).
+        scores: such as probabilities (N, K), of class 1 alone (N,), or numbers (N, T).
         worst: images (M, C, H, W) whose class had the least probability, and their targets and predictions (M,).
     """
 
-    kind: str
     names: list[str]
     targets: Tensor
     predictions: Tensor

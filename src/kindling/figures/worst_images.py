@@ -11,12 +11,12 @@ COLUMNS, GAP = 6, 0.35  # height of the titles, in images
 
 def draw(results: Results) -> Figure | None:
     """Each under its true class and, after an arrow, what it is taken for (red where that is wrong)."""
-    if results.worst is None or results.kind != "one class a sample":
+    if results.worst is None or not results.names:
         return None
     images, targets, predictions = results.worst
     low, high = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
     pixels = (images - low) / (high - low).clamp_min(1e-6)  # each from 0 to 1
-    pixels = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels[:, :3]
+    pixels = pixels[:, :3] if pixels.shape[1] > 2 else pixels[:, :1].expand(-1, 3, -1, -1)
     height, width = images.shape[2:]
     gap = round(GAP * height) + 1
     tiles = list(F.pad(pixels, (1, 1, gap, 0), value=1.0).permute(0, 2, 3, 1))  # (H + gap, W + 2, 3), white around

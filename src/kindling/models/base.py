@@ -23,7 +23,8 @@ Batch = tuple[Tensor, ...]  # inputs, then lengths if the inputs are padded sequ
 class Model(Loadable):
     """Base of all models. A subclass builds its layers and defines `forward`: inputs (B, *input_shape) → (B, outputs).
 
-    A `forward` with an argument `lengths` gets those of padded sequences, (B,). In Python give `optimizer` and
+    A `forward` with an argument `lengths` gets those of padded sequences, (B,); one that needs several arguments gets
+    the inputs that the data has, such as an image and the row of a table. In Python give `optimizer` and
     `schedule` as a class or a `functools.partial` of one, so that a checkpoint can name them.
 
     Args:
@@ -83,7 +84,8 @@ class Model(Loadable):
             raise ValueError("optimizer is null: expected an optimiser, such as AdamW")
         self.optimizer, self.schedule = optimizer, Constant if schedule is None else schedule
         self.decay, self.l1, self.l2, self.init, self.compiles = decay, l1, l2, init, compile
-        self._takes_lengths = "lengths" in inspect.signature(self.forward).parameters
+        taken = inspect.signature(self.forward).parameters.values()
+        self._takes_others = len([each for each in taken if each.name == "lengths" or each.default is each.empty]) > 1
         try_recipe(optimizer, self.schedule)
         self.save_hyperparameters(logger=False)
         if "_class_path" not in self.hparams:  # built in Python rather than by the command line
@@ -152,7 +154,7 @@ class Model(Loadable):
 
     def outputs(self, batch: Batch) -> Tensor:
         """Run `forward` on a batch: (B, num_outputs)."""
-        return self(*batch[:-1]) if self._takes_lengths else self(batch[0])
+        return self(*batch[:-1]) if self._takes_others else self(batch[0])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         outputs, targets = self.outputs(batch), batch[-1]

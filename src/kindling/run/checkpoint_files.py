@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,38 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 def write(path: Path, content: memoryview) -> None:
-    """Write a checkpoint and its checksum. At any instant `path`, or for the last one `previous.ckpt`, is whole."""
-    with whole_file(path) as part:
-        with part.open("wb") as file:
-            file.write(content)
-            file.write(SEAL + hashlib.sha256(content).hexdigest().encode())
-            file.flush()
-            os.fsync(file.fileno())
-        if path.name == LAST and path.exists():
-            os.replace(path, path.with_name(PREVIOUS))
+    """Write a checkpoint and its checksum, whole or not at all.
+
+    The `last.ckpt` from before becomes `previous.ckpt`, and at no instant is there none.
+    """
+    if path.name == LAST and path.exists():
+        with whole_file(path.with_name(PREVIOUS)) as older:  # gets that name once `path` is the new one
+            _link(path, older)
+            _write_sealed(path, content)
+    else:
+        _write_sealed(path, content)
     folder = os.open(path.parent, os.O_RDONLY)  # a new name is on disk when its folder is
     os.fsync(folder)
     os.close(folder)
+
+
+def _link(path: Path, other: Path) -> None:
+    """Give a file a second name; where links are not to be had, copy it to disk."""
+    other.unlink(missing_ok=True)  # left by a kill: to write to it could be to write to the checkpoint it is a link to
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
+        with other.open("rb") as copy:
+            os.fsync(copy.fileno())
+
+
+def _write_sealed(path: Path, content: memoryview) -> None:
+    with whole_file(path) as part, part.open("wb") as file:
+        file.write(content)
+        file.write(SEAL + hashlib.sha256(content).hexdigest().encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

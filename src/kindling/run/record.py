@@ -6,7 +6,6 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +15,10 @@ from typing import Any
 import lightning as L
 import torch
 import yaml
-from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from kindling import __version__
-from kindling.core.errors import UsageError
 from kindling.core.files import whole_file, write_json
 from kindling.core.parts import load_projects
 from kindling.core.settings import flatten
@@ -43,15 +40,6 @@ class Record(L.Callback):
         self.run, self.config, self.seed = run, config, seed
         self.changes = changes(run / "config.yaml", config)  # that a resume makes
         self.seconds, self.samples = 0.0, 0  # spent and seen in training, validation included in the seconds
-
-    def on_validation_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Refuse a misspelt metric after the sanity check, not after the first epoch."""
-        logged = [name for name in trainer.callback_metrics if not name.startswith("train/")]
-        refuse_unknown_monitors(trainer, logged, lambda name: _is_of_validation(name, model))
-
-    def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Refuse a misspelt metric of the training, which nobody can know before the first epoch is over."""
-        refuse_unknown_monitors(trainer, [*trainer.callback_metrics], lambda name: not _is_of_validation(name, model))
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self.start = time.monotonic() - self.seconds
@@ -100,29 +88,6 @@ class Record(L.Callback):
             "samples_per_second": round(self.samples / max(self.seconds, 1e-9), 1),
             "class_counts": getattr(trainer.datamodule, "class_counts", {}),  # type: ignore[attr-defined]
         }
-
-
-def _is_of_validation(name: str, model: L.LightningModule) -> bool:
-    """Whether a metric is logged by the validation: of a model with a task all are that are not of the training."""
-    return not name.startswith("train/") if hasattr(model, "task") else name.startswith("val")
-
-
-def refuse_unknown_monitors(trainer: L.Trainer, logged: list[str], concerns: Callable[[str], bool]) -> None:
-    """Raise a UsageError if a callback or a schedule watches a metric that is not logged.
-
-    Args:
-        trainer: has the callbacks and the schedules.
-        logged: the metrics that are.
-        concerns: whether a metric is one that should be among them by now.
-    """
-    own = [callback for callback in trainer.callbacks if type(callback).__module__.startswith("kindling.")]  # type: ignore[attr-defined]
-    schedules = trainer.lr_scheduler_configs if hasattr(trainer.lightning_module, "task") else []
-    for watcher in [*own, *schedules]:  # those of a foreign module are its author's affair
-        monitor = getattr(watcher, "monitor", None)
-        if monitor is None or not concerns(monitor) or monitor in logged:
-            continue
-        name = "the schedule" if isinstance(watcher, LRSchedulerConfig) else type(watcher).__name__
-        raise UsageError(f"{name} monitors {monitor}, which is never logged: logged are {', '.join(sorted(logged))}")
 
 
 def batch_size_of(batch: Any) -> int:

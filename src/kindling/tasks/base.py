@@ -1,4 +1,4 @@
-"""What all tasks share: metrics for each stage, a loss that fits, and outputs decoded into predictions."""
+"""What a model's outputs mean: the loss, the metrics of each stage, and outputs decoded into predictions."""
 
 from typing import Any
 
@@ -6,88 +6,133 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
-from torchmetrics import classification as tm
+
+from kindling.core.errors import UsageError
+
+# What the targets of Kindling's own data can be, and the task for each unless another is chosen.
+TASK_FOR: dict[str, str] = {
+    "one class a sample": "Classification",
+    "several classes a sample": "MultilabelClassification",
+    "numeric targets": "Regression",
+}
 
 
 class Task(nn.Module):
-    """Base of all tasks. A task keeps each constructor argument under its own name, so that it can be saved.
+    """Base of all tasks. A subclass says what it can; what it leaves out is done without.
+
+    `loss_of` is enough to train. With `add_metrics`, called in `prepare`, more is measured than the loss; with `scores`
+    a model can be exported, with `columns` its predictions become a table, and with `figures` they are drawn. A task
+    keeps each constructor argument under its own name, so that it can be saved.
 
     An argument that is out of range, or that the loss has no place for, raises a ValueError.
     """
 
-    fits: str  # the kind of targets that it is for: one class a sample, several classes a sample, numeric targets
+    fits: str = ""  # the targets that it is for, as TASK_FOR has them; with a word of its own it is given any data
+    figures: tuple[str, ...] = ()  # modules of `kindling/figures/` that suit it, or paths of modules with a `draw`
     num_outputs: int  # how many outputs the model must have
     criterion: nn.Module
 
-    def build(self, kind: str, count: int) -> None:
-        """Set up for the data's kind of targets and their number, or raise a ValueError where it does not fit."""
-        if kind != self.fits:
-            from kindling.tasks import DEFAULT_TASKS  # which are made from this
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_metrics({}, {})
 
-            right = DEFAULT_TASKS[kind].__name__
-            raise ValueError(f"{type(self).__name__} needs data with {self.fits}: for {kind} use task {right}")
+    def build(self, targets: str, count: int) -> None:
+        """Set up for what the data's targets are and how many classes or numbers there are.
+
+        Raises:
+            ValueError: if the task is not for such targets, or its loss is not for such outputs.
+        """
+        if self.fits in TASK_FOR and targets != self.fits:
+            needs = f"{type(self).__name__} needs data with {self.fits}"
+            raise ValueError(f"{needs}: for {targets} use task {TASK_FOR.get(targets, 'of your own')}")
         self.num_outputs = count
         self.prepare()
-        size = count + 1  # of a batch, unlike any other dimension
-        targets = torch.zeros(size).long() if "one class" in kind else torch.zeros(size, count)
-        try:
-            self.loss_of(torch.zeros(size, self.num_outputs), targets)
-        except (RuntimeError, ValueError, TypeError):
-            raise ValueError(f"loss is {type(self.criterion).__name__}: it is none for {type(self).__name__}") from None
+        if example := self.example(count):
+            self.try_loss(*example)
 
     def prepare(self) -> None:
         """For `num_outputs` classes or targets: call `add_metrics`, and set up what the loss needs."""
 
-    def add_metrics(self, batch: dict[str, Any], split: dict[str, Any]) -> None:
+    def example(self, count: int) -> tuple[Any, Any] | None:
+        """Outputs and targets of a batch for `count` classes or targets, to try the loss on; None for no trial."""
+        return None
+
+    def try_loss(self, outputs: Any, targets: Any) -> None:
+        """Refuse a loss that can't be for this task before the training does, with a ValueError."""
+        try:
+            self.loss_of(outputs, targets)
+        except (RuntimeError, ValueError, TypeError):
+            if not hasattr(self, "criterion"):
+                raise  # a mistake in the task itself
+            raise ValueError(f"loss is {type(self.criterion).__name__}: it is none for {type(self).__name__}") from None
+
+    def add_metrics(self, batch: dict[str, Metric], split: dict[str, Metric]) -> None:
         """Keep a set of metrics for each stage. Those of `split` need a whole split: training batches go without."""
-        self.train_metrics = MetricCollection(batch).clone(prefix="train/")
-        self.val_metrics = MetricCollection(batch | split).clone(prefix="val/")
+        self.train_metrics = MetricCollection(dict[str, Any](batch)).clone(prefix="train/")
+        self.val_metrics = MetricCollection(dict[str, Any](batch | split)).clone(prefix="val/")
         self.test_metrics = self.val_metrics.clone(prefix="test/")
         # By default NaN is left out; "disable" leaves out the weights (seen with torchmetrics 1.9).
         self.val_loss, self.test_loss = (MeanMetric(nan_strategy=torch.nan) for _ in range(2))
 
-    @staticmethod
-    def counted(kind: str, *arguments: float) -> dict[str, Metric]:
-        """Metrics that count right and wrong; the mean over the classes where there are several."""
-        names = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1Score"}
-        return {name: getattr(tm, kind + metric)(*arguments, validate_args=False) for name, metric in names.items()}
-
     def start(self, data: Any) -> None:
         """Before a training: learn what it takes of the data, or refuse it with a MisconfigurationException."""
-        if getattr(data.augment, "mixes", False) and not isinstance(self.criterion, nn.CrossEntropyLoss):
+        mixes = getattr(getattr(data, "augment", None), "mixes", False)
+        if mixes and not isinstance(getattr(self, "criterion", None), nn.CrossEntropyLoss):
             raise MisconfigurationException("mixup and cutmix need the task Classification with cross-entropy")
 
-    def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def inputs_of(self, batch: Any) -> Any:
+        """What the model's forward gets of a batch: all but the last part."""
+        return batch[:-1]
+
+    def targets_of(self, batch: Any) -> Any:
+        """What the loss compares with: the last part."""
+        return batch[-1]
+
+    def loss_of(self, outputs: Any, targets: Any) -> Tensor:
         """Loss of a batch, averaged over its samples: outputs (B, num_outputs), targets (B, …) → scalar."""
         return self.criterion(outputs, targets)
 
-    def scores(self, outputs: Tensor) -> Tensor:
-        """What metrics and figures see: probabilities, or numbers in the targets' unit. (B, num_outputs) → (B, …)."""
-        raise NotImplementedError
+    def scores(self, outputs: Any) -> Any:
+        """What metrics, figures and an exported file see, such as probabilities; by default the outputs as they are."""
+        return outputs
 
-    def batch_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def decode(self, scores: Any) -> Any:
+        """Predictions that compare with the targets, from `scores`: (B, …)."""
+        return scores
+
+    def batch_metrics(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """Metrics of a training batch by itself: outputs (B, num_outputs), targets (B, …) → scalars."""
-        if len(targets) < 2:  # R² of one sample is undefined
+        if not self.train_metrics:
             return {}
-        mixed = targets.is_floating_point() and self.fits == "one class a sample"
-        self.train_metrics.update(self.scores(outputs), targets.argmax(dim=1) if mixed else targets)
+        self.train_metrics.update(self.scores(outputs), targets)
         metrics = self.train_metrics.compute()
         self.train_metrics.reset()
         return metrics
 
-    def decode(self, scores: Tensor) -> Tensor:
-        """Predictions that compare with the targets, from `scores`: (B, …)."""
-        return scores
+    def columns(self, scores: Any, names: list[str]) -> dict[str, Any]:
+        """What a table of predictions says of each sample, from `scores`: lists or arrays of one dimension by name.
 
-    def columns(self, scores: Tensor, names: list[str]) -> dict[str, Any]:
-        """What a table of predictions says of each sample, from `scores`; `names` are the classes or the targets."""
-        return self.named(self.decode(scores), names, "prediction") | self.probabilities(scores, names)
+        `names` are those of the classes or the targets.
+        """
+        raise NotImplementedError
 
-    def named(self, values: Tensor, names: list[str], column: str) -> dict[str, Any]:
-        """Predictions or targets (B, …) as columns: the names of the classes in one."""
-        return {column: [names[index] for index in values.tolist()]}
+    def target_columns(self, targets: Any, names: list[str]) -> dict[str, Any]:
+        """What it says of the targets, where they are known; by default nothing."""
+        return {}
 
-    def probabilities(self, scores: Tensor, names: list[str]) -> dict[str, Any]:
-        """The probability of each class as a column."""
-        scores = torch.stack([1 - scores, scores], dim=1) if scores.dim() == 1 else scores
-        return {f"probability_{name}": each.numpy() for name, each in zip(names, scores.T, strict=True)}
+    def declares(self, method: str) -> bool:
+        """Whether this task, rather than this base, defines a method."""
+        return getattr(type(self), method) is not getattr(Task, method)
+
+    def check_outputs(self, outputs: Any) -> None:
+        """Before a prediction: a UsageError if `scores` would not mean what it says of these outputs.
+
+        A task that fits targets of TASK_FOR takes (B, num_outputs) alone; any other says itself what its scores are.
+        """
+        shape = getattr(outputs, "shape", (None,))
+        if self.fits in TASK_FOR and tuple(shape[1:]) != (self.num_outputs,):
+            given = f"the model gives {type(outputs).__name__} of shape {tuple(shape)}"
+            raise UsageError(
+                f"{type(self).__name__} is for outputs of shape (batch, {self.num_outputs}), and {given}: a task whose "
+                "fits is a word of its own can say what they mean"
+            )

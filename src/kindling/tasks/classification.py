@@ -5,12 +5,47 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss, _WeightedLoss
+from torchmetrics import Metric
 from torchmetrics import classification as tm
 
 from kindling.tasks.base import Task
 
 
-class Classification(Task):
+class _Classes(Task):
+    """What the tasks with classes share: metrics that count, and names of classes in tables."""
+
+    figures: tuple[str, ...] = ("confusion_matrix", "curves", "worst_images")
+
+    @staticmethod
+    def counted(family: str, *arguments: float) -> dict[str, Metric]:
+        """Metrics that count right and wrong; the mean over the classes where there are several.
+
+        Args:
+            family: how torchmetrics begins their names: Binary, Multiclass or Multilabel.
+            *arguments: what they take.
+        """
+        names = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1Score"}
+        return {name: getattr(tm, family + metric)(*arguments, validate_args=False) for name, metric in names.items()}
+
+    def example(self, count: int) -> tuple[Tensor, Tensor]:
+        size = count + 1  # of the batch, unlike any other dimension
+        return torch.zeros(size, self.num_outputs), torch.zeros(size).long()
+
+    def columns(self, scores: Tensor, names: list[str]) -> dict[str, Any]:
+        """The class, and the probability of each."""
+        both = torch.stack([1 - scores, scores], dim=1) if scores.dim() == 1 else scores  # (B, K)
+        probabilities = {f"probability_{name}": each.numpy() for name, each in zip(names, both.T, strict=True)}
+        return {"prediction": self.words(self.decode(scores), names)} | probabilities
+
+    def target_columns(self, targets: Tensor, names: list[str]) -> dict[str, Any]:
+        return {"target": self.words(targets, names)}
+
+    def words(self, classes: Tensor, names: list[str]) -> list[str]:
+        """Predictions or targets (B, …) as a text for each sample."""
+        return [names[index] for index in classes.tolist()]
+
+
+class Classification(_Classes):
     """One of K classes a sample: cross-entropy on logits (B, K) against class indices (B,) int64.
 
     The loss includes the softmax, so the model ends in a linear layer. Probabilities (B, K) are targets as well.
@@ -57,13 +92,18 @@ class Classification(Task):
             self.criterion.weight.copy_(counts.sum() / (self.num_outputs * counts))  # type: ignore[operator]
 
     def scores(self, outputs: Tensor) -> Tensor:
+        """Probabilities: (B, K) → (B, K)."""
         return outputs.float().softmax(dim=1)
+
+    def batch_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        mixed = targets.is_floating_point()  # of mixup and cutmix: counted is the class with the largest share
+        return super().batch_metrics(outputs, targets.argmax(dim=1) if mixed else targets)
 
     def decode(self, scores: Tensor) -> Tensor:
         return scores.argmax(dim=1)
 
 
-class BinaryClassification(Task):
+class BinaryClassification(_Classes):
     """Yes or no: binary cross-entropy on logits (B, 1) against class indices (B,) int64; class 1 is the positive one.
 
     Args:
@@ -111,6 +151,7 @@ class BinaryClassification(Task):
         return self.criterion(outputs, targets.reshape(outputs.shape).to(outputs.dtype))
 
     def scores(self, outputs: Tensor) -> Tensor:
+        """Probabilities of class 1: (B, 1) → (B,)."""
         return outputs.float().sigmoid().squeeze(1)
 
     def decode(self, scores: Tensor) -> Tensor:
@@ -121,16 +162,22 @@ class MultilabelClassification(BinaryClassification):
     """Any of K classes a sample, each a yes or no as in BinaryClassification: logits and 0/1 targets (B, K) int64."""
 
     fits = "several classes a sample"
+    figures = ("curves",)
 
     def prepare(self) -> None:
         count = self.num_outputs
         self.add_metrics(self.counted("Multilabel", count, self.threshold), {"auroc": tm.MultilabelAUROC(count)})
         self.weigh()
 
+    def example(self, count: int) -> tuple[Tensor, Tensor]:
+        batch = torch.zeros(count + 1, count)
+        return batch, batch
+
     def scores(self, outputs: Tensor) -> Tensor:
+        """Probabilities: (B, K) → (B, K)."""
         return outputs.float().sigmoid()
 
-    def named(self, values: Tensor, names: list[str], column: str) -> dict[str, Any]:
-        """All classes of a sample in one cell, joined by `;`."""
-        rows = ([name for name, given in zip(names, row, strict=True) if given] for row in values.tolist())
-        return {column: [";".join(row) for row in rows]}
+    def words(self, classes: Tensor, names: list[str]) -> list[str]:
+        """All classes of a sample in one text, joined by `;`."""
+        rows = ([name for name, given in zip(names, row, strict=True) if given] for row in classes.tolist())
+        return [";".join(row) for row in rows]

@@ -21,6 +21,7 @@ class Regression(Task):
     """
 
     fits = "numeric targets"
+    figures = ("regression",)
     mean: Tensor
     std: Tensor
 
@@ -33,6 +34,10 @@ class Regression(Task):
         self.register_buffer("std", torch.ones(self.num_outputs))
         self.add_metrics({"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False), "r2": R2Score()}, {})
 
+    def example(self, count: int) -> tuple[Tensor, Tensor]:
+        batch = torch.zeros(count + 1, count)
+        return batch, batch
+
     def start(self, data: Any) -> None:
         super().start(data)
         self.mean.copy_(data.train_targets.mean(dim=0))
@@ -42,11 +47,20 @@ class Regression(Task):
         return self.criterion(outputs, (targets - self.mean) / self.std)
 
     def scores(self, outputs: Tensor) -> Tensor:
+        """Numbers in the unit of the targets: (B, T) → (B, T)."""
         return outputs.float() * self.std + self.mean
 
-    def named(self, values: Tensor, names: list[str], column: str) -> dict[str, Any]:
-        """Numbers, in a column for each target."""
-        return {f"{column}_{name}": each.numpy() for name, each in zip(names, values.T, strict=True)}
+    def batch_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        if len(targets) < 2:  # R² of one sample is undefined
+            return {}
+        return super().batch_metrics(outputs, targets)
 
-    def probabilities(self, scores: Tensor, names: list[str]) -> dict[str, Any]:
-        return {}
+    def columns(self, scores: Tensor, names: list[str]) -> dict[str, Any]:
+        return self._numbers(scores, names, "prediction")
+
+    def target_columns(self, targets: Tensor, names: list[str]) -> dict[str, Any]:
+        return self._numbers(targets, names, "target")
+
+    @staticmethod
+    def _numbers(values: Tensor, names: list[str], column: str) -> dict[str, Any]:
+        return {f"{column}_{name}": each.numpy() for name, each in zip(names, values.T, strict=True)}

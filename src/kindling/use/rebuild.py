@@ -1,4 +1,4 @@
-"""Builds the model that a checkpoint describes."""
+"""Builds the model that a checkpoint describes, and loads weights into one."""
 
 from argparse import ArgumentError
 from pathlib import Path
@@ -7,39 +7,85 @@ from typing import Any, TypeVar
 import lightning as L
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import instantiate_module
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from kindling.core.class_paths import with_class_paths
 from kindling.core.config_problems import explain
 from kindling.core.errors import UsageError, origin
-from kindling.core.parts import class_path_of, classes_of, imported
+from kindling.core.parts import class_path_of, classes_of, find_class, imported, path_of
 from kindling.core.settings import settings_in
 from kindling.core.trusted_parts import INSTANTIATOR, imported_parts
 
 M = TypeVar("M", bound=L.LightningModule)
+PARTS = (nn.Module, Optimizer, LRScheduler)  # that a checkpoint can name
+FOR_TRAINING = ("optimizer", "schedule")  # what a model is built with, and does without in its use
 
 
 def rebuilt(base: type[M], file: Path, hparams: dict[str, Any]) -> M:
     """The model that a checkpoint's hyper-parameters describe, with new weights.
 
+    A class path that is gone, as after a renaming, means the class here with its last word.
+
     Raises:
         UsageError: if they name anything but parts of a model that are imported, or have a wrong value.
     """
-    path, instantiator = hparams.pop("_class_path", None), hparams.pop("_instantiator", INSTANTIATOR)
+    arguments = {key: value for key, value in hparams.items() if key not in ("_class_path", "_instantiator")}
+    instantiator = hparams.get("_instantiator", INSTANTIATOR)
     if instantiator != INSTANTIATOR:
         raise UsageError(f"{file} is refused: its _instantiator is {instantiator!r}, not {INSTANTIATOR}")
-    if path not in (known := sorted(classes_of(base))):
-        raise UsageError(f"{file} is of the model {path}, which is not here: {', '.join(known)}")
-    for key in ("optimizer", "schedule"):
-        name = str(class_path_of(hparams.get(key)))
-        if "." in name and imported(name) is None:  # of another package: it is for training alone
-            del hparams[key]
+    cls = model_class(base, file, hparams)
+    if cls is None:
+        model = f"of the model {hparams['_class_path']}" if "_class_path" in hparams else "of a model it does not name"
+        raise UsageError(f"{file} is {model}, which is not here: {', '.join(sorted(classes_of(base)))}")
+    try:
+        arguments = with_class_paths(arguments, path_here)
+    except UsageError as error:  # several classes have the name
+        raise UsageError(f"{file}: {error}") from error
+    for key in FOR_TRAINING:
+        path = str(class_path_of(arguments.get(key)))
+        if "." in path and imported(path) is None:  # of a package that is not here
+            del arguments[key]
     with imported_parts():
         try:
-            return instantiate_module(base, {"_class_path": path, **hparams})
+            return instantiate_module(base, {"_class_path": path_of(cls), **arguments})
         except (ArgumentError, ValueError) as error:
             if not isinstance(origin(error), ArgumentError | ImportError | ValueError):
                 raise  # a mistake in code
-            parser = ArgumentParser(exit_on_error=False)
-            parser.add_subclass_arguments(base, "model")
-            settings = settings_in({"model": {"class_path": path, "init_args": hparams}})
-            found = explain(parser, [(str(file), *each) for each in settings], f"{file}: {origin(error)}")
-            raise UsageError(found) from error
+            raise UsageError(_sentence(base, file, path_of(cls), arguments, error)) from error
+
+
+def model_class(base: type[M], file: Path, hparams: dict[str, Any]) -> type[M] | None:
+    """The class that a checkpoint's hyper-parameters name, if it is here; a UsageError if several have the name."""
+    try:
+        return find_class(base, str(hparams["_class_path"])) if "_class_path" in hparams else None
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from error
+
+
+def path_here(path: str) -> str:
+    """The path of a part; that of the part with its last word if it is gone. A UsageError if several have the name."""
+    if imported(path) is not None:
+        return path
+    paths = {path_of(cls) for base in PARTS if (cls := find_class(base, path))}
+    return paths.pop() if len(paths) == 1 else path
+
+
+def _sentence(base: type, file: Path, path: str, arguments: dict[str, Any], error: BaseException) -> str:
+    """What is wrong with a checkpoint's hyper-parameters."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, "model")
+    settings = settings_in({"model": {"class_path": path, "init_args": arguments}})
+    return explain(parser, [(str(file), *setting) for setting in settings], f"{file}: {origin(error)}")
+
+
+def load_weights(module: L.LightningModule, file: Path, checkpoint: dict[str, Any]) -> None:
+    """Load a checkpoint's weights into any module, as Lightning does; a UsageError if they are not its own."""
+    module.configure_model()
+    module.on_load_checkpoint(checkpoint)
+    try:
+        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{file} does not fit this {type(module).__name__}: {reason}") from error

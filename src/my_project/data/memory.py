@@ -27,6 +27,8 @@ class Memory(Data):
         ValueError: if a count is not positive, or there are more marks than steps.
     """
 
+    lengths = True
+
     def __init__(
         self,
         question: Literal["parity", "sum"] = "parity",

@@ -13,7 +13,7 @@ class _TorchVision(Data):
     """A data set of torchvision with its own test split of 10,000 images.
 
     Args:
-        root: folder of the data sets, each in a folder of its own, as torchvision lays them.
+        root: folder of the data sets, laid out as torchvision does: a folder for each.
         download: whether to download what is missing.
         val_fraction: share of all images used for validation, in (0, 1); null for 5,000 of the training images.
         **data: batch_size, split_seed, normalize, augment: see Data.

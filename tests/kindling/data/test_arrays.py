@@ -327,7 +327,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "numbers of text": ({"y_train": LABELS.astype(str)}, ["--data.kind", "regression"], "a.npz: y_train holds <U21 of shape (40,): expected whole numbers or text (N,), 0 and 1 (N, K), or floats"),
     "classes in columns": ({"y_train": VECTORS}, ["--data.kind", "classification"], "a.npz: y_train holds float32 of shape (40, 3): expected whole numbers"),
     "targets of three dimensions": ({"y_train": SERIES}, [], "a.npz: y_train holds float32 of shape (40, 7, 2): expected"),
-    "Python objects": ({"y_train": np.array(["a", 1] * 20, dtype=object)}, [], "a.npz can't be read: it is no file of NumPy's, or holds Python objects"),
+    "Python objects": ({"y_train": np.array(["a", 1] * 20, dtype=object)}, [], "a.npz can't be read: it is not a NumPy file, or holds Python objects"),
     "no path": ({}, ["--data.path", "b.npz"], "command line: data.path is 'b.npz': there is no such file or folder; expected an .npz file, or a folder of .npy files"),
     "a folder of other things": ({}, ["--data.path", "configs"], "configs: there is no x_train and no y_train; it has no arrays"),
     "another file": ({}, ["--data.path", "configs/digits_mlp.yaml"], "data.path is 'configs/digits_mlp.yaml': expected an .npz file, or a folder of .npy files"),
@@ -345,7 +345,7 @@ def test_a_mistake_is_told(content: dict[str, Any], flags: list[str], message: s
     ("name", "content", "message"),
     [
         ("a.npz", b"", "a.npz can't be read: No data left in file"),
-        ("a.npz", b"x,y\n1,2\n", "a.npz can't be read: it is no file of NumPy's, or holds Python objects"),
+        ("a.npz", b"x,y\n1,2\n", "a.npz can't be read: it is not a NumPy file, or holds Python objects"),
         ("a.npz", b"PK\x03\x04 and no more", "a.npz can't be read: File is not a zip file"),
         ("mine/x_train.npy", b"", "mine/x_train.npy can't be read: "),
         ("mine/x_train.npy", b"\x93NUMPY\x01\x00", "mine/x_train.npy can't be read: "),

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 
 from kindling.data.base import Data
-from kindling.data.batches import Batches, BatchIndices
+from kindling.data.batches import Batches, BatchIndices, MappedArray
 from my_project.data.digits import Digits
 from my_project.data.memory import Memory
 from my_project.data.synthetic import SyntheticClassification, SyntheticMultilabel, SyntheticRegression
@@ -147,6 +147,39 @@ def test_padded_sequences_are_normalised_without_their_padding() -> None:
     torch.testing.assert_close(inputs[real].mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(inputs[real].std(dim=0), torch.ones(2), atol=1e-4, rtol=0)
     assert (inputs[~real] == 0).all()
+
+
+class Pairs(Data):
+    """Sequences and a row of a table beside each, which are no lengths of theirs."""
+
+    classes = ["a", "b"]
+
+    def __init__(self, mapped: bool) -> None:
+        super().__init__()
+        self.mapped = mapped
+
+    def load(self) -> tuple[Any, ...]:
+        generator = torch.Generator().manual_seed(0)
+        inputs, row = torch.randn(100, 5, 3, generator=generator) + 7, torch.arange(100) % 5 + 1
+        return MappedArray(inputs.numpy()) if self.mapped else inputs, row, torch.arange(100) % 2
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_further_inputs_are_not_taken_for_lengths(mapped: bool) -> None:
+    data = Pairs(mapped)
+    data.setup("fit")
+    assert (data.preprocessing.lengths, data.preprocessing.further_inputs) == (False, 1)
+    inputs, rows, _ = data.sets["train"][torch.arange(len(data.splits["train"]))]
+    assert torch.equal(rows, data.samples[1][data.splits["train"]])
+    flat = data.samples[0][data.splits["train"]].flatten(0, 1)
+    expected = (flat - flat.mean(dim=0)) / flat.std(dim=0)
+    torch.testing.assert_close(inputs.flatten(0, 1), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_data_says_of_lengths_is_kept_for_prediction() -> None:
+    assert (Memory(size=100).preprocessing.lengths, Memory(size=100).preprocessing.further_inputs) == (True, 0)
+    plain = SyntheticClassification(size=100).preprocessing.plain
+    assert (plain["lengths"], plain["further_inputs"]) == (False, 0)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def cut(path: Path) -> None:
 
 BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "empty": ("a.png", lambda path: path.touch(), "it is empty"),
-    "text": ("a.png", lambda path: path.write_text("cat"), "it is no image"),
+    "text": ("a.png", lambda path: path.write_text("cat"), "it is not an image"),
     "cut PNG": ("a.png", cut, "truncated"),
     "cut JPEG": ("a.jpg", cut, "truncated"),
     "cut WebP": ("a.webp", cut, ""),
@@ -246,7 +246,7 @@ def test_files_are_read_in_order_with_the_reason_of_each_that_can_not(workers: i
     found = list(read_images(paths, (3, 5, 4), "crop", batch_size=4, workers=workers))
     assert [path for names, _, _ in found for path in names] == paths
     reasons = {path: reason for names, why, _ in found for path, reason in zip(names, why, strict=True) if reason}
-    assert reasons == {paths[index]: "it is no image" for index in (0, 4, 5, 6, 7)}
+    assert reasons == {paths[index]: "it is not an image" for index in (0, 4, 5, 6, 7)}
     assert [tuple(read.shape) for _, _, read in found] == [(3, 3, 5, 4), (0, 3, 5, 4), (2, 3, 5, 4)]
     expected = np.stack([images[path] for path in paths if path not in reasons])
     assert (torch.cat([read for _, _, read in found]).numpy() == expected).all()

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,17 +8,20 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kindling.cli.fit import default_callbacks
 from kindling.data.base import Data
-from kindling.figures import FIGURES
+from kindling.figures import drawing
 from kindling.figures.callback import WORST, Figures
 from kindling.figures.results import Results
-from kindling.tasks import BinaryClassification, Task
+from kindling.tasks import BinaryClassification, Classification, Regression, Task
 from my_project.data.digits import Digits
 from my_project.data.synthetic import SyntheticMultilabel, SyntheticRegression
 from my_project.data.tables import BreastCancer
@@ -33,12 +38,17 @@ class Recorded(Figures):
         super()._draw(trainer, stage, results)
 
 
-def train(callback: Figures, data: Data, folder: Path, task: Task | None = None) -> L.Trainer:
+def train(
+    callback: Figures, data: Data, folder: Path, task: Task | None = None, checkpoint: ModelCheckpoint | None = None
+) -> L.Trainer:
     sizes: dict[str, Any] = {"classes": data.classes, "targets": data.targets, "multilabel": data.multilabel}
     model = MLP(input_shape=data.input_shape, hidden_sizes=[16], task=task, **sizes)
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    logger = TensorBoardLogger(folder, default_hp_metric=False)
-    trainer = L.Trainer(accelerator="cpu", max_epochs=3, logger=logger, callbacks=[callback], **quiet)  # type: ignore
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": bool(checkpoint)}
+    logger, callbacks = (
+        TensorBoardLogger(folder, default_hp_metric=False),
+        [each for each in (callback, checkpoint) if each],
+    )
+    trainer = L.Trainer(accelerator="cpu", max_epochs=3, logger=logger, callbacks=callbacks, **quiet)  # type: ignore
     trainer.fit(model, datamodule=data)
     return trainer
 
@@ -93,51 +103,51 @@ def test_each_task_gets_the_figures_that_fit(data: Data, task: Task | None, expe
 
 def test_a_validation_that_does_not_improve_is_not_drawn(tmp_path: Path) -> None:
     callback = Recorded()
-    callback.best = -1.0  # no loss is lower
-    train(callback, Digits(), tmp_path)
+    callback.best = {"val/loss": -1.0}  # no loss is lower
+    train(callback, Digits(), tmp_path, checkpoint=ModelCheckpoint(tmp_path, monitor="val/loss"))
     assert not hasattr(callback, "last")
     assert callback.outputs == []  # and no memory is kept
 
 
-def results(kind: str, classes: int, size: int = 60) -> Results:
+def results(classes: int, size: int = 60) -> Results:
     scores = torch.rand(size, classes, generator=torch.Generator().manual_seed(0)).softmax(1)
     targets = torch.arange(size) % classes
-    return Results(kind, [f"a rather long name {i}" for i in range(classes)], targets, scores.argmax(1), scores)
+    return Results([f"a rather long name {i}" for i in range(classes)], targets, scores.argmax(1), scores)
 
 
 def test_the_heatmap_counts_what_scikit_learn_counts() -> None:
-    given = results("one class a sample", 4)
-    figure = FIGURES["confusion_matrix"](given)
+    given = results(4)
+    figure = drawing("confusion_matrix")(given)
     counts = np.array([int(text.get_text()) for text in figure.axes[0].texts]).reshape(4, 4)
     assert np.array_equal(counts, confusion_matrix(given.targets, given.predictions))
 
 
 def test_each_class_has_its_curves() -> None:
-    figure = FIGURES["curves"](results("one class a sample", 4))
+    figure = drawing("curves")(results(4))
     assert [len(axes.lines) for axes in figure.axes] == [4, 4]
 
 
 def test_of_two_classes_the_positive_one_has_curves() -> None:
-    given = results("one class a sample", 2)
+    given = results(2)
     given.scores = given.scores[:, 1]
-    assert [len(axes.lines) for axes in FIGURES["curves"](given).axes] == [1, 1]
+    assert [len(axes.lines) for axes in drawing("curves")(given).axes] == [1, 1]
 
 
 def test_a_class_without_samples_has_no_curve() -> None:
-    given = results("one class a sample", 4)
+    given = results(4)
     given.targets = given.targets.clamp(max=2)
-    assert [len(axes.lines) for axes in FIGURES["curves"](given).axes] == [3, 3]
+    assert [len(axes.lines) for axes in drawing("curves")(given).axes] == [3, 3]
 
 
 @pytest.mark.parametrize(("figure", "classes"), [("confusion_matrix", 51), ("curves", 21)])
 def test_too_many_classes_get_none(figure: str, classes: int) -> None:
-    assert FIGURES[figure](results("one class a sample", classes)) is None
+    assert drawing(figure)(results(classes)) is None
 
 
 def test_wrong_images_are_titled_red() -> None:
-    given = results("one class a sample", 3)
+    given = results(3)
     given.worst = torch.rand(8, 3, 6, 6), torch.tensor([0, 1] * 4), torch.zeros(8, dtype=torch.long)
-    figure = FIGURES["worst_images"](given)
+    figure = drawing("worst_images")(given)
     titles = figure.axes[0].texts
     assert [title.get_color() for title in titles] == ["black", "red"] * 4
     assert titles[1].get_text() == "a rather long name 1 → a rather long name 0"
@@ -170,3 +180,159 @@ def test_a_figure_is_an_image_of_some_size(tmp_path: Path) -> None:
 
 def test_it_is_on_by_default() -> None:
     assert default_callbacks()["figures"] is Figures
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "before", "now", "expected"),
+    [
+        ("val/loss", "min", {"val/loss": 0.5}, {"val/loss": 0.4}, True),
+        ("val/loss", "min", {"val/loss": 0.5}, {"val/loss": 0.5}, False),
+        ("val/loss", "min", {"val/loss": float("nan")}, {"val/loss": 0.5}, True),
+        ("val/loss", "min", {"val/loss": 0.5}, {"val/loss": float("nan")}, False),
+        ("val/accuracy", "max", {"val/loss": 0.5, "val/accuracy": 0.8}, {"val/loss": 0.4, "val/accuracy": 0.7}, False),
+        ("val/accuracy", "max", {"val/loss": 0.4, "val/accuracy": 0.8}, {"val/loss": 0.5, "val/accuracy": 0.9}, True),
+        ("val/loss", "min", {}, {"val/loss": 0.5}, True),
+        (None, "min", {"val/loss": 0.4}, {"val/loss": 0.5}, True),
+    ],
+)
+def test_best_is_what_the_checkpoints_are_chosen_by(
+    monitor: str | None, mode: Any, before: dict[str, float], now: dict[str, float], expected: bool
+) -> None:
+    callback = Figures()
+    callback.load_state_dict({"best": before})
+    assert callback._is_best(ModelCheckpoint(monitor=monitor, mode=mode), now) is expected
+    assert callback._is_best(None, now)  # without checkpoints the last one is drawn
+
+
+def test_what_an_older_run_knew_of_its_best_is_let_go() -> None:
+    callback = Figures()
+    callback.load_state_dict({"best": 0.25})
+    assert callback.state_dict() == {"best": {}}
+
+
+def test_it_can_be_switched_off_in_python(tmp_path: Path) -> None:
+    callback = Recorded(enabled=False)
+    trainer = train(callback, Digits(), tmp_path)
+    trainer.test(trainer.lightning_module, datamodule=Digits(), verbose=False)
+    assert drawn(trainer) == set()
+    assert callback.outputs == []
+
+
+def short_training(callback: Figures, folder: Path, **options: Any) -> L.Trainer:
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "limit_train_batches": 2, "max_epochs": 1}
+    return L.Trainer(default_root_dir=folder, accelerator="cpu", callbacks=[callback], **{**quiet, **options})
+
+
+class Plain(BoringModel):
+    """A plain LightningModule, whose steps return what they like."""
+
+    def __init__(self, returned: Any = None, task: Any = None) -> None:
+        super().__init__()
+        self.returned, self.task = returned, task
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.returned
+
+    test_step = validation_step
+
+
+COMPLETE = {"scores": torch.rand(4, 2), "predictions": torch.zeros(4), "targets": torch.zeros(4)}
+NUMBERS = torch.arange(8.0).reshape(4, 2)
+
+
+@pytest.mark.parametrize(
+    ("returned", "task"),
+    [
+        (None, None),
+        (torch.tensor(0.5), "multiclass"),  # as some call a task
+        (COMPLETE, None),
+        (None, Regression()),
+        ({"loss": torch.tensor(0.5)}, Regression()),
+        (COMPLETE | {"targets": [0] * 4}, Regression()),
+        ({"scores": NUMBERS, "predictions": NUMBERS, "targets": NUMBERS}, Task()),  # which names no figures
+        ({"scores": torch.rand(4, 3, 2, 2), "predictions": torch.zeros(4, 2, 2), "targets": torch.zeros(4, 2, 2)}, Classification()),
+    ],
+)  # fmt: skip
+def test_of_what_has_no_declared_meaning_nothing_is_drawn(returned: Any, task: Any, tmp_path: Path) -> None:
+    trainer = short_training(Figures(), tmp_path)
+    trainer.fit(Plain(returned, task))
+    trainer.test(Plain(returned, task), verbose=False)
+    assert not list(tmp_path.rglob("*.png"))
+
+
+class Named(Task):
+    figures = ("elsewhere.heights",)
+
+
+class Misnamed(Task):
+    figures = ("confusion",)
+
+
+class Gone(Task):
+    figures = ("nowhere.heights",)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "heights.py").write_text(
+        "from kindling.figures.results import new_figure\n"
+        "def draw(results):\n"
+        "    figure = new_figure(4, 4)\n"
+        "    figure.subplots().bar(range(len(results.scores)), results.scores[:, 0])\n"
+        "    return figure\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_task_can_name_a_figure_of_its_project(elsewhere: None, tmp_path: Path) -> None:
+    numbers = {"scores": NUMBERS, "predictions": NUMBERS, "targets": NUMBERS}
+    trainer = short_training(Figures(), tmp_path, logger=TensorBoardLogger(tmp_path, default_hp_metric=False))
+    trainer.fit(Plain(numbers, Named()))
+    assert drawn(trainer) == {"val_heights"}
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (Misnamed(), "the task Misnamed names the figure 'confusion': expected confusion_matrix, curves, regression, worst_images"),
+        (Gone(), "the task Gone names the figure 'nowhere.heights'"),
+    ],
+)  # fmt: skip
+def test_a_figure_that_is_not_there_is_refused_before_the_training(task: Task, message: str, tmp_path: Path) -> None:
+    trainer = L.Trainer(default_root_dir=tmp_path, accelerator="cpu", callbacks=[Figures()], enable_progress_bar=False)
+    with pytest.raises(MisconfigurationException, match=message):
+        trainer.fit(Plain(None, task))
+
+
+class Several(Plain):
+    """Returns other outputs for its second loader."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        values = NUMBERS + 100 * dataloader_idx
+        return {"scores": values, "predictions": values, "targets": values}
+
+    def val_dataloader(self) -> Any:
+        return [super().val_dataloader(), super().val_dataloader()]
+
+
+def test_of_several_loaders_the_first_is_drawn(tmp_path: Path) -> None:
+    callback, few = Recorded(), {"limit_train_batches": 2, "limit_val_batches": 3}
+    short_training(callback, tmp_path, **few).fit(Several(None, Regression()))
+    assert torch.equal(callback.last[1].scores, NUMBERS.repeat(3, 1))
+
+
+def test_to_import_it_loads_no_plotting() -> None:
+    code = "import sys, kindling.figures.callback; print({'seaborn', 'sklearn.metrics'} & {*sys.modules})"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_images_of_any_number_of_channels(channels: int) -> None:
+    given = results(3)
+    given.worst = torch.rand(4, channels, 6, 6), torch.tensor([0, 1] * 2), torch.zeros(4, dtype=torch.long)
+    shown = drawing("worst_images")(given).axes[0].images[0].get_array()
+    assert shown.shape[2] == 3

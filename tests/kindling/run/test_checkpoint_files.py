@@ -180,3 +180,87 @@ def test_a_write_that_fails_leaves_what_was_there(sealed: Path, monkeypatch: pyt
         assert files.failure
         assert (files.failure[0], files.failure[1].errno) == (sealed, errno.ENOSPC)
         assert {path.name: path.read_bytes() for path in sealed.parent.iterdir()} == {"sealed.ckpt": before}
+
+
+def save_step(folder: Path, step: int) -> None:
+    files = WholeCheckpointIO()
+    files.save_checkpoint({"state_dict": {}, "global_step": step}, folder / "last.ckpt")
+    assert files.failure is None
+
+
+def steps_in(folder: Path) -> dict[str, int]:
+    return {path.name: load_checkpoint(path)["global_step"] for path in folder.iterdir()}
+
+
+NAMES_CHANGE = ("link", "rename", "replace", "unlink", "remove")
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_at_no_instant_is_there_no_last_checkpoint(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def watched(change: Callable[..., None]) -> Callable[..., None]:
+        def run(*args: object, **more: object) -> None:
+            seen.append(load_checkpoint(tmp_path / "last.ckpt")["global_step"])
+            if change is os.link and not links:
+                raise OSError(errno.EPERM, "Operation not permitted")
+            change(*args, **more)
+            seen.append(load_checkpoint(tmp_path / "last.ckpt")["global_step"])
+
+        return run
+
+    save_step(tmp_path, 1)
+    assert steps_in(tmp_path) == {"last.ckpt": 1}
+    for name in NAMES_CHANGE:
+        monkeypatch.setattr(os, name, watched(getattr(os, name)))
+    for step in (2, 3):
+        seen.clear()
+        save_step(tmp_path, step)
+        assert len(seen) > 4
+        assert set(seen) == {step - 1, step}
+        assert seen == sorted(seen)
+        assert steps_in(tmp_path) == {"last.ckpt": step, "previous.ckpt": step - 1}
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("fails", [1, 2])
+def test_a_kill_between_two_names_leaves_two_whole_checkpoints(
+    fails: int, links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, calls = os.replace, list[object]()
+
+    def killed(*args: object) -> None:
+        calls.append(args)
+        if len(calls) == fails:
+            raise KeyboardInterrupt
+        replace(*args)  # type: ignore[arg-type]
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    for step in (1, 2):
+        save_step(tmp_path, step)
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_step(tmp_path, 3)
+    assert steps_in(tmp_path) == {"last.ckpt": fails + 1, "previous.ckpt": 1}
+    save_step(tmp_path, 4)
+    assert steps_in(tmp_path) == {"last.ckpt": 4, "previous.ckpt": fails + 1}
+
+
+def test_a_link_that_a_kill_has_left_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By chance the number of the process can be the same: to write to such a link would be to write to `last.ckpt`."""
+    save_step(tmp_path, 1)
+    os.link(tmp_path / "last.ckpt", tmp_path / f"part-{os.getpid()}-previous.ckpt")
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    save_step(tmp_path, 2)
+    assert steps_in(tmp_path) == {"last.ckpt": 2, "previous.ckpt": 1}

@@ -15,9 +15,18 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from torch.nn import functional as F
 
+from kindling.core.errors import UsageError
 from kindling.core.plain_values import plain
 from kindling.data.image_augmentation import ImageAugmentation
-from kindling.tasks import BinaryClassification, Classification, MultilabelClassification, Regression, Task
+from kindling.tasks import (
+    DEFAULT_TASKS,
+    BinaryClassification,
+    Classification,
+    MultilabelClassification,
+    Regression,
+    Task,
+)
+from kindling.tasks.base import TASK_FOR
 from my_project.data.digits import Digits
 from my_project.losses.focal import FocalLoss
 
@@ -58,7 +67,7 @@ def test_cross_entropy_with_smoothing_and_weights_equals_its_formula() -> None:
     torch.testing.assert_close(task.loss_of(logits, targets), expected)
 
 
-def test_by_default_it_isplain_cross_entropy() -> None:
+def test_by_default_it_is_plain_cross_entropy() -> None:
     logits, targets = random(100, 3), torch.arange(100) % 3
     task = build(Classification(), 3)
     torch.testing.assert_close(task.loss_of(logits, targets), F.cross_entropy(logits, targets))
@@ -266,3 +275,102 @@ def test_predictions_as_columns() -> None:
     assert several["prediction"] == ["a;c", ""]
     number = Regression().columns(torch.tensor([[1.0, 2.0]]), ["x", "y"])
     assert {name: column.tolist() for name, column in number.items()} == {"prediction_x": [1.0], "prediction_y": [2.0]}
+    assert one.keys() == {"prediction", "probability_a", "probability_b", "probability_c"}
+
+
+def test_targets_as_columns() -> None:
+    names = ["a", "b"]
+    assert Classification().target_columns(torch.tensor([1, 0]), names) == {"target": ["b", "a"]}
+    several = MultilabelClassification().target_columns(torch.tensor([[1, 1], [0, 1]]), names)
+    assert several == {"target": ["a;b", "b"]}
+    number = Regression().target_columns(torch.tensor([[1.0, 2.0]]), names)
+    assert {name: column.tolist() for name, column in number.items()} == {"target_a": [1.0], "target_b": [2.0]}
+
+
+def test_each_kind_of_targets_has_its_task() -> None:
+    assert {targets: task.__name__ for targets, task in DEFAULT_TASKS.items()} == TASK_FOR
+
+
+class Masks(Task):
+    """A class for each pixel, without metrics: all that a task must have is a loss."""
+
+    fits = "masks"
+
+    def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+
+@pytest.mark.parametrize("targets", [*TASK_FOR, "anything"])
+def test_a_task_with_a_word_of_its_own_is_given_any_data(targets: str) -> None:
+    task = Masks()
+    task.build(targets, 3)
+    assert task.num_outputs == 3
+
+
+def test_a_task_for_known_targets_is_refused_for_words_it_does_not_know() -> None:
+    with pytest.raises(ValueError, match="needs data with one class a sample: for masks use task of your own"):
+        Classification().build("masks", 3)
+
+
+def test_a_task_that_says_little_measures_its_loss_alone() -> None:
+    task, outputs, targets = build(Masks(), 3), random(5, 3, 4, 4), torch.zeros(5, 4, 4).long()
+    assert (len(task.train_metrics), len(task.val_metrics), len(task.test_metrics)) == (0, 0, 0)
+    assert task.batch_metrics(outputs, targets) == {}
+    task.val_metrics.update(task.scores(outputs), targets)
+    task.val_loss.update(task.loss_of(outputs, targets), len(targets))
+    assert task.val_metrics.compute() == {}
+    assert torch.equal(task.decode(task.scores(outputs)), outputs)
+    assert float(task.val_loss.compute()) == pytest.approx(float(F.cross_entropy(outputs, targets)))
+    assert not any(task.declares(method) for method in ("scores", "columns", "prepare"))
+    assert task.declares("loss_of")
+    assert task.figures == ()
+    task.start(Labels(targets))
+    with pytest.raises(MisconfigurationException, match="mixup and cutmix need"):
+        task.start(Digits(augment=ImageAugmentation(mixup=0.4)))
+
+
+def test_what_a_batch_holds_is_the_tasks_to_say() -> None:
+    batch = (torch.zeros(2, 3), torch.ones(2), torch.full((2,), 7))
+    assert Masks().inputs_of(batch) == batch[:-1]
+    assert Masks().targets_of(batch) is batch[-1]
+
+
+class Tried(Masks):
+    """Tries its loss on outputs that have too few dimensions for it."""
+
+    def example(self, count: int) -> tuple[Tensor, Tensor]:
+        return torch.zeros(2, 1, 4, 4), torch.ones(2, 4, 4).long() * count
+
+
+def test_a_mistake_in_a_tasks_own_loss_keeps_its_words() -> None:
+    with pytest.raises((IndexError, RuntimeError), match=r"(?i)out of bounds|target"):
+        build(Tried(), 3)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("task", [Classification, MultilabelClassification, Regression])
+def test_examples_are_what_the_loss_takes(task: type[Task], count: int) -> None:
+    outputs, targets = build(task(), count).example(count)
+    assert outputs.shape == (count + 1, count)
+    assert len(targets) == count + 1
+
+
+def test_training_metrics_of_a_single_sample() -> None:
+    found = build(Classification(), 3).batch_metrics(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([1]))
+    assert float(found["train/accuracy"]) == 1
+    assert build(Regression(), 1).batch_metrics(torch.zeros(1, 1), torch.zeros(1, 1)) == {}
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 8, 8), (4, 4), (4,), (4, 3, 2)])
+def test_outputs_of_another_shape_are_none_that_it_can_speak_of(shape: tuple[int, ...]) -> None:
+    outputs = torch.zeros(shape)
+    for task in (build(Classification(), 3), build(Regression(), 3), build(MultilabelClassification(), 3)):
+        task.check_outputs(torch.zeros(4, 3))
+        with pytest.raises(UsageError, match=rf"{type(task).__name__} is for outputs of shape \(batch, 3\), and the"):
+            task.check_outputs(outputs)
+    build(Masks(), 3).check_outputs(outputs)
+
+
+def test_outputs_that_are_no_tensor() -> None:
+    with pytest.raises(UsageError, match="and the model gives tuple"):
+        build(Classification(), 3).check_outputs((torch.zeros(4, 3), torch.zeros(4, 3)))

@@ -13,6 +13,8 @@ from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 
 from kindling.core.errors import Stopped, reason_of
 from kindling.run.checkpoint_files import LAST, WholeCheckpointIO
+from kindling.run.monitor import Monitor, take_up_state
+from kindling.train.monitor import Watch
 from kindling.train.resume import change_learning_rate, position, prepare, restore
 from kindling.train.signals import Interrupts, requeue
 
@@ -20,11 +22,13 @@ from kindling.train.signals import Interrupts, requeue
 class Checkpoint(ModelCheckpoint):
     """Keep `checkpoints/best.ckpt`, and `last.ckpt` after every epoch, by which `--resume` goes on exactly.
 
-    The one before it is `previous.ckpt`. Best is Lightning's ModelCheckpoint, with fewer arguments.
+    The one before it is `previous.ckpt`. Best is Lightning's ModelCheckpoint, with fewer arguments; where there is no
+    metric to go by, the last is the best.
 
     Args:
-        monitor: the metric that says what is best, as it is logged.
-        mode: whether lower (min) or higher (max) is better.
+        monitor: the metric that says what is best, as it is logged; null for the module's `monitor`, or else its
+            validation's loss.
+        mode: whether lower (min) or higher (max) is better; null to tell by the metric's name.
         every_steps: save `last.ckpt` also after so many optimiser steps; null for no such saves.
         every_minutes: save it also after so many minutes without a save; null for no such saves.
         in_background: write files while the training goes on; takes the memory of a second copy.
@@ -36,8 +40,8 @@ class Checkpoint(ModelCheckpoint):
 
     def __init__(
         self,
-        monitor: str = "val/loss",
-        mode: Literal["min", "max"] = "min",
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
         every_steps: int | None = None,
         every_minutes: float | None = 10.0,
         in_background: bool = False,
@@ -46,7 +50,8 @@ class Checkpoint(ModelCheckpoint):
         for name, interval in {"every_steps": every_steps, "every_minutes": every_minutes}.items():
             if interval is not None and interval <= 0:
                 raise ValueError(f"{name} is {interval}: expected a positive number, or null")
-        super().__init__(filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+        super().__init__(filename="best", monitor=monitor, mode=mode or "min", enable_version_counter=False)
+        self.watch = Watch(monitor, mode)
         self.every_steps, self.every_seconds = every_steps, 60 * (every_minutes or float("inf"))
         self.in_background, self.full_disk = in_background, full_disk
         self.files, self.interrupts = WholeCheckpointIO(), Interrupts()
@@ -56,12 +61,18 @@ class Checkpoint(ModelCheckpoint):
         self.before: dict[str, Any] = {}  # what was best before the last save of it
         self.saved_at, self.saved_step, self.unsaved = time.monotonic(), 0, False
 
+    @property
+    def state_key(self) -> str:
+        """The same before and after the metric is chosen, unlike Lightning's."""
+        return "Checkpoint"
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         if stage == "fit" and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AsyncCheckpointIO(self.files) if self.in_background else self.files
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        take_up_state(checkpoint, self, self.watch.metric)
         self.position = checkpoint.get("position") if trainer.state.fn == "fit" else None
         if self.position:
             prepare(trainer, checkpoint)
@@ -70,12 +81,14 @@ class Checkpoint(ModelCheckpoint):
             self.max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"validated_step": self._last_global_step_saved}
+        return super().state_dict() | {"mode": self.mode, "validated_step": self._last_global_step_saved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what was best so far, also in a run that has been moved: Lightning forgets it there."""
         super().load_state_dict(state_dict | {"dirpath": self.dirpath})
         self._last_global_step_saved = state_dict.get("validated_step", 0)  # of two validations at a step one counts
+        if state_dict["monitor"]:
+            self.watch.restored = Monitor(state_dict["monitor"], state_dict["mode"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -105,7 +118,13 @@ class Checkpoint(ModelCheckpoint):
     def on_train_batch_end(self, *_: Any) -> None:
         """Nothing: Lightning's saves here, with the batch half counted."""
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self._look(trainer)
+            super().on_validation_end(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._look(trainer)
         super().on_train_epoch_end(trainer, pl_module)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
@@ -141,7 +160,22 @@ class Checkpoint(ModelCheckpoint):
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
         self._check_files(trainer)
 
+    def _look(self, trainer: L.Trainer) -> None:
+        """Take the metric that says what is best when it is first logged; the scores by another are worth nothing."""
+        if self.watch.settle(trainer) and self.watch.settled:
+            self.monitor, self.mode = self.watch.settled
+            if self.watch.restored != self.watch.settled:
+                worst = torch.inf if self.mode == "min" else -torch.inf
+                self.best_k_models, self.kth_best_model_path, self.kth_value = {}, "", torch.tensor(worst)
+                self.best_model_path, self.best_model_score, self.current_score = "", None, None
+        self.watch.refuse_misspelt(trainer)
+
+    def _should_save_on_train_epoch_end(self, trainer: L.Trainer) -> bool:
+        return not trainer.enable_validation or super()._should_save_on_train_epoch_end(trainer)
+
     def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Any]) -> None:
+        if not self.watch.settled:
+            self.monitor = None  # then the last is the best
         self._check_files(trainer)
         self.before = deepcopy(self.state_dict())
         super()._save_topk_checkpoint(trainer, monitor_candidates)

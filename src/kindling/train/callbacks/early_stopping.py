@@ -5,23 +5,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+import torch
 from lightning.pytorch import callbacks
+
+from kindling.run.monitor import Monitor, take_up_state
+from kindling.train.monitor import Watch
 
 
 class EarlyStopping(callbacks.EarlyStopping):
     """Stop when a metric has not improved for a while, or is no longer finite. Lightning's, with fewer arguments.
 
+    It does nothing where there is no such metric, or where the trainer has another EarlyStopping, such as one that the
+    module brings.
+
     Args:
-        monitor: the metric to watch, as it is logged.
-        mode: whether lower (min) or higher (max) is better.
+        monitor: the metric to watch, as it is logged; null for the module's `monitor`, or else its validation's loss.
+        mode: whether lower (min) or higher (max) is better; null to tell by the metric's name.
         patience: validations without improvement before the training stops, not negative; null to go on whatever comes.
         min_delta: the least change that counts as an improvement.
     """
 
     def __init__(
         self,
-        monitor: str = "val/loss",
-        mode: Literal["min", "max"] = "min",
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
         patience: int | None = 10,
         min_delta: float = 0.0,
     ) -> None:
@@ -29,17 +36,56 @@ class EarlyStopping(callbacks.EarlyStopping):
             raise ValueError(f"patience is {patience}: expected a number of validations, or null")
         patience = sys.maxsize if patience is None else patience
         # Not strict: a training without validation, or that ends before the first, is none of its business.
-        super().__init__(monitor, mode=mode, patience=patience, min_delta=min_delta, strict=False)
+        super().__init__(monitor or "", mode=mode or "min", patience=patience, min_delta=min_delta, strict=False)
+        self.watch = Watch(monitor, mode)
+        self.stands_back = False  # for another EarlyStopping
+
+    @property
+    def state_key(self) -> str:
+        """The same before and after the metric is chosen; that of two which were asked for differs."""
+        return f"EarlyStopping of {self.watch.metric}" if self.watch.metric else "EarlyStopping"
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         self.finished = Path(trainer.default_root_dir, "results.json").exists()  # what a run ends with
+        others = [each for each in trainer.early_stopping_callbacks if not isinstance(each, EarlyStopping)]
+        self.stands_back = bool(others)
+        if others and stage == "fit" and trainer.is_global_zero:
+            print(f"note   early_stopping does nothing: there is another EarlyStopping, of {others[0].monitor}")
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        take_up_state(checkpoint, self, self.watch.metric)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the count where it was, with the patience of now; a run that had finished starts to count anew."""
         stopped = bool(state_dict["stopping_reason_message"])
         anew = {"wait_count": 0, "stopping_reason_message": None} if stopped and self.finished else {}
         super().load_state_dict(state_dict | {"patience": self.patience} | anew)
+        if state_dict["monitor"]:
+            self.watch.restored = Monitor(state_dict["monitor"], state_dict["mode"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         trainer.should_stop |= bool(self.stopping_reason_message)  # it had stopped, and was killed before its end
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not self.stands_back:
+            self._look(trainer)
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self.stands_back:
+            self._look(trainer)
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def _look(self, trainer: L.Trainer) -> None:
+        """Take the metric to watch when it is first logged; what was counted of another is worth nothing."""
+        if self.watch.settle(trainer) and self.watch.settled:
+            self.monitor, self.mode = self.watch.settled
+            sign = 1 if self.mode == "max" else -1
+            self.min_delta = sign * abs(self.min_delta)
+            if self.watch.restored != self.watch.settled:
+                self.best_score, self.wait_count = torch.tensor(-sign * torch.inf), 0
+        self.watch.refuse_misspelt(trainer)

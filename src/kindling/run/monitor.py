@@ -1,0 +1,116 @@
+"""The metric by which a training is judged: the one that was asked for, or the one that can be taken for it."""
+
+import ast
+import re
+from typing import Any, Literal, NamedTuple
+
+import lightning as L
+
+from kindling.core.errors import UsageError
+
+Mode = Literal["min", "max"]
+LOSSES = ("val/loss", "val_loss")  # of the validation, by Kindling's name and by that of Lightning's examples
+FIRST_LOADER = "/dataloader_idx_0"  # ends the names where a validation has several loaders
+# The ends of metrics' names.
+LOWER_IS_BETTER: tuple[str, ...] = ("loss", "mae", "mse", "rmse", "error", "nll", "perplexity")
+HIGHER_IS_BETTER: tuple[str, ...] = ("accuracy", "acc", "auroc", "auc", "f1", "precision", "recall", "iou", "dice")
+HIGHER_IS_BETTER += ("r2", "map", "psnr", "ssim", "reward", "return", "score")
+
+
+class Monitor(NamedTuple):
+    """A metric by its name, and whether a lower (min) or a higher (max) value is better."""
+
+    metric: str
+    mode: Mode
+
+
+def monitored(trainer: L.Trainer, metric: str | None = None, mode: Mode | None = None) -> Monitor | None:
+    """What a training goes by; None as long as it has not been logged. Ask when a validation has logged its metrics.
+
+    Args:
+        trainer: in a training.
+        metric: the name that was asked for; None for the module's `monitor`, or else the loss of the validation.
+        mode: None to tell by the name.
+
+    Raises:
+        UsageError: if the name doesn't tell.
+    """
+    asked = metric or getattr(trainer.lightning_module, "monitor", None)
+    names = [asked] if isinstance(asked, str) else list(LOSSES)
+    names += [name + FIRST_LOADER for name in names]
+    for name in names:
+        if name in trainer.callback_metrics:
+            return Monitor(name, mode or mode_of(name))
+    return None
+
+
+def mode_of(metric: str) -> Mode:
+    """Whether a lower or a higher value of a metric is better, by the end of its name.
+
+    Raises:
+        UsageError: if that doesn't tell.
+    """
+    name = re.sub(r"/dataloader_idx_\d+$", "", metric).lower()
+    if name.endswith(LOWER_IS_BETTER):
+        return "min"
+    if name.endswith(HIGHER_IS_BETTER):
+        return "max"
+    settings = "checkpoint.mode, early_stopping.mode and figures.mode"
+    raise UsageError(f"nothing tells whether a lower or a higher {metric} is better: set {settings} to min or max")
+
+
+def refuse_unlogged(trainer: L.Trainer, of_validation: bool) -> None:
+    """Raise a UsageError if a metric that is watched is not logged: of the engine's callbacks and of the module.
+
+    The schedule's too, if it is the engine's: what else a foreign module watches is its author's affair.
+
+    Args:
+        trainer: in a training.
+        of_validation: whether to look at the metrics of the validation, when it has ended, or at all others.
+    """
+    module, logged = trainer.lightning_module, trainer.callback_metrics
+    watchers: list[Any] = [each for each in trainer.callbacks if type(each).__module__.startswith("kindling.")]  # type: ignore[attr-defined]
+    watchers += [module, *(trainer.lr_scheduler_configs if hasattr(module, "task") else [])]
+    for watcher in watchers:
+        metric = getattr(watcher, "monitor", None)
+        if not metric or not isinstance(metric, str) or _is_of_validation(metric, module) != of_validation:
+            continue
+        if metric not in logged and metric + FIRST_LOADER not in logged:
+            name = type(watcher).__name__.replace("LRSchedulerConfig", "the schedule")
+            names = ", ".join(sorted(name for name in logged if not name.startswith("train/"))) or "no metrics"
+            raise UsageError(f"{name} monitors {metric}, which is never logged: logged are {names}")
+
+
+def take_up_state(checkpoint: dict[str, Any], callback: L.Callback, metric: str | None) -> None:
+    """Let a callback find its state in a checkpoint that has it under another key, such as one that names the metric.
+
+    Args:
+        checkpoint: about to be loaded.
+        callback: whose `state_key` begins with the name of its class.
+        metric: that it was asked to watch; None for any.
+    """
+    states = checkpoint["callbacks"]
+    for key, state in list(states.items()):
+        settings = _settings_in(key, type(callback).__name__)
+        if settings is None:  # of another callback
+            continue
+        watched = settings | state
+        if metric in (None, watched.get("monitor")):
+            states.setdefault(callback.state_key, watched)
+
+
+def _is_of_validation(metric: str, module: L.LightningModule) -> bool:
+    """Whether a metric is a validation's, by its name: with a task all are that are not of the training."""
+    return not metric.startswith("train/") if hasattr(module, "task") else metric.startswith("val")
+
+
+def _settings_in(key: str, name: str) -> dict[str, Any] | None:
+    """What a callback's key says of its settings, if it is that of a callback of this name."""
+    if key == name or key.startswith(f"{name} of "):
+        return {}
+    if not key.startswith(name + "{"):
+        return None
+    try:
+        return ast.literal_eval(key.removeprefix(name))  # Lightning's, such as Checkpoint{'monitor': 'val/loss', …}
+    except (ValueError, SyntaxError):
+        return None

@@ -1,0 +1,78 @@
+"""What a model is to predict, batch by batch; here of a run's own test split, in input_files.py of the user's files."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from kindling.data.base import Data
+from kindling.data.batches import MappedArray
+
+
+@dataclass
+class InputBatch:
+    """Inputs that follow each other.
+
+    Args:
+        names: what each is called: a file, or its row from 0 on.
+        reasons: why each can't be read; "" if it can.
+        tensors: those that can be read, as `Predictor.scores` takes them: raw inputs, then lengths and the like.
+        targets: what is right, if it is given.
+        counts: what was missing or never seen, as columns.encode counts it.
+    """
+
+    names: list[str]
+    reasons: list[str]
+    tensors: tuple[Tensor, ...]
+    targets: Any = None
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+@dataclass
+class Predictions:
+    """What a model makes of inputs that follow each other.
+
+    Args:
+        names: what each is called.
+        reasons: why each can't be read; "" if it can.
+        scores: of those that can be read, as the model's task gives them.
+        targets: what is right, if it is given.
+        counts: what was missing or never seen.
+    """
+
+    names: list[str]
+    reasons: list[str]
+    scores: Any
+    targets: Any = None
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+@dataclass
+class InputBatches:
+    """Batches to go through once, and how many inputs there are in all, if that is known before."""
+
+    total: int | None
+    batches: Iterator[InputBatch]
+
+
+def has_raw_samples(data: Any) -> bool:
+    """Whether a data keeps its raw inputs as one tensor or array, and its targets as another."""
+    if not isinstance(data, Data) or not isinstance(data.samples, tuple):
+        return False
+    inputs, targets = data.samples[0], data.samples[-1]
+    return isinstance(inputs, Tensor | MappedArray) and isinstance(targets, Tensor)
+
+
+def of_test_split(data: Data, size: int) -> InputBatches:
+    """The raw samples of a data's test split, in batches of at most `size`."""
+    indices = data.splits["test"]
+
+    def batches() -> Iterator[InputBatch]:
+        *inputs, targets = data.samples
+        for rows in indices.split(size):
+            names = [data.names[row] if data.names else str(row) for row in rows.tolist()]
+            yield InputBatch(names, [""] * len(rows), tuple(each[rows] for each in inputs), targets[rows])
+
+    return InputBatches(len(indices), batches())

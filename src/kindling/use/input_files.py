@@ -1,0 +1,201 @@
+"""Reads what a model is to predict from a user's files, batch by batch: images, tables or arrays."""
+
+import csv
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kindling.core.errors import UsageError
+from kindling.data.image_files import SUFFIXES, find_images, read_images
+from kindling.use.input_batches import InputBatch, InputBatches
+from kindling.use.predictor import Predictor
+
+TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
+ARRAYS = (".npz", ".npy")
+NOT_INPUTS = "ylgtc"  # how the other arrays of an .npz begin: y, lengths, groups, times, classes
+# What is named to somebody whose file has another form than the model takes.
+FILES = {"images": "a folder of images, an image, .npz or .npy", "vectors": "a .csv, .parquet, .npz or .npy"}
+
+
+def read_inputs(path: Path, predictor: Predictor, size: int = 256) -> InputBatches:
+    """Inputs in batches of at most `size`: a folder of images, an image, a CSV or Parquet, an .npz or .npy.
+
+    Raises:
+        UsageError: if there is no such file, or the model can't take it; also when a batch can't be read.
+    """
+    read = _reader(path, predictor.preprocessing.form)
+    inputs = _in_a_sentence(path, partial(read, path, predictor, size))
+    return InputBatches(inputs.total, _batches_in_a_sentence(path, inputs.batches))
+
+
+def _reader(path: Path, form: str) -> Callable[[Path, Predictor, int], InputBatches]:
+    """What reads such a file; a UsageError if there is none, or the model takes inputs of another form."""
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise UsageError(f"--input is {path}: there is no such file or folder")
+    if suffix in ARRAYS and not path.is_dir():  # which hold inputs of any form
+        return _read_arrays
+    if path.is_dir() or suffix in SUFFIXES:
+        read, form_of_file = _read_images, "images"
+    elif suffix in TABLES:
+        read, form_of_file = _read_table, "vectors"
+    else:
+        raise UsageError(f"--input is {path}: expected a folder of images, an image, a .csv, .parquet, .npz or .npy")
+    if form != form_of_file:
+        raise UsageError(f"--input is {path}: the model takes {form}, in {FILES.get(form, 'an .npz or .npy')}")
+    return read
+
+
+def _in_a_sentence(path: Path, read: Callable[[], Any]) -> Any:
+    """What `read` gives; a UsageError if the file is damaged or doesn't fit the model."""
+    try:
+        return read()
+    except (ValueError, OSError, csv.Error, zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise UsageError(f"{path} can't be predicted: {' '.join(str(error).split())}") from error
+
+
+def _batches_in_a_sentence(path: Path, batches: Iterator[InputBatch]) -> Iterator[InputBatch]:
+    while batch := _in_a_sentence(path, lambda: next(batches, None)):
+        yield batch
+
+
+def _read_images(path: Path, predictor: Predictor, size: int) -> InputBatches:
+    folder = path if path.is_dir() else path.parent
+    paths = find_images(path) if path.is_dir() else [path]
+    if not paths:
+        raise ValueError("there are no images in this folder")
+    preprocessing, workers = predictor.preprocessing, min(4, os.cpu_count() or 1)
+
+    def batches() -> Iterator[InputBatch]:
+        for files, reasons, pixels in read_images(
+            paths, preprocessing.shape, preprocessing.resize, min(size, 64), workers=workers
+        ):
+            names = [str(file.relative_to(folder)) for file in files]
+            yield InputBatch(names, reasons, predictor.batch(predictor.raw_inputs.of_pixels(pixels)))
+
+    return InputBatches(len(paths), batches())
+
+
+def _read_table(path: Path, predictor: Predictor, size: int) -> InputBatches:
+    if path.suffix.lower() in (".parquet", ".pq"):
+        from kindling.data.columns import read_table
+
+        table = read_table(path)
+        parts = (table.iloc[start : start + size] for start in range(0, len(table), size))
+        return InputBatches(len(table), _encoded(((part, [""] * len(part)) for part in parts), predictor))
+    separator = "\t" if path.suffix.lower() == ".tsv" else predictor.preprocessing.separator
+    return InputBatches(None, _encoded(_parts_of_csv(path, separator, size), predictor))
+
+
+def _parts_of_csv(path: Path, separator: str, size: int) -> Iterator[tuple[Any, list[str]]]:
+    """Tables of at most `size` rows, all as text, and what is wrong with each row, or "".
+
+    pandas would stop at the first row of another length than the header.
+    """
+    import pandas as pd
+
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = filter(None, csv.reader(file, delimiter=separator, skipinitialspace=True))  # no blank lines
+        header = next(rows, [])
+        width = len(header)
+        while part := list(islice(rows, size)):
+            reasons = ["" if len(row) == width else _other_width(row, width) for row in part]
+            full = [[*row, *[""] * width][:width] for row in part]
+            yield pd.DataFrame(full, columns=header, dtype=object), reasons
+
+
+def _other_width(row: list[str], width: int) -> str:
+    return f"the row has {len(row)} values, and the header {width}"
+
+
+def _encoded(parts: Iterable[tuple[Any, list[str]]], predictor: Predictor) -> Iterator[InputBatch]:
+    """Rows as the model takes them, without those that have the wrong length or can't be encoded."""
+    start = 0
+    for table, reasons in parts:
+        whole_rows = [row for row, reason in enumerate(reasons) if not reason]
+        raw, counts, bad = predictor.raw_inputs.of_table(table.iloc[whole_rows])
+        for position, reason in bad.items():
+            reasons[whole_rows[position]] = reason
+        is_good = torch.tensor([position not in bad for position in range(len(whole_rows))], dtype=torch.bool)
+        names = [str(start + row) for row in range(len(table))]
+        yield InputBatch(names, reasons, predictor.batch(raw[is_good]), counts=counts)
+        start += len(table)
+
+
+def _read_arrays(path: Path, predictor: Predictor, size: int) -> InputBatches:
+    names = _names_of_arrays(path)
+    name = _name_of_inputs(names)
+    total, parts = _parts_of_array(path, name, size)
+    lengths = _lengths_beside(path, name, names, total)
+
+    def batches() -> Iterator[InputBatch]:
+        for start, part in zip(range(0, total, size), parts, strict=True):
+            raw, of_part = predictor.raw_inputs.of_array(
+                part, None if lengths is None else lengths[start : start + size]
+            )
+            is_finite = raw.isfinite().flatten(1).all(dim=1)
+            reasons = ["" if fine else "it holds values that are no finite numbers" for fine in is_finite.tolist()]
+            rows = [str(start + row) for row in range(len(raw))]
+            batch = predictor.batch(raw[is_finite], None if of_part is None else of_part[is_finite])
+            yield InputBatch(rows, reasons, batch)
+
+    return InputBatches(total, batches())
+
+
+def _names_of_arrays(path: Path) -> list[str]:
+    """The names in an .npz; an .npy counts as one that is called x."""
+    if path.suffix.lower() == ".npy":
+        return ["x"]
+    with np.load(path) as file:
+        return list(file.files)
+
+
+def _name_of_inputs(names: list[str]) -> str:
+    """Which of some arrays holds the inputs: x, else x_test, else the first that is not called as others are."""
+    unnamed = [name for name in names if name[0] not in NOT_INPUTS]
+    for name in ("x", "x_test", *unnamed[:1]):
+        if name in names:
+            return name
+    raise ValueError(f"expected an array x in it, and it has {', '.join(names) or 'none'}")
+
+
+def _lengths_beside(path: Path, name: str, names: list[str], total: int) -> np.ndarray | None:
+    """The lengths that belong to the inputs of a name: lengths to x, lengths_test to x_test."""
+    lengths_name = f"lengths{name[1:]}" if name[0] == "x" else "lengths"
+    if lengths_name not in names:
+        return None
+    with np.load(path) as file:
+        lengths = file[lengths_name]
+    if len(lengths) != total:
+        raise ValueError(f"{name} has {total:,} samples, and {lengths_name} has {len(lengths):,}")
+    return lengths
+
+
+def _parts_of_array(path: Path, name: str, size: int) -> tuple[int, Iterator[np.ndarray]]:
+    """The length of an array, and its parts, without the rest in memory."""
+    if path.suffix.lower() == ".npy":
+        array = np.atleast_1d(np.load(path, mmap_mode="r"))
+        return len(array), (np.array(array[start : start + size]) for start in range(0, len(array), size))
+    stream = zipfile.ZipFile(path).open(f"{name}.npy")  # noqa: SIM115 (read until its end)
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read_header(stream)
+    if dtype.hasobject or is_fortran or not shape:
+        raise ValueError(f"{name} holds Python objects, or has its columns one after the other (in Fortran's order)")
+    count, *dimensions = shape
+
+    def parts() -> Iterator[np.ndarray]:
+        for start in range(0, count, size):
+            part = (min(size, count - start), *dimensions)
+            yield np.frombuffer(stream.read(math.prod(part) * dtype.itemsize), dtype).reshape(part)
+
+    return count, parts()

@@ -1,0 +1,159 @@
+"""Brings inputs as a user has them to those that a training saw: images, arrays and tables, none of them normalised."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from kindling.data.image_files import pixels
+from kindling.data.preprocessing import Preprocessing, arranged
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SLACK = 0.01  # by which a float image may leave 0 to 1
+
+
+class RawInputs:
+    """What makes tensors (N, *shape) of inputs, of the type that `preprocessing` takes.
+
+    Args:
+        preprocessing: of the data that the model was trained on.
+        vocabulary: number of different tokens, if the model takes tokens.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, vocabulary: int | None) -> None:
+        self.preprocessing, self.vocabulary = preprocessing, vocabulary
+        self.form, self.shape = preprocessing.form, preprocessing.shape
+
+    def prepare(self, inputs: Any, lengths: Any = None) -> tuple[Tensor, Tensor | None]:
+        """Inputs in any form, and the lengths of padded sequences (N,).
+
+        Args:
+            inputs: an image (PIL) or a list of them; an array or a tensor (N, …), or of one sample; a DataFrame.
+            lengths: of padded sequences (N,); None for all of full length.
+
+        Raises:
+            ValueError: if they are not what the model was trained on.
+        """
+        if isinstance(inputs, Image.Image):
+            inputs = [inputs]
+        if isinstance(inputs, list) and inputs and isinstance(inputs[0], Image.Image):
+            return self.of_images(inputs), None
+        if hasattr(inputs, "columns"):
+            raw, _, reasons = self.of_table(inputs)
+            if reasons:
+                row = min(reasons)
+                raise ValueError(f"row {row}: {reasons[row]}")
+            return raw, None
+        raw, lengths = self.of_array(inputs, lengths)
+        if not raw.isfinite().all():
+            raise ValueError("the inputs hold values that are no finite numbers")
+        return raw, lengths
+
+    def of_images(self, images: list[Image.Image]) -> Tensor:
+        """Images of any size and mode."""
+        if self.form != "images":
+            raise ValueError(f"the model takes {self.form}, not images")
+        resized = [pixels(image, self.shape, self.preprocessing.resize) for image in images]
+        return self.of_pixels(torch.from_numpy(np.stack(resized)))
+
+    def of_pixels(self, raw: Tensor) -> Tensor:
+        """Pixels (N, *shape) from 0 to 255 as the training saw images; a ValueError if it saw no pixels."""
+        if self.preprocessing.dtype == "uint8":
+            return raw
+        if not self.preprocessing.bounded:
+            raise ValueError("the model was trained on floats that are not from 0 to 1: it takes no pixels")
+        return raw.float() / 255
+
+    def of_table(self, frame: pd.DataFrame) -> tuple[Tensor, Counter[tuple[str, str]], dict[int, str]]:
+        """Rows (N, F), what was missing or never seen, and why a row can't be used, by position: see columns.encode."""
+        from kindling.data.columns import encode
+
+        if len(self.shape) > 1:
+            raise ValueError(f"the model takes {self.form}, not the rows of a table")
+        columns = self.preprocessing.columns or self._columns_in_order(frame)
+        raw, counts, reasons = encode(frame, columns)
+        return torch.from_numpy(raw), counts, reasons
+
+    def _columns_in_order(self, frame: pd.DataFrame) -> list[dict[str, Any]]:
+        """For a model that saw no table: its features are the columns, in this order, and the mean fills a gap."""
+        (size,) = self.shape
+        if frame.shape[1] != size:
+            raise ValueError(f"the model takes {size} columns of numbers, and the table has {frame.shape[1]}")
+        means = self.preprocessing.plain["mean"] or [0.0] * size
+        return [{"name": name, "fill": mean} for name, mean in zip(frame.columns, means, strict=True)]
+
+    def of_array(self, inputs: Any, lengths: Any = None) -> tuple[Tensor, Tensor | None]:
+        """An array (N, …), or one sample of it, and the lengths of padded sequences."""
+        array = self._batch(as_tensor(inputs))
+        raw = arranged(array, self.form, self.preprocessing.divisor)
+        if self.preprocessing.lengths and raw.dim() > 1:
+            lengths = _lengths(raw, lengths)
+            raw = self._pad(raw)
+        if tuple(raw.shape[1:]) != self.shape:
+            raise ValueError(f"the model takes {self.form} of shape {self.shape}, not {tuple(array.shape[1:])}")
+        if raw.dtype == torch.uint8:
+            raw = self.of_pixels(raw)
+        if len(raw):
+            self._check_range(raw)
+        return raw, lengths
+
+    def _batch(self, array: Tensor) -> Tensor:
+        """An array (N, …); one of a single sample gets that dimension."""
+        if self.form == "images" and self.shape[0] == 1:
+            is_sample = self._is_grey_image(array)
+        else:
+            is_sample = array.dim() == len(self.shape)
+        return array[None] if is_sample else array
+
+    def _is_grey_image(self, array: Tensor) -> bool:
+        """Whether an array is one grey image, (H, W), (1, H, W) or (H, W, 1), rather than several: (N, H, W) …"""
+        if array.dim() != 3:
+            return array.dim() < 3
+        return array.shape[1:] != self.shape[1:]
+
+    def _pad(self, raw: Tensor) -> Tensor:
+        """Sequences (N, L, …) with zeros up to the length that the training saw, if they are shorter."""
+        missing = self.shape[0] - raw.shape[1]
+        if missing <= 0:
+            return raw
+        beside = (0, 0) * (raw.dim() - 2)  # the other dimensions stay
+        return nn.functional.pad(raw, (*beside, 0, missing))
+
+    def _check_range(self, raw: Tensor) -> None:
+        """A ValueError for float images that don't go from 0 to 1, and for tokens that the model doesn't have."""
+        low, high = raw.min(), raw.max()
+        is_inside = low > -SLACK and high < 1 + SLACK
+        if self.preprocessing.bounded and raw.is_floating_point() and not is_inside:
+            unit = self.preprocessing.divisor
+            given = f"{float(low) * unit:g} to {float(high) * unit:g}"
+            raise ValueError(f"the model takes uint8 images, or floats from 0 to {unit:g}, not {given}")
+        if self.vocabulary and not 0 <= low <= high < self.vocabulary:
+            raise ValueError(f"the model takes tokens from 0 to {self.vocabulary - 1}, not {low} to {high}")
+
+
+def _lengths(raw: Tensor, lengths: Any) -> Tensor:
+    """The lengths (N,) of sequences (N, L, …), all of them full if none are given."""
+    count, steps = raw.shape[:2]
+    if lengths is None:
+        return torch.full((count,), steps)
+    lengths = as_tensor(lengths).reshape(-1)
+    if len(lengths) != count or (count and not 1 <= lengths.min() <= lengths.max() <= steps):
+        raise ValueError(f"lengths: expected {count} whole numbers from 1 to {steps}, one a sample")
+    return lengths
+
+
+def as_tensor(values: Any) -> Tensor:
+    """Numbers of any type that NumPy has, in memory of their own; a ValueError if they are none."""
+    if isinstance(values, Tensor):
+        return values.cpu()
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise ValueError(f"expected numbers, not {array.dtype}")
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
