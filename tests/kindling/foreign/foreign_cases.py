@@ -34,6 +34,7 @@ class Case:
         test: those of the test.
         left_out: what the engine must say that it does without.
         flags: more settings.
+        repeats: whether it measures the same each time: not if its own steps draw random numbers.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Case:
     test: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    repeats: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ class Case:
 
 
 CASES = {
-    "gan": Case("foreign_gan.GAN", "foreign_gan.Images", 10, test=("gap",), left_out=("validation",)),
+    "gan": Case("foreign_gan.GAN", "foreign_gan.Images", 10, test=("gap",), left_out=("validation",), repeats=False),
     "autoencoder": Case(
         "foreign_autoencoder.LitAutoEncoder", "foreign_autoencoder.DigitsDataModule", 12, ("loss",), ("loss",)
     ),
@@ -62,7 +64,9 @@ CASES = {
         ("loss", "iou"),
         ("loss", "iou"),
     ),
-    "reinforce": Case("foreign_reinforce.Reinforce", None, 20, test=("reward",), left_out=("validation",)),
+    "reinforce": Case(
+        "foreign_reinforce.Reinforce", None, 20, test=("reward",), left_out=("validation",), repeats=False
+    ),
     "finetune": Case(
         "foreign_finetune.TransferLearningModel",
         "foreign_finetune.DigitsDataModule",
@@ -83,6 +87,9 @@ CASES = {
     "pairs": Case("foreign_loaders.PairNet", "foreign_loaders.PairsDataModule", 13, ("loss",), ("loss",)),
     "predict": Case(
         "foreign_predict.FrequencyNet", "foreign_predict.SignalsDataModule", 13, ("rmse",), left_out=("test",)
+    ),
+    "predict_tensors": Case(
+        "foreign_predict.TensorNet", "foreign_predict.SignalsDataModule", 13, ("rmse",), left_out=("test",)
     ),
     "callbacks": Case("foreign_callbacks.OwnCallbacks", "foreign_callbacks.Flowers", 11, ("loss", "acc"), ("acc",)),
     "objects": Case("foreign_objects.ObjectNet", "foreign_objects.Wines", 12, ("loss",), ("loss",)),
