@@ -17,7 +17,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 from torch.optim import SGD, Adagrad, AdamW, RMSprop
 
-from kindling.cli.fit import default_callbacks
+from kindling.cli.build import default_callbacks
 from kindling.core.errors import Stopped
 from kindling.train.callbacks.non_finite import NonFinite
 from my_project.data.synthetic import SyntheticClassification, SyntheticRegression
