@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from kindling.data.preprocessing import form_of
 from kindling.models.hyperparameters import Loadable, name_hyperparameters
 from kindling.models.layers import initialize
+from kindling.models.run_length import adapt_to_run_length
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
 from kindling.tasks import DEFAULT_TASKS, Task
 from kindling.tasks.base import TASK_FOR
@@ -136,24 +137,31 @@ class Model(Loadable):
         self.preprocessing = checkpoint.get("preprocessing")
 
     def on_train_start(self) -> None:
-        start = getattr(self.lr_schedulers(), "start", None)
-        if start:
-            start(self.trainer.estimated_stepping_batches)
-        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches  # a short epoch is logged once
-        self.trainer.log_every_n_steps = math.ceil(min(self.trainer.log_every_n_steps, steps))  # type: ignore[attr-defined]
+        adapt_to_run_length(self.trainer)  # Kindling's Trainer does so for any module, Lightning's for none
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        if metric is None:  # a schedule with a metric steps below
+        """Step a schedule, but for one that follows a metric, which steps below."""
+        if metric is None:
             scheduler.step()
 
     def on_train_epoch_end(self) -> None:
-        validated = self.trainer.fit_loop.epoch_loop._should_check_val_epoch()
-        for config in self.trainer.lr_scheduler_configs:  # Lightning steps a plateau too late for the checkpoint
-            known = validated or not str(config.monitor).startswith("val/")
-            if config.reduce_on_plateau and known and config.monitor in self.trainer.callback_metrics:
-                config.scheduler.step(self.trainer.callback_metrics[config.monitor])  # type: ignore[arg-type]
+        """Step a schedule that follows a metric if there is a new value, and before the checkpoint is saved.
 
-    def outputs(self, batch: Batch) -> Tensor:
+        Lightning does after it is saved, and in epochs without a validation by the value of the one before.
+        """
+        values = self.trainer.callback_metrics
+        for config in self.trainer.lr_scheduler_configs:
+            metric = config.monitor
+            if not config.reduce_on_plateau or metric not in values:
+                continue
+            if self._validates_this_epoch() or not metric.startswith("val/"):
+                config.scheduler.step(values[metric])  # type: ignore[arg-type]
+
+    def _validates_this_epoch(self) -> bool:
+        every = self.trainer.check_val_every_n_epoch
+        return self.trainer.enable_validation and (every is None or (self.trainer.current_epoch + 1) % every == 0)
+
+    def outputs(self, batch: Any) -> Tensor:
         """Run `forward` on the inputs of a batch: (B, num_outputs), or what the task says."""
         inputs = self.task.inputs_of(batch)
         if not isinstance(inputs, tuple | list):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PLAIN = bool | int | float | str | None
+PLAIN = (bool, int, float, str, type(None))
 TAKEN = {"file", "allow_pickle"}  # names that np.savez has for itself
 
 
@@ -40,7 +40,7 @@ def suffix_for(batches: list[Any]) -> str:
         return ".csv"
     leaves = [dict(_leaves(batch)) for batch in batches]
     for value in (value for of_batch in leaves for value in of_batch.values()):
-        if not isinstance(value, Tensor | np.ndarray | PLAIN):
+        if not isinstance(value, (Tensor, np.ndarray, *PLAIN)):
             raise ValueError(f"objects of {type(value).__name__}: expected tensors, numbers, text, or dicts and lists")
     return ".npz" if _can_join(leaves) else ".pt"
 

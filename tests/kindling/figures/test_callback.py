@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kindling.cli.fit import default_callbacks
+from kindling.cli.build import default_callbacks
 from kindling.data.base import Data
 from kindling.figures import drawing
 from kindling.figures.callback import WORST, Figures
