@@ -21,7 +21,7 @@ from kindling.use.predictor import predictor_of
 Run = Callable[..., Result]
 RUN = Path("lightning_logs/unnamed/version_0")
 FEW = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 3, "--trainer.accelerator", "cpu"]
-FEW += ["--trainer.gradient_clip_val", "null", "--gradient_norm.enabled", "false"]
+FEW += ["--trainer.gradient_clip_val", "null"]
 
 
 @pytest.fixture(autouse=True)
