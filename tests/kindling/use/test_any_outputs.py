@@ -148,6 +148,12 @@ def test_a_gan_that_says_itself_what_to_predict(fit: Any, kindling: Run, modules
     refused(kindling("predict", *again, "--input", "raw.npz"), "Classification is for outputs of shape (batch, 10)")
 
 
+def test_masks_can_be_looked_at(kindling: Run) -> None:
+    finished = kindling("data", "--data=on_model.Scenes")
+    assert (finished.code, finished.err) == (0, "")
+    assert Path("lightning_logs/Scenes_data.png").is_file()
+
+
 @pytest.mark.figures
 def test_a_segmentation(fit: Any, kindling: Run) -> None:
     again = fit("Segmentation", "Scenes", "--model.task", "on_model.Masks")
