@@ -96,7 +96,7 @@ TABLE: tuple[Row, ...] = (
     Row(f"{LOGGING}.log_metrics", "(self, metrics, step=None)", (CHECKPOINT,),
         "the epoch's row is logged before the checkpoint: Lightning logs it after, where a kill would lose it"),
     Row(f"{LOGGING}._first_loop_iter", "attribute", (UNFINISHED,), "or the first batch would reset what was logged"),
-    Row(f"{LOGGING}._callback_metrics", "attribute", (RESUME,), "the metrics last seen; the public ones are copies"),
+    Row(f"{LOGGING}._callback_metrics", "attribute", (RESUME,), "the metrics last seen; to ask for the public ones computes new ones"),
     Row(f"{LOGGING}._logged_metrics", "attribute", (RESUME,), "likewise"),
     Row(f"{LOGGING}._progress_bar_metrics", "attribute", (RESUME,), "likewise"),
     Row(f"{RESULTS}._ResultCollection", "class(training)", ("kindling/train/logged_values.py",),
