@@ -174,7 +174,10 @@ class Parts(LightningCLI):
         try:
             self.build()
         except (ValueError, MisconfigurationException) as error:
-            if not isinstance(origin(error), ValueError | MisconfigurationException):
+            first = origin(error)
+            if isinstance(first, UsageError):
+                raise first from error
+            if not isinstance(first, ValueError | MisconfigurationException):
                 raise  # a mistake in code, which the parser wraps
             self.refuse(error)
         except Exception as error:
