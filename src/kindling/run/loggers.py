@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.loggers.logger import DummyLogger, Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -47,6 +47,7 @@ class MetricsTable(Logger):
     """
 
     name, version = "", ""  # None would be shown in the progress bar
+    experiment = DummyLogger().experiment  # takes any call, as of a module that adds images to each of its loggers
 
     def __init__(self, path: Path, first_step: int = 0) -> None:
         super().__init__()
