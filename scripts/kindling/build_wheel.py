@@ -48,7 +48,7 @@ where = ["src"]
 namespaces = false
 
 [tool.setuptools.package-data]
-kindling = ["py.typed", "template/**"]
+kindling = {files}
 """
 BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
 
@@ -66,8 +66,8 @@ def build(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as temporary:
         stage = Path(temporary)
-        copy_files(stage)
-        (stage / "pyproject.toml").write_text(engine_pyproject(), encoding="utf-8")
+        template = copy_files(stage)
+        (stage / "pyproject.toml").write_text(engine_pyproject(["py.typed", *template]), encoding="utf-8")
         command = [sys.executable, "-c", BUILD, str(folder)]
         finished = subprocess.run(command, cwd=stage, capture_output=True, encoding="utf-8")
     if finished.returncode:
@@ -75,22 +75,29 @@ def build(folder: Path) -> Path:
     return folder / finished.stdout.splitlines()[-1]
 
 
-def copy_files(stage: Path) -> None:
-    """Copy the engine to where it is built, and all that git tracks besides into its folder `template`."""
+def copy_files(stage: Path) -> list[str]:
+    """Copy the engine to where it is built, and all that git tracks besides into its folder `template`: those files."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8")
     if listed.returncode:
         sys.exit(f"build_wheel: git knows no files in {ROOT}: {listed.stderr.strip()}")
+    template = []
     for path in listed.stdout.split("\0")[:-1]:
-        if (ROOT / path).is_file():
-            target = stage / path if path.startswith(ENGINE) else stage / ENGINE / "template" / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / path, target)
+        if not (ROOT / path).is_file():
+            continue  # deleted, and not yet committed
+        if path.startswith(ENGINE):
+            target = stage / path
+        else:
+            target = stage / ENGINE / "template" / path
+            template.append(f"template/{path}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, target)
     for path in ("README.md", "LICENSE"):
         shutil.copy2(ROOT / path, stage / path)
+    return template
 
 
-def engine_pyproject() -> str:
-    """The wheel's pyproject.toml: dependencies and extras are those of the repository's."""
+def engine_pyproject(files: list[str]) -> str:
+    """The wheel's pyproject.toml: dependencies and extras are those of the repository's; `files` are no modules."""
     content: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = content["project"]
     extras = {name: needs for name, needs in project["optional-dependencies"].items() if name != "dev"}
@@ -99,6 +106,7 @@ def engine_pyproject() -> str:
         requires=json.dumps(content["build-system"]["requires"]),
         python=json.dumps(project["requires-python"]),
         dependencies=json.dumps(project["dependencies"]),
+        files=json.dumps(files),
         extras="\n".join(f"{name} = {json.dumps(needs)}" for name, needs in extras.items()),
     )
 

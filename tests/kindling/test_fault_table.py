@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parent
 ROWS = [line for line in (FOLDER / "README.md").read_text().splitlines() if line.startswith("| ")][1:]
 
 
-def tests_in(row: str) -> list[tuple[str, str]]:
+def named_in(row: str) -> list[tuple[str, str]]:
     """The files and tests that a row names: `file.py`, `file.py::test`, or `::test` of the file before."""
     named = []
     file = ""
@@ -22,7 +22,7 @@ def tests_in(row: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.strip("| ").partition(" | ")[0])
 def test_each_row_names_tests_that_exist(row: str) -> None:
-    named = tests_in(row)
+    named = named_in(row)
     assert named
     for file, test in named:
         assert (FOLDER / file).is_file(), file

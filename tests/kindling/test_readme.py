@@ -20,6 +20,7 @@ from stand_ins import use_stand_ins, write_samples
 
 README = (ROOT / "README.md").read_text()
 EXPERIMENTS = (ROOT / "configs" / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
 FILES = dict(re.findall(r"`([\w/.]+)`:\n\n```(?:python|yaml)\n(.*?)```", README, re.DOTALL))
 
 
@@ -118,7 +119,6 @@ def test_a_module_and_data_that_know_nothing_of_kindling(
     assert set(json.loads(results.read_text())) >= {"epochs", "seconds"}
 
 
-GUIDE = EXPERIMENTS.partition("## From the guide")[2]
 ROWS = [line for line in GUIDE.splitlines() if line.startswith("| ") and "the guide's section" not in line]
 COMMANDS = sorted(set(re.findall(r"`(fit [^`]+)`", GUIDE)))
 FEW = ["--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "2"]
@@ -143,9 +143,9 @@ def test_a_command_of_the_guides_table_runs(
 
 def test_the_readme_is_short_and_every_path_in_it_exists() -> None:
     assert len(README.splitlines()) < 200
-    for path in re.findall(r"`((?:src|configs|scripts|tests)/[\w/.]+\.\w+)`", README + EXPERIMENTS):
+    for path in re.findall(r"`((?:src|configs|scripts|tests)/[\w/.]+\.\w+)`", README + EXPERIMENTS + GUIDE):
         assert path in FILES or (ROOT / path).exists(), path
-    for path in re.findall(r"`([\w/]+\.py)`", EXPERIMENTS):
+    for path in re.findall(r"`([\w/]+\.py)`", GUIDE):
         assert any((ROOT / "src" / package / path).exists() for package in ("kindling", "my_project")), path
     table = README.partition("## Find your way\n")[2].partition("```\n")[2].partition("```")[0]
     for first, name in re.findall(r"^( *)(\w[\w/]*/)", table, re.MULTILINE):
@@ -158,6 +158,7 @@ def commands_of(section: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in block.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_the_commands_for_own_files_run_on_small_ones(kindling: Callable[..., Result]) -> None:
     script, *commands = commands_of("Train on your own files")
     assert script == ["python", "scripts/sample_data.py"]
@@ -193,7 +194,10 @@ def test_the_commands_for_own_files_run_on_small_ones(kindling: Callable[..., Re
     np.testing.assert_allclose(written["probability_3"], names["table"]["probability_3"], atol=1e-4)
 
 
-@pytest.mark.parametrize("config", ["my_images", "my_table", "my_arrays", "my_sequences"])
+@pytest.mark.parametrize(
+    "config",
+    ["my_table", *(pytest.param(f"my_{name}", marks=pytest.mark.slow) for name in ("images", "arrays", "sequences"))],
+)
 def test_each_kind_of_own_data_is_trained_tested_predicted_and_exported(
     config: str, kindling: Callable[..., Result]
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.cli import instantiate_module
+from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
@@ -28,9 +28,9 @@ class DataAlone(Parts):
     """The data that the arguments name, ready for a training; the model is not built."""
 
     def build(self) -> None:
-        config = self.config["data"]
-        arguments = config.init_args.as_dict() if config.get("init_args") else {}
-        self.datamodule = instantiate_module(L.LightningDataModule, {"_class_path": config.class_path, **arguments})
+        parser = ArgumentParser()
+        parser.add_subclass_arguments(L.LightningDataModule, "data")
+        self.datamodule = parser.instantiate_classes(Namespace(data=self.config["data"])).data
         self.datamodule.setup("fit")
 
 
@@ -173,6 +173,8 @@ def _title(data: Data, target: Tensor) -> str:
     names = data.classes
     if not names:
         return ", ".join(f"{value:.3g}" for value in target.tolist())
+    if target.dim() > 1:  # a mask, which has no room in a title
+        return ""
     if target.dim() == 0:
         return names[int(target)]
     shares = [(share, name) for share, name in zip(target.tolist(), names, strict=True) if share]

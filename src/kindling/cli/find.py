@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ from kindling.core.errors import UsageError
 def find(setting: str, trainer: L.Trainer, model: L.LightningModule, data: Any) -> str:
     """Find a learning rate (Smith, 2017) or the largest batch that fits, and return what to tell the user.
 
+    The tuner keeps a checkpoint of its own in the trainer's `default_root_dir`, and removes it in the end.
+
     Raises:
         UsageError: if there is none to be found.
     """
     if setting == "batch_size" and not hasattr(data, "batch_size"):
         raise UsageError(f"--find batch_size changes the batch_size of the data, and {type(data).__name__} has none")
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        trainer._default_root_dir = folder  # type: ignore[attr-defined]  # for the tuner's own checkpoint
+    with contextlib.redirect_stdout(io.StringIO()):
         if setting == "batch_size":
             largest = Tuner(trainer).scale_batch_size(model, datamodule=data, init_val=data.batch_size, max_val=2**16)
             return f"the largest batch that fits, up to the size of the training split: --data.batch_size {largest}"

@@ -1,6 +1,7 @@
 """`kindling fit`: train, keep what is best on the validation split, and test it."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kindling.cli.arguments import Arguments
@@ -40,8 +41,9 @@ def main(arguments: Arguments) -> None:
 
 
 def find_setting(parts: Parts, setting: str) -> None:
-    trainer = make_trainer(parts, None, [], logger=False, enable_checkpointing=False)
-    with told_in_a_sentence(parts, None):
+    with TemporaryDirectory() as root, told_in_a_sentence(parts, None):  # for the tuner's own checkpoint
+        nothing_written: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "default_root_dir": root}
+        trainer = make_trainer(parts, None, [], **nothing_written)
         print(find(setting, trainer, parts.model, parts.datamodule))
 
 

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 
 from kindling.core.plain_values import plain
 from kindling.data.augmentation import Augmentation
-from kindling.data.batches import Batches, BatchIndices, MemoryLoader, rows, run_seed, start_worker
+from kindling.data.batches import Batches, BatchIndices, MemoryLoader, rows, start_worker
+from kindling.data.position import Position, Seeded
 from kindling.data.preprocessing import Preprocessing
 from kindling.data.splits import Splitter, draw_splits, fingerprint, read_splits
 
@@ -114,20 +115,24 @@ class Data(L.LightningDataModule):
         """Draw the splits, or read them, for all targets (N, …). For a `load` that has to know what is for training."""
         if self.split_file:
             return read_splits(self.split_file, fingerprint(targets, self.names))
-        labels = targets.numpy() if self.classes and not self.multilabel else None
+        one_class_each = self.classes and not self.multilabel and targets.dim() == 1  # rather than a mask of classes
+        labels = targets.numpy() if one_class_each else None
         splitter = Splitter(labels, self.groups, self.times, self.split_seed, self.classes)
         own = self.own_val, self.own_test
         return draw_splits(splitter, len(targets), *own, self.val_fraction, self.test_fraction, self.folds, self.fold)
 
     @property
     def class_counts(self) -> dict[str, dict[str, int]]:
-        """How many samples of each class each split has; empty for numeric targets."""
+        """How many samples (of masks: pixels) of each class each split has; empty for numeric targets."""
         counts: dict[str, dict[str, int]] = {}
         if not self.classes:
             return counts
         for split, indices in self.splits.items():
             targets = self.samples[-1][indices]
-            sizes = targets.sum(dim=0) if self.multilabel else torch.bincount(targets, minlength=len(self.classes))
+            if self.multilabel:
+                sizes = targets.sum(dim=0)
+            else:  # without what is no class, such as the 255 of a pixel that does not count
+                sizes = torch.bincount(targets.flatten(), minlength=len(self.classes))[: len(self.classes)]
             counts[split] = dict(zip(self.classes, sizes.tolist(), strict=True))
         return counts
 
@@ -173,15 +178,14 @@ class Data(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.augment is None or not self.trainer or not self.trainer.training or isinstance(batch, Tensor):
             return batch  # a lone tensor is the summary's example
-        batch_idx = self.trainer.fit_loop.batch_idx + 1  # of this batch: Lightning counts it after the transfer
-        return self.augmented(batch, run_seed(), self.trainer.current_epoch, batch_idx, self.trainer.global_rank)
+        return self.augmented(batch, *Position(self.trainer).place)
 
     def augmented(self, batch: Any, *place: int) -> Any:
         """Augment a batch at random; the same at the same `place` (seed, epoch, batch and process)."""
         assert self.augment
         inputs, *others, targets = batch
-        with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
-            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+        seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+        with Seeded(seed, inputs.device):
             inputs, targets = self.augment(inputs, targets, len(self.classes or []))
         return inputs, *others, targets
 
@@ -196,7 +200,9 @@ class Data(L.LightningDataModule):
 
     def loader(self, split: str) -> DataLoader:
         """A loader of (inputs, targets) batches, shuffled if `split` is `train`."""
-        sampler = BatchIndices(len(self.splits[split]), self.batch_size, split == "train", self.trainer)
+        training = split == "train"
+        position = Position(self.trainer) if training and self.trainer else None
+        sampler = BatchIndices(len(self.splits[split]), self.batch_size, shuffle=training, position=position)
         pinned = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
         options: dict[str, Any] = {"batch_size": None, "pin_memory": pinned}  # sampled as batches
         options |= {"num_workers": self.workers, "persistent_workers": self.workers > 0, "worker_init_fn": start_worker}

@@ -18,6 +18,8 @@ from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from kindling.data.position import Position, run_seed
+
 CHUNK = 2**22  # numbers that are held at once while statistics are taken
 GATHERED = 2**18  # numbers that a loader gathers at once: more are memory that the system hands out anew each time
 
@@ -113,30 +115,29 @@ class BatchIndices(DistributedSampler):
         size: number of samples.
         batch_size: samples a batch.
         shuffle: whether to draw an order and leave out the last, smaller batch, as in training.
-        trainer: of a training, in which the first epoch may go on from its middle.
+        position: of a training, whose epoch it is; one that goes on after an interruption has seen some of its batches.
     """
 
-    def __init__(self, size: int, batch_size: int, shuffle: bool, trainer: Any = None) -> None:
+    def __init__(self, size: int, batch_size: int, shuffle: bool, position: Position | None = None) -> None:
         distributed = dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if distributed else 0
         self.num_replicas = dist.get_world_size() if distributed else 1
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed = run_seed()
-        self.epoch = self.first_epoch = self.skip = 0  # Lightning calls set_epoch
-        if shuffle and trainer:  # on a resume it does so too late (its issue 21938)
-            loop = trainer.fit_loop
-            epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
-            self.epoch = self.first_epoch = epochs.processed
-            self.skip = batches.completed if epochs.ready > epochs.processed else 0
+        self.epoch = 0  # without a position: Lightning calls set_epoch
+        self.position = position
 
     def order(self) -> Tensor:
         """The indices of the epoch's batches, one after the other."""
+        seen = 0
+        if self.position:  # on a resume Lightning calls set_epoch too late (its issue 21938)
+            self.epoch, seen = self.position.epoch, self.position.seen
         indices = torch.arange(self.size)
         if self.shuffle:
             generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
             indices = torch.randperm(self.size, generator=generator)
-        skip = self.skip if self.epoch == self.first_epoch else 0
-        return indices[self.rank :: self.num_replicas][self.batch_size * skip : self.batch_size * len(self)]
+        own = indices[self.rank :: self.num_replicas]
+        return own[self.batch_size * seen : self.batch_size * len(self)]
 
     def __iter__(self) -> Iterator[Tensor]:
         yield from self.order().split(self.batch_size)
@@ -164,10 +165,6 @@ class MemoryLoader(DataLoader):
             if self.pin_memory:
                 parts = [part.pin_memory() for part in parts]
             yield from zip(*(part.split(size) for part in parts), strict=True)
-
-
-def run_seed() -> int:
-    return int(os.environ.get("PL_GLOBAL_SEED", 0))  # Lightning's name for the seed of the run
 
 
 def start_worker(worker_id: int) -> None:

@@ -14,8 +14,10 @@ from torchmetrics import MeanMetric, MetricCollection
 from kindling.data.preprocessing import form_of
 from kindling.models.hyperparameters import Loadable, name_hyperparameters
 from kindling.models.layers import initialize
+from kindling.models.run_length import adapt_to_run_length
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
 from kindling.tasks import DEFAULT_TASKS, Task
+from kindling.tasks.base import TASK_FOR
 
 Batch = tuple[Tensor, ...]  # inputs, then lengths if the inputs are padded sequences, then targets
 
@@ -67,7 +69,7 @@ class Model(Loadable):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if not (classes or targets):
+        if not (classes or targets) and (task is None or task.fits in TASK_FOR):
             raise ValueError("classes and targets are empty: a model needs the names of one or the other")
         if min(l1, l2) < 0:
             raise ValueError(f"l1 is {l1} and l2 is {l2}: expected penalties of at least 0")
@@ -135,29 +137,39 @@ class Model(Loadable):
         self.preprocessing = checkpoint.get("preprocessing")
 
     def on_train_start(self) -> None:
-        start = getattr(self.lr_schedulers(), "start", None)
-        if start:
-            start(self.trainer.estimated_stepping_batches)
-        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches  # a short epoch is logged once
-        self.trainer.log_every_n_steps = math.ceil(min(self.trainer.log_every_n_steps, steps))  # type: ignore[attr-defined]
+        adapt_to_run_length(self.trainer)  # Kindling's Trainer does so for any module, Lightning's for none
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        if metric is None:  # a schedule with a metric steps below
+        """Step a schedule, but for one that follows a metric, which steps below."""
+        if metric is None:
             scheduler.step()
 
     def on_train_epoch_end(self) -> None:
-        validated = self.trainer.fit_loop.epoch_loop._should_check_val_epoch()
-        for config in self.trainer.lr_scheduler_configs:  # Lightning steps a plateau too late for the checkpoint
-            known = validated or not str(config.monitor).startswith("val/")
-            if config.reduce_on_plateau and known and config.monitor in self.trainer.callback_metrics:
-                config.scheduler.step(self.trainer.callback_metrics[config.monitor])  # type: ignore[arg-type]
+        """Step a schedule that follows a metric if there is a new value, and before the checkpoint is saved.
 
-    def outputs(self, batch: Batch) -> Tensor:
-        """Run `forward` on a batch: (B, num_outputs)."""
-        return self(*batch[:-1]) if self._takes_others else self(batch[0])
+        Lightning does after it is saved, and in epochs without a validation by the value of the one before.
+        """
+        values = self.trainer.callback_metrics
+        for config in self.trainer.lr_scheduler_configs:
+            metric = config.monitor
+            if not config.reduce_on_plateau or metric not in values:
+                continue
+            if self._validates_this_epoch() or not metric.startswith("val/"):
+                config.scheduler.step(values[metric])  # type: ignore[arg-type]
+
+    def _validates_this_epoch(self) -> bool:
+        every = self.trainer.check_val_every_n_epoch
+        return self.trainer.enable_validation and (every is None or (self.trainer.current_epoch + 1) % every == 0)
+
+    def outputs(self, batch: Any) -> Tensor:
+        """Run `forward` on the inputs of a batch: (B, num_outputs), or what the task says."""
+        inputs = self.task.inputs_of(batch)
+        if not isinstance(inputs, tuple | list):
+            return self(inputs)
+        return self(*inputs) if self._takes_others else self(inputs[0])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        outputs, targets = self.outputs(batch), batch[-1]
+        outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         loss = self.task.loss_of(outputs, targets)
         if self.is_logged(batch_idx):
             self.log("train/loss", loss.detach(), prog_bar=True)
@@ -189,15 +201,15 @@ class Model(Loadable):
         self._log_metrics("test", self.task.test_metrics, self.task.test_loss)
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, loss: MeanMetric) -> dict[str, Tensor]:
-        outputs, targets = self.outputs(batch), batch[-1]
+        outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         scores = self.task.scores(outputs)
         metrics.update(scores, targets)
         loss.update(self.task.loss_of(outputs, targets), len(targets))
         return {"scores": scores, "predictions": self.task.decode(scores), "targets": targets}
 
     def _log_metrics(self, stage: str, metrics: MetricCollection, loss: MeanMetric) -> None:
-        (first, value), *others = metrics.compute().items()
-        self.log_dict({f"{stage}/loss": loss.compute(), first: value}, prog_bar=True)
-        self.log_dict(dict(others))
+        measured = {f"{stage}/loss": loss.compute(), **metrics.compute()}
+        for number, (name, value) in enumerate(measured.items()):
+            self.log(name, value, prog_bar=number < 2)  # shown are the loss and the first of the task's metrics
         metrics.reset()
         loss.reset()

@@ -1,7 +1,8 @@
 """Learning-rate schedules. Any optimiser of `torch.optim` and any schedule of `torch.optim.lr_scheduler` works by name.
 
-Those here replace torch's of the same name or add to them. One that spans the run has no length to type: the model
-gives it through `start`. `interval` says whether a schedule steps at every optimiser step or every epoch.
+Those here replace torch's of the same name or add to them. One that spans the run has no length to type: it gets it
+through `start` before the first step. `interval` says whether a schedule steps at every optimiser step or every epoch.
+Both hold in any LightningModule whose `configure_optimizers` returns such a schedule.
 """
 
 import math
@@ -28,14 +29,17 @@ class OverTheRun(LRScheduler):
     total_steps = 1
 
     def start(self, total_steps: float) -> None:
-        """Take the length of the run, in optimiser steps, and set the learning rate for the step to come."""
+        """Take the length of the run, in optimiser steps, and set the learning rate for the step to come.
+
+        Raises:
+            MisconfigurationException: if the run has no end, or none that is known beforehand.
+        """
         if math.isinf(total_steps):
             name = type(self).__name__
-            raise MisconfigurationException(
-                f"{name} needs a run with an end: set trainer.max_epochs or trainer.max_steps"
-            )
+            ends = "set trainer.max_steps (trainer.max_epochs is enough for data whose length is known)"
+            raise MisconfigurationException(f"{name} needs a run with an end that is known when it starts: {ends}")
         self.total_steps = int(total_steps)
-        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=False):  # groups can be added later
             group["lr"] = lr
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,18 +1,88 @@
-"""The gradients of an optimiser, and their length."""
+"""The gradients of one step of an optimiser, whose length is computed once for all who ask."""
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 
-def gradient_norm(gradients: list[Tensor]) -> Tensor:
-    """Length of all gradients: torch's `get_total_norm` takes as long again to sort them by device and type.
+class Gradients:
+    """The gradients that an optimiser is about to step by.
 
-    Raises:
-        RuntimeError: if they are of several devices or types, sparse, or none at all.
+    The training loop makes one for each step. It has it forget what it knows when a hook may have changed a gradient:
+    that of a callback which does not say `keeps_gradients = True`.
+
+    Args:
+        optimizer: whose gradients they are.
     """
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.forget()
+
+    def forget(self) -> None:
+        """Look at the gradients anew when they are next asked for."""
+        self._tensors: list[Tensor] | None = None
+        self._norm: Tensor | None = None
+        self._length: float | None = None
+        self._alike = True  # of one device and dense
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        if self._tensors is None:
+            parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
+            self._tensors = [each.grad for each in parameters if each.grad is not None]
+        return self._tensors
+
+    @property
+    def norm(self) -> Tensor:
+        """Length of all gradients together: a scalar on the device of the first."""
+        if self._norm is None:
+            self._norm = self._compute_norm()
+        return self._norm
+
+    @property
+    def length(self) -> float:
+        """The norm as a number, for which a GPU has to finish the backward pass."""
+        if self._length is None:
+            self._length = self.norm.item()
+        return self._length
+
+    @property
+    def are_finite(self) -> bool:
+        return math.isfinite(self.length) or all(map(is_finite, self.tensors))  # the length of finite ones can overflow
+
+    @property
+    def can_clip(self) -> bool:
+        """Whether somebody has asked for the length, so that `clip` is a gain."""
+        return self._length is not None and self._alike
+
+    def clip(self, limit: float) -> None:
+        """Scale them down to a length of `limit`: to the bit as Lightning does, which multiplies by one as well."""
+        if not self.length + 1e-6 < limit:
+            torch._foreach_mul_(self.tensors, (limit / (self.norm + 1e-6)).clamp(max=1.0))
+            self.forget()
+
+    def _compute_norm(self) -> Tensor:
+        if not self.tensors:
+            return torch.zeros(())
+        try:  # torch's get_total_norm has the same bits, and takes as long again to sort them by device and type
+            return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self.tensors)))
+        except (RuntimeError, NotImplementedError):
+            self._alike = False
+            dense = [each.coalesce().values() if each.is_sparse else each for each in self.tensors]
+            norms = [torch.linalg.vector_norm(each).to(dense[0].device) for each in dense]
+            return torch.linalg.vector_norm(torch.stack(norms))
 
 
-def gradients_of(optimizer: Optimizer) -> list[Tensor]:
-    return [each.grad for group in optimizer.param_groups for each in group["params"] if each.grad is not None]
+def gradients_of(trainer: Any, optimizer: Optimizer) -> Gradients:
+    """Those that the training loop shares in this step; new ones where a loop shares none."""
+    shared = getattr(trainer.fit_loop.epoch_loop, "gradients", None)
+    return shared if shared is not None and shared.optimizer is optimizer else Gradients(optimizer)
+
+
+def is_finite(values: Tensor) -> bool:
+    """Whether a tensor, which can be sparse, holds neither NaN nor infinity."""
+    return bool((values * 0).sum() == 0)

@@ -1,5 +1,6 @@
 """Lightning's logged values, but lighter where a value is for its step alone."""
 
+import math
 from typing import Any
 
 import torch
@@ -44,3 +45,12 @@ class LoggedValues(_ResultCollection):
         super().reset(metrics, fx)
         if not metrics and fx is None:
             self.of_step.clear()
+
+
+def reach_loggers(trainer: Any) -> bool:
+    """Whether the values that are logged in a step of an optimiser reach the loggers."""
+    by_itself = trainer.lightning_module.automatic_optimization
+    steps = (
+        trainer.global_step if by_itself else trainer.fit_loop.total_batch_idx
+    )  # of all optimisers, so batches count
+    return (steps + 1) % (trainer.log_every_n_steps or math.inf) == 0

@@ -1,158 +1,198 @@
 """Goes on where a training was: what Lightning's checkpoints lack, and what its loops get wrong on a restart.
 
-A checkpoint to resume from is taken before a batch or at the end of an epoch. Its `position` holds the states of the
-random generators, metrics of a part of an epoch, and the size of the batches. The loaders find their place by
-themselves, since their order depends on the seed and the epoch alone. All else is Lightning's.
+A checkpoint to resume from is taken before a batch or at the end of an epoch. Its `position` holds what Lightning
+leaves out: the random generators, the metrics of a part of an epoch, the states of loaders, and the size of the
+batches. `prepare` changes a checkpoint before Lightning restores it, and `restore` the training after that. The
+loaders find their place by Lightning's counters: see kindling.train.loaders.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 import torch.distributed as dist
 from lightning.fabric.utilities.apply_func import move_data_to_device
-from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
-from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
-from torch import nn
-from torchmetrics import Metric, MetricCollection
 
 from kindling.core.errors import NothingToDo, UsageError
+from kindling.data.position import generator_states, set_generator_states
 from kindling.run.checkpoint_files import fit_or_refuse, load_checkpoint, newest_whole
 from kindling.run.folder import find_checkpoint
+from kindling.train.loaders import Loaders
+from kindling.train.unfinished_epoch import gather_on, gathered
+from kindling.train.warn import warn
 
 SHOWN = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics")  # the metrics last seen
-LOGGED: tuple[str, ...] = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph")
-LOGGED += ("add_dataloader_idx", "dataloader_idx", "metric_attribute")  # what `self.log` was called with
 
 
 def position(trainer: L.Trainer, mid_epoch: bool) -> dict[str, Any]:
     """What a checkpoint keeps besides Lightning's; all processes call it at once.
 
     Args:
-        trainer: before a batch, with no gradient accumulated, or at the end of an epoch.
+        trainer: before a batch, with no gradient accumulated by Lightning, or at the end of an epoch.
         mid_epoch: whether it is the former.
     """
-    own = _generators()
-    generators: list[Any] = [own]
-    if trainer.world_size > 1:
-        generators = [None] * trainer.world_size
-        dist.all_gather_object(generators, own)
-    results = trainer.fit_loop.epoch_loop._results
+    loaders = loaders_of(trainer)
     return {
         "mid_epoch": mid_epoch,
-        "batches": _batches(trainer),
-        "generators": generators,
-        "metrics": dict(_metrics(trainer.lightning_module)),
-        "logged": {key: _logged(result) for key, result in results.items() if result.meta.on_epoch},
+        "batches": loaders.layout(),
+        "processes": _from_all_processes(trainer, _of_this_process(trainer, loaders)),
         "shown": {name: dict(getattr(trainer._logger_connector, name)) for name in SHOWN},
     }
 
 
+def _of_this_process(trainer: L.Trainer, loaders: Loaders) -> dict[str, Any]:
+    gradients = {name: each.grad for name, each in trainer.lightning_module.named_parameters() if each.grad is not None}
+    applied = trainer.lightning_module.automatic_optimization  # in a manual one a model may accumulate some
+    return {
+        "generators": generator_states(),
+        "loaders": loaders.states(),
+        "gradients": {} if applied else gradients,
+        **gathered(trainer),
+    }
+
+
+def _from_all_processes(trainer: L.Trainer, own: dict[str, Any]) -> list[Any]:
+    if trainer.world_size == 1:
+        return [own]
+    processes: list[Any] = [None] * trainer.world_size
+    dist.all_gather_object(processes, move_data_to_device(own, "cpu"))
+    return processes
+
+
 def prepare(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
-    """Set the counters of Lightning's loops in a checkpoint, before they are restored, so that none is off by one."""
+    """Set what a checkpoint says of Lightning's loops, before they are restored, so that nothing is off by one."""
     place, loops = checkpoint["position"], checkpoint["loops"]["fit_loop"]
-    epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
-    if not place["mid_epoch"]:
-        return
-    if place["batches"] != _batches(trainer):  # of another size: the epoch starts over
-        place["mid_epoch"] = False
-        for count in (epochs["total"], epochs["current"]):
-            count.update(dict.fromkeys(count, count["processed"]))
-        return
-    for count in (batches["total"], batches["current"]):  # the next batch was ready
-        count.update(dict.fromkeys(count, count["completed"]))
-    batches["is_last_batch"] = False
-    # Lightning tells by these where it was cut off, and skips or repeats something in each case that it knows (its
-    # issue 14579); in any other it adds a step.
-    batches["total"]["started"] -= 1
-    loops["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
-
-
-def change_learning_rate(checkpoint: dict[str, Any], model: L.LightningModule) -> None:
-    """Scale the learning rates in a checkpoint to the one that the model has now, if it was trained with another."""
-    before, now = (_learning_rate(hparams) for hparams in (checkpoint["hyper_parameters"], model.hparams))
-    if not before or not now or before == now:
-        return
-    factor = now / before
-    groups = [group for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
-    schedules = [state for state in checkpoint["lr_schedulers"] if "max_lrs" not in state]  # those have their own rates
-    for state, names in ((groups, ("lr", "initial_lr")), (schedules, ("base_lrs", "_last_lr"))):
-        for each in state:
-            for name in each.keys() & names:
-                rates = each[name]
-                each[name] = [rate * factor for rate in rates] if isinstance(rates, list) else rates * factor
-
-
-def _learning_rate(hparams: Any) -> float | None:
-    optimizer = hparams.get("optimizer")
-    return optimizer.get("init_args", {}).get("lr") if isinstance(optimizer, dict) else None
+    own = _kept_by(trainer.global_rank, place)
+    loaders_of(trainer).saved = list(own["loaders"]) if own else []
+    _let_a_finished_epoch_be_finished(trainer)
+    if place["mid_epoch"]:
+        _forget_the_batch_that_was_drawn(loops)
+        _hide_where_it_was_cut_off(loops)
+    else:
+        _count_the_epoch_as_completed(loops)
 
 
 def restore(trainer: L.Trainer, place: dict[str, Any]) -> None:
     """Bring back what `position` kept; the last thing before the training goes on."""
-    connector, model = trainer._logger_connector, trainer.lightning_module
+    loaders, own = loaders_of(trainer), _kept_by(trainer.global_rank, place)
     for name in SHOWN:
-        getattr(connector, name).update(move_data_to_device(place["shown"][name], model.device))
-    if trainer.global_rank < len(place["generators"]):  # with more processes than before, some start anew
-        states = place["generators"][trainer.global_rank]
-        (kind, words, *more), (version, integers, gauss) = states["numpy"], states["python"]
-        numpy, python = (kind, words.numpy(), *more), (version, integers.tolist(), gauss)
-        cuda = states["torch.cuda"][: torch.cuda.device_count()]
-        _set_rng_states(states | {"numpy": numpy, "python": python, "torch.cuda": cuda})
-    if not place["mid_epoch"]:
-        return
+        shown = move_data_to_device(place["shown"][name], trainer.lightning_module.device)
+        getattr(trainer._logger_connector, name).update(shown)
+    if place["mid_epoch"]:
+        _show_where_it_was_cut_off(trainer)
+        if own and place["batches"] == loaders.layout():
+            gather_on(trainer, own)
+        else:
+            _start_the_epoch_over(trainer, place["batches"], loaders.layout())
+    loaders.start_again_if_too_early()
+    if own:  # with more processes than before, some start anew
+        _set_gradients(trainer.lightning_module, own["gradients"])
+        set_generator_states(own["generators"])
+
+
+def loaders_of(trainer: L.Trainer) -> Loaders:
+    """The loaders of a kindling.Trainer; those of Lightning's, which wraps none, count as its."""
+    if not hasattr(trainer, "loaders"):
+        trainer.loaders = Loaders(trainer)  # type: ignore[attr-defined]
+    return trainer.loaders  # type: ignore[attr-defined]
+
+
+def _kept_by(rank: int, place: dict[str, Any]) -> dict[str, Any] | None:
+    """What a process has kept; None if there were fewer. Older checkpoints keep one process's metrics for all."""
+    if "processes" in place:
+        return place["processes"][rank] if rank < len(place["processes"]) else None
+    if rank >= len(place["generators"]):
+        return None
+    shared = {name: place[name] for name in ("metrics", "logged")}
+    return {"generators": place["generators"][rank], "loaders": [], "gradients": {}, **shared}
+
+
+def _set_gradients(model: L.LightningModule, gradients: dict[str, Any]) -> None:
+    for name, gradient in gradients.items():
+        model.get_parameter(name).grad = gradient.to(model.device)
+
+
+def _let_a_finished_epoch_be_finished(trainer: L.Trainer) -> None:
+    """Lightning goes on with an epoch that is over wherever there are `max_steps` (its issue 19617)."""
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+def _forget_the_batch_that_was_drawn(loops: dict[str, Any]) -> None:
+    """A checkpoint before a batch finds it drawn and counted, for an epoch's last batch also as that."""
+    batches = loops["epoch_loop.batch_progress"]
+    for counts in (batches["total"], batches["current"]):
+        counts.update(dict.fromkeys(counts, counts["completed"]))
+    batches["is_last_batch"] = False
+
+
+def _count_the_epoch_as_completed(loops: dict[str, Any]) -> None:
+    """A checkpoint at the end of an epoch is taken in its last hook, which Lightning counts after that."""
+    for counts in (loops["epoch_progress"]["total"], loops["epoch_progress"]["current"]):
+        counts["completed"] = counts["processed"]
+
+
+def _hide_where_it_was_cut_off(loops: dict[str, Any]) -> None:
+    """Lightning guesses this from its counters, and skips or repeats something in each case that it knows.
+
+    See its issue 14579. In a case that it does not know it does neither, but counts a step too many.
+    """
+    loops["epoch_loop.batch_progress"]["total"]["started"] -= 1
+    loops["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
+def _show_where_it_was_cut_off(trainer: L.Trainer) -> None:
+    """Lightning has guessed by now."""
     total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
-    total.started += 1  # which `prepare` has taken away
-    connector._first_loop_iter = False  # or the first batch would reset what the epoch has logged so far
-    for name, state in place["metrics"].items():
-        vars(model.get_submodule(name)).update(move_data_to_device(state, model.device))
-    for key, (meta, reduce, sync, state) in place["logged"].items():
-        known = _Metadata(**meta, reduce_fx=reduce)
-        known.sync = _Sync(fn=trainer.strategy.reduce, **sync)
-        result = _ResultMetric(known, is_tensor="value" in state)
-        vars(result).update(move_data_to_device(state, model.device))
-        if "value" not in state:
-            result.value = model.get_submodule(meta["metric_attribute"])
-        trainer.fit_loop.epoch_loop._results[key] = result
+    total.started += 1
 
 
-def _batches(trainer: L.Trainer) -> list[Any]:
-    """What a batch number means: with another size of batches, or number of processes, it is another place."""
-    return [getattr(trainer.datamodule, "batch_size", None), trainer.world_size]  # type: ignore[attr-defined]
+def _start_the_epoch_over(trainer: L.Trainer, before: list[Any], now: list[Any]) -> None:
+    """After other batches, or in another number of processes, the number of a batch means another place."""
+    fit_loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
+    for counts in (fit_loop.epoch_progress.total, fit_loop.epoch_progress.current):
+        counts.ready = counts.started = counts.processed  # type: ignore[attr-defined]
+    epoch_loop.batch_progress.reset_on_run()
+    epoch_loop._batches_that_stepped += 1  # which Lightning adds to an epoch that goes on
+    fit_loop.restarting = False
+    for loop in (fit_loop, epoch_loop):
+        loop.reset_restart_stage()
+    change = f"{before[0]} in {before[1]} processes, and are {now[0]} in {now[1]}"
+    warn(trainer, f"epoch {trainer.current_epoch + 1} starts over: its batches were {change}")
 
 
-def _generators() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's random generators, in tensors and plain values."""
-    states = _collect_rng_states()
-    (kind, words, *more), (version, integers, gauss) = states["numpy"], states["python"]
-    numpy, python = torch.from_numpy(words.astype("int64")), torch.tensor(integers)
-    return states | {"numpy": (kind, numpy, *more), "python": (version, python, gauss)}
+def change_learning_rate(checkpoint: dict[str, Any], model: L.LightningModule) -> None:
+    """Scale the learning rates in a checkpoint to the one that the model has now, if it was trained with another."""
+    before, now = _learning_rate(checkpoint.get("hyper_parameters", {})), _learning_rate(model.hparams)
+    if not before or not now or before == now:
+        return
+    for state in checkpoint.get("optimizer_states", []):
+        for group in state["param_groups"]:
+            _scale(group, ("lr", "initial_lr"), now / before)
+    for state in checkpoint.get("lr_schedulers", []):
+        if "max_lrs" not in state:  # such a schedule has rates of its own
+            _scale(state, ("base_lrs", "_last_lr"), now / before)
 
 
-def _metrics(model: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The states of the metrics that have seen a part of an epoch."""
-    for module in model.modules():
-        if isinstance(module, MetricCollection):
-            list(module.items())  # those that share a state get it now
-    for name, metric in model.named_modules():
-        if isinstance(metric, Metric) and metric.update_called:
-            yield name, {key: vars(metric)[key] for key in (*metric._defaults, "_update_count")}
+def _scale(state: dict[str, Any], names: tuple[str, ...], factor: float) -> None:
+    for name in state.keys() & names:
+        rates = state[name]
+        state[name] = [rate * factor for rate in rates] if isinstance(rates, list) else rates * factor
 
 
-def _logged(result: _ResultMetric) -> tuple[Any, ...]:
-    """What `self.log` has gathered for the end of the epoch."""
-    meta = {key: getattr(result.meta, key) for key in LOGGED}
-    sync = {"_should": result.meta.sync.should, "rank_zero_only": result.meta.sync.rank_zero_only}
-    kept = (*result._defaults, "_forward_cache", "_update_count", "has_reset")
-    return meta, result.meta.reduce_fx.__name__, sync, {key: vars(result)[key] for key in kept}
+def _learning_rate(hparams: Any) -> float | None:
+    """The learning rate among hyper-parameters: the optimiser's, or one by a name that Lightning knows it by."""
+    optimizer = hparams.get("optimizer")
+    owner = optimizer.get("init_args") or {} if isinstance(optimizer, dict) else hparams
+    rates = [owner.get(name) for name in ("lr", "learning_rate")]
+    return next((rate for rate in rates if isinstance(rate, float | int)), None)
 
 
 def starting_point(
     run: Path | None, ckpt: str | None, fitting: bool, model: Any, trainer: Any
 ) -> tuple[Path | None, int | None]:
-    """The checkpoint that a command starts from, if any, and for a resume its step: 0 if none was saved yet.
+    """The checkpoint that a command starts from, if any, and for a resume the step that its loggers go on from.
+
+    The step is 0 if no checkpoint was saved yet.
 
     Raises:
         UsageError: if there is none, none is whole, or the model or the settings of the trainer do not go with it.
@@ -162,11 +202,21 @@ def starting_point(
         if path:
             fit_or_refuse(path, checkpoint, model)
             check_resume(run, checkpoint, model, trainer)
-        return path, checkpoint.get("global_step", 0)
+        return path, _logged_step(checkpoint)
     path = find_checkpoint(run, ckpt or "best") if run or ckpt else None
     if path:
         fit_or_refuse(path, load_checkpoint(path), model)
     return path, None
+
+
+def _logged_step(checkpoint: dict[str, Any]) -> int:
+    """The step of a checkpoint as loggers count: batches, of which each may be several steps of several optimisers."""
+    epoch_loop = _fit_loop_of(checkpoint).get("epoch_loop.state_dict", {})
+    return epoch_loop.get("_batches_that_stepped", checkpoint.get("global_step", 0))
+
+
+def _fit_loop_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    return checkpoint.get("loops", {}).get("fit_loop", {})
 
 
 def check_resume(run: Path, checkpoint: dict[str, Any], model: Any, trainer: Any) -> None:
@@ -178,13 +228,15 @@ def check_resume(run: Path, checkpoint: dict[str, Any], model: Any, trainer: Any
         model: as it is now.
         trainer: the trainer's settings, as they are now.
     """
-    before, now = checkpoint["hyper_parameters"], model.hparams
+    before, now = checkpoint.get("hyper_parameters", {}), model.hparams
     for part in ("optimizer", "schedule"):
-        if _without_rate(before.get(part)) != _without_rate(now.get(part)):
+        if part in before and _without_rate(before[part]) != _without_rate(now.get(part)):
             only = " but for its lr" if part == "optimizer" else ""
             raise UsageError(f"a resumed run keeps its {part}{only}: leave out --model.{part}, or start a new run")
-    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    counts = {"epochs": (epochs, trainer["max_epochs"]), "steps": (checkpoint["global_step"], trainer["max_steps"])}
+    progress = _fit_loop_of(checkpoint).get("epoch_progress")
+    epochs = progress["current"]["processed"] if progress else checkpoint.get("epoch", 0)
+    steps = checkpoint.get("global_step", 0)
+    counts = {"epochs": (epochs, trainer["max_epochs"]), "steps": (steps, trainer["max_steps"])}
     for unit, (done, limit) in counts.items():
         if limit is None or limit < 0 or done < limit:
             continue

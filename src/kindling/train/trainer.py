@@ -1,4 +1,4 @@
-"""Lightning's Trainer with a leaner training step, and with a precision that suits the machine."""
+"""Lightning's Trainer with a leaner step, loaders that go on exactly, and a precision that suits the machine."""
 
 from typing import Any, Literal
 
@@ -7,11 +7,12 @@ import torch
 from lightning.fabric.plugins.precision.precision import _PRECISION_INPUT
 from lightning.pytorch.accelerators import Accelerator
 
+from kindling.train.loaders import Loaders
 from kindling.train.loop import LeanLoop
 
 
 class Trainer(L.Trainer):
-    """Lightning's Trainer, faster: see kindling.loop.
+    """Lightning's Trainer, faster (see kindling.train.loop), with an exact resume (see kindling.train.loaders).
 
     Args:
         precision: see Lightning; or auto for bf16-mixed where the hardware is fast with it, and 32-true elsewhere.
@@ -30,6 +31,7 @@ class Trainer(L.Trainer):
             precision = "bf16-mixed" if has_fast_bfloat16(accelerator) else "32-true"
         super().__init__(accelerator=accelerator, precision=precision, **trainer)
         self.fit_loop.epoch_loop = LeanLoop(self.fit_loop.epoch_loop)
+        self.loaders = Loaders(self)
 
 
 def has_fast_bfloat16(accelerator: str | Accelerator = "auto") -> bool:

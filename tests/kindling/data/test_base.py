@@ -1,3 +1,4 @@
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -130,8 +131,7 @@ def test_a_loader_from_memory_gives_the_batches_of_a_data_loader(split: str, fea
         data = SyntheticClassification(size=400, features=features, num_classes=3, batch_size=37, workers=workers)
         data.setup("fit")
         loader = data.loader(split)
-        loader.sampler.set_epoch(2)  # type: ignore[union-attr]
-        loader.sampler.first_epoch, loader.sampler.skip = 2, 1  # type: ignore[union-attr]  # as on a resume
+        loader.sampler.position = SimpleNamespace(epoch=2, seen=1)  # type: ignore[union-attr]  # as on a resume
         found.append(list(loader))
     assert isinstance(data.loader("train"), DataLoader)
     assert len(found[0]) == len(found[1]) > 0

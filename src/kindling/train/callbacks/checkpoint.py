@@ -77,8 +77,6 @@ class Checkpoint(ModelCheckpoint):
         if self.position:
             prepare(trainer, checkpoint)
             change_learning_rate(checkpoint, pl_module)
-            # With it Lightning would take a finished epoch for one to go on with (its issue 19617).
-            self.max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"mode": self.mode, "validated_step": self._last_global_step_saved}
@@ -93,7 +91,6 @@ class Checkpoint(ModelCheckpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         if self.position:
-            trainer.fit_loop.epoch_loop.max_steps = self.max_steps
             restore(trainer, self.position)
             self.position = None
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step

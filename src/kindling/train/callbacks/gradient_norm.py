@@ -3,22 +3,32 @@
 from typing import Any
 
 import lightning as L
-from torch.nn.utils import get_total_norm
 
 from kindling.train.gradients import gradients_of
+from kindling.train.logged_values import reach_loggers
 
 
 class GradientNorm(L.Callback):
     """Log `gradient_norm`, the length of the gradient before it is clipped, as often as the training loss.
 
+    Of several optimisers each has its own: `gradient_norm_1`, `gradient_norm_2` …
+
     Args:
         enabled: false for none.
     """
 
-    keeps_gradients = True  # so the loop may clip by a norm that was taken before
+    keeps_gradients = True  # as they are: see Gradients
 
-    def __init__(self, enabled: bool = True) -> None: ...
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
-        if pl_module.is_logged(trainer.fit_loop.batch_idx):  # type: ignore[operator]
-            pl_module.log("gradient_norm", get_total_norm(gradients_of(optimizer)))
+        if self.enabled and reach_loggers(trainer):
+            pl_module.log(_name(trainer, optimizer), gradients_of(trainer, optimizer).norm)
+
+
+def _name(trainer: L.Trainer, optimizer: Any) -> str:
+    if len(trainer.optimizers) == 1:
+        return "gradient_norm"
+    numbers = [number for number, each in enumerate(trainer.optimizers, start=1) if each is optimizer]
+    return f"gradient_norm_{numbers[0]}" if numbers else "gradient_norm"

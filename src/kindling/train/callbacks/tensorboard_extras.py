@@ -8,7 +8,7 @@ class TensorboardExtras(L.Callback):
     """Add the graph of the model's forward pass, or a histogram of every parameter after each epoch, to TensorBoard.
 
     Args:
-        graph: true to add the graph when the training starts.
+        graph: true to add the graph when the training starts; it needs an `example_input_array` of the module.
         histograms: true to add the histograms.
     """
 
@@ -18,13 +18,17 @@ class TensorboardExtras(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.graph or not trainer.is_global_zero:
             return
+        example = pl_module.example_input_array
+        if example is None or isinstance(example, dict):  # which torch can't trace
+            print(f"note   no graph: {type(pl_module).__name__} has no example_input_array of tensors")
+            return
         for logger in _boards(trainer):
-            logger.experiment.add_graph(pl_module, pl_module.example_input_array)
+            logger.experiment.add_graph(pl_module, example)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.histograms or not trainer.is_global_zero:
             return
-        step = trainer.global_step - 1  # that of the metrics
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # that of the metrics
         for logger in _boards(trainer):
             for name, parameter in pl_module.named_parameters():
                 logger.experiment.add_histogram(f"weights/{name}", parameter.detach().float(), step)

@@ -1,11 +1,14 @@
 """Averages the weights over the steps of a training: `--weight_averaging.enabled true`."""
 
+import math
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch import callbacks
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+
+from kindling.models.run_length import steps_of
 
 
 class WeightAveraging(callbacks.WeightAveraging):
@@ -26,24 +29,65 @@ class WeightAveraging(callbacks.WeightAveraging):
             if not 0 <= fraction < 1:
                 raise ValueError(f"{name} is {fraction}: expected a fraction in [0, 1)")
         super().__init__(multi_avg_fn=self._average)
-        self.decay, self.start = decay, start
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        # Behind the recipe stands the command line with trainer and data: it stays out of the copy that is made here.
-        recipe = {name: vars(pl_module).pop(name, None) for name in ("optimizer", "schedule")}
-        super().setup(trainer, pl_module, stage)
-        vars(pl_module).update(recipe)
+        self.enabled, self.decay, self.start = enabled, decay, start
+        self.first: float | None = None  # the step that the average starts after, once the length of the run is known
 
     def _average(self, averages: Any, weights: Any, count: Any) -> None:
         if not averages[0].is_floating_point():  # the counters of batch norms
-            torch._foreach_copy_(averages, weights)
+            for average, weight in zip(averages, weights, strict=True):
+                average.copy_(weight)
         elif self.decay is None:
             get_swa_multi_avg_fn()(averages, weights, count)
         else:  # the first steps count more, or the average would long stay where the training began
             get_ema_multi_avg_fn(min(self.decay, float((1 + count) / (10 + count))))(averages, weights, count)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if not self.enabled:
+            return
+        # Behind a recipe from the command line stands all that was built there: what can be called, and is no module,
+        # stays out of the copy that is made here.
+        attributes = vars(pl_module)
+        recipe = {name: value for name, value in attributes.items() if callable(value) and not name.startswith("_")}
+        for name in recipe:
+            del attributes[name]
+        super().setup(trainer, pl_module, stage)
+        attributes.update(recipe)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.first = None
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        if not self.enabled or self.first is not None:
+            return
+        self.first = self.start * steps_of(trainer) if self.start else 0.0
+        if math.isinf(self.first):
+            fraction = f"weight_averaging.start is {self.start}, a fraction of a run whose end nobody knows beforehand"
+            raise MisconfigurationException(f"{fraction}: set trainer.max_steps, or start 0")
+
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if not self.enabled:
+            return
         assert self._average_model is not None
-        if trainer.global_step - 1 <= self.start * trainer.estimated_stepping_batches:
+        assert self.first is not None
+        by_itself = trainer.lightning_module.automatic_optimization
+        steps = (
+            trainer.global_step - 1 if by_itself else trainer.fit_loop.total_batch_idx
+        )  # not those of all optimisers
+        if steps <= self.first:
             self._average_model.n_averaged.zero_()  # with none averaged, the next are copied
         super().on_train_batch_end(trainer, *args)
+
+    def on_train_end(self, *args: Any) -> None:
+        if self.enabled:
+            super().on_train_end(*args)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() if self.enabled else {}
+
+    def on_save_checkpoint(self, *args: Any) -> None:
+        if self.enabled:
+            super().on_save_checkpoint(*args)
+
+    def on_load_checkpoint(self, *args: Any) -> None:
+        if self.enabled:
+            super().on_load_checkpoint(*args)

@@ -20,6 +20,7 @@ from torch.optim import SGD, Adagrad, AdamW, RMSprop
 from kindling.cli.build import default_callbacks
 from kindling.core.errors import Stopped
 from kindling.train.callbacks.non_finite import NonFinite
+from kindling.train.gradients import Gradients
 from my_project.data.synthetic import SyntheticClassification, SyntheticRegression
 from my_project.models.mlp import MLP
 
@@ -211,8 +212,9 @@ def test_an_infinite_loss_is_none_of_the_scalers(action: Any, tmp_path: Path) ->
     torch.testing.assert_close(around.states[1], around.states[0], rtol=0, atol=0)
 
 
-def gradients(*values: Tensor) -> Any:
-    return SimpleNamespace(param_groups=[{"params": [SimpleNamespace(grad=value) for value in values]}])
+def gradients(*values: Tensor) -> Gradients:
+    parameters = [SimpleNamespace(grad=value) for value in values]
+    return Gradients(SimpleNamespace(param_groups=[{"params": parameters}]))  # type: ignore[arg-type]
 
 
 def test_only_nan_and_infinity_are_faults() -> None:

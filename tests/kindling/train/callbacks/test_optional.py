@@ -88,13 +88,13 @@ def final(trainer: L.Trainer) -> Tensor:
 
 def test_stochastic_weight_averaging_is_the_mean_from_the_start_on() -> None:
     weights = Weights()
-    trainer = fit(weights, WeightAveraging(decay=None, start=0.5), max_epochs=2)  # 24 steps
+    trainer = fit(weights, WeightAveraging(enabled=True, decay=None, start=0.5), max_epochs=2)  # 24 steps
     torch.testing.assert_close(final(trainer), torch.stack(weights.seen[12:]).mean(0))
 
 
 def test_the_exponential_average_is_that_of_its_formula() -> None:
     weights = Weights()
-    trainer = fit(weights, WeightAveraging(decay=0.8), max_epochs=2)
+    trainer = fit(weights, WeightAveraging(enabled=True, decay=0.8), max_epochs=2)
     average = weights.seen[0]
     for count, weight in enumerate(weights.seen[1:], start=1):
         decay = min(0.8, (1 + count) / (10 + count))
@@ -104,7 +104,7 @@ def test_the_exponential_average_is_that_of_its_formula() -> None:
 
 def test_until_the_start_the_average_is_the_weights() -> None:
     weights = Weights()
-    averaging = WeightAveraging(decay=None, start=0.9)
+    averaging = WeightAveraging(enabled=True, decay=None, start=0.9)
     trainer = fit(weights, averaging, max_epochs=1)  # 12 steps
     assert isinstance(averaging._average_model, AveragedModel)
     torch.testing.assert_close(final(trainer), torch.stack(weights.seen[10:]).mean(0))

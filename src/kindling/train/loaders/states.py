@@ -1,0 +1,97 @@
+"""The states of a loader that has some, so that a checkpoint can hold the one from before the batch being trained."""
+
+import io
+import pickle
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from kindling.train.loaders.passes import Passes
+from kindling.train.warn import warn
+
+SHARE = 0.01  # of the time that taking states may cost
+AGAIN = "a resume reads the batches that its epoch has seen again; exact with a state of tensors, numbers and strings"
+
+
+@dataclass(frozen=True)
+class LoaderState:
+    """The state of a loader after some batches."""
+
+    epoch: int
+    read: int  # batches of the epoch
+    number: int  # of the pass in its epoch
+    batch: int  # batches of the pass
+    content: dict[str, Any]  # what the loader's `state_dict` gave
+
+    def belongs_to(self, passes: Passes) -> bool:
+        """Whether the pass that has begun is the one to go on with from here."""
+        return passes.read == 0 and self.epoch == passes.epoch and self.read <= passes.seen
+
+
+class LoaderStates:
+    """Takes states as often as is cheap: the batches between one and a checkpoint are read again.
+
+    Lightning draws a batch before a checkpoint is taken, or two if it does not know how many there are: the loader's
+    state at that time would leave them out.
+
+    Args:
+        loader: with `state_dict` and `load_state_dict`.
+        passes: through it.
+    """
+
+    def __init__(self, loader: Any, passes: Passes) -> None:
+        self.loader, self.passes = loader, passes
+        self.taken: list[LoaderState] = []  # the last from before the batch being trained, and those after it
+        self.usable = True
+        self.next_time = 0.0  # from when on the next is cheap
+
+    def take_if_cheap(self, batch: int) -> None:
+        """Take the state after some batches of a pass, unless the last was expensive and is not long ago."""
+        if time.perf_counter() >= self.next_time:
+            passes = self.passes
+            self._take(passes.current.epoch, passes.read, passes.number, batch)
+
+    def before_next_batch(self) -> dict[str, Any] | None:
+        """The newest state from before the batch that is trained next, for a checkpoint; None if there is none."""
+        epoch = self.passes.position.epoch
+        if self.passes.epoch == epoch - 1 and self.has_given_all():
+            self._take(epoch, read=0, number=0, batch=0)
+        before = self._before_next_batch()
+        return asdict(before[-1]) if before else None
+
+    def _before_next_batch(self) -> list[LoaderState]:
+        epoch, batch = self.passes.position.epoch, self.passes.position.batch
+        return [state for state in self.taken if state.epoch == epoch and state.read <= batch]
+
+    def has_given_all(self) -> bool:
+        """Whether the loader has given all batches of the last pass."""
+        try:
+            return self.passes.complete or self.passes.read == len(self.loader)
+        except (TypeError, NotImplementedError):  # it has no length
+            return False
+
+    def _take(self, epoch: int, read: int, number: int, batch: int) -> None:
+        if not self.usable:
+            return
+        begun = time.perf_counter()
+        try:
+            content = as_from_checkpoint(self.loader.state_dict())
+        except (pickle.PickleError, AttributeError, TypeError, RuntimeError) as error:
+            self.usable, self.taken = False, []
+            reason = str(error).partition("\n")[0]
+            warn(self.passes.position.trainer, f"no checkpoint can hold the train loader's state ({reason}): {AGAIN}")
+            return
+        later = [state for state in self.taken if state.epoch == epoch and state.read > self.passes.position.batch]
+        self.taken = [*self._before_next_batch()[-1:], *later, LoaderState(epoch, read, number, batch, content)]
+        now = time.perf_counter()
+        self.next_time = now + (now - begun) / SHARE
+
+
+def as_from_checkpoint(state: dict[str, Any]) -> dict[str, Any]:
+    """A copy as a checkpoint gives it back, which takes tensors and plain values alone."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)

@@ -1,0 +1,254 @@
+"""Loaders of others, made to go on exactly: by their indices, by their state, or by reading seen batches again."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from kindling.data.position import Seeded, forget_normal_number
+from kindling.train.loaders.parts import parts_of
+from kindling.train.loaders.passes import END, Pass, Passes, walk
+from kindling.train.loaders.proxy import Proxy
+from kindling.train.loaders.states import LoaderState, LoaderStates
+
+
+class ForeignLoader(Proxy):
+    """Base of the wrappers: every `iter` is a pass, begun when its first batch is asked for.
+
+    By then a checkpoint's counters are restored, for which Lightning's own `iter` is too early (its issue 21938).
+
+    Args:
+        loader: any iterable of batches.
+        passes: counts the passes through it.
+        generators: of the loader and its samplers, if they have their own: they are seeded at every pass.
+        **own: what a subclass keeps for itself.
+    """
+
+    _wrapped: Any
+    _passes: Passes
+    _generators: list[torch.Generator]
+
+    def __init__(self, loader: Any, passes: Passes, generators: list[torch.Generator], **own: Any) -> None:
+        super().__init__(loader, _passes=passes, _generators=generators, **own)
+
+    def __iter__(self) -> Iterator[Any]:
+        current = self._passes.begin()
+        set_epoch(self._wrapped, current.epoch)
+        self._seed_generators(current)
+        for batch in self._batches(current):
+            forget_normal_number()
+            yield batch
+        self._passes.complete = True
+
+    def _seed_generators(self, current: Pass) -> None:
+        for generator in self._generators:
+            generator.manual_seed(current.order_seed)
+
+    def _batches(self, current: Pass) -> Iterator[Any]:
+        """The batches of a pass, without those that were seen before an interruption."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: what there is to keep is in the checkpoint's `position`. By this method Lightning knows that."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Do nothing: see `state_dict`."""
+
+
+class ReplayedLoader(ForeignLoader):
+    """Any iterable: order and fetches are seeded, and batches that were seen are read again and dropped."""
+
+    def __init__(self, loader: Any, passes: Passes, **own: Any) -> None:
+        super().__init__(loader, passes, generators_of(loader), **own)
+
+    def _batches(self, current: Pass) -> Iterator[Any]:
+        for _, batch in self._walk(self._wrapped, current):
+            if not self._passes.is_seen():
+                yield batch
+
+    def _walk(self, batches: Any, current: Pass, first: int = 0) -> Iterator[tuple[int, Any]]:
+        workers = getattr(self._wrapped, "num_workers", 0)  # which have random generators of their own
+        return walk(batches, current, first, draws=0 if workers else math.inf, device=self._device())
+
+    def _device(self) -> torch.device:
+        return self._passes.position.trainer.strategy.root_device
+
+
+SavedState = Callable[["StatefulLoader"], dict[str, Any] | None]
+
+
+class StatefulLoader(ReplayedLoader):
+    """A loader with `state_dict` and `load_state_dict`: it goes on by its state from before a batch.
+
+    Args:
+        loader: the loader.
+        passes: counts the passes through it.
+        saved: gives the state of this loader in the checkpoint, if there is one.
+    """
+
+    _states: LoaderStates
+    _saved: SavedState
+    _walked: list[Iterator[Any]]  # the last pass
+
+    def __init__(self, loader: Any, passes: Passes, saved: SavedState) -> None:
+        super().__init__(loader, passes, _states=LoaderStates(loader, passes), _saved=saved, _walked=[])
+
+    def __iter__(self) -> Iterator[Any]:
+        self._end_last_pass()
+        yield from super().__iter__()
+
+    def before_next_batch(self) -> dict[str, Any] | None:
+        """The newest state from before the batch that is trained next, for a checkpoint; None if there is none."""
+        return self._states.before_next_batch()
+
+    def _batches(self, current: Pass) -> Iterator[Any]:
+        batches, first = self._wrapped, 0
+        saved = self._saved(self)
+        state = LoaderState(**saved) if saved else None
+        if state and state.belongs_to(self._passes):
+            current = self._passes.go_on(state.number, state.read)
+            first = state.batch
+            with Seeded(current.order_seed, self._device()):
+                self._wrapped.load_state_dict(state.content)
+                if state.read == 0:
+                    batches = self._after_last_epoch()
+                    self._seed_generators(current)
+        self._walked[:] = [self._walk(batches, current, first)]
+        for number, batch in self._walked[0]:
+            is_seen = self._passes.is_seen()
+            self._states.take_if_cheap(number + 1)
+            if not is_seen:
+                yield batch
+
+    def _after_last_epoch(self) -> Any:
+        """The batches of a new epoch, from the state at the end of one.
+
+        Many loaders end that epoch first, with no batch, and others begin the new one. A DataLoader is asked again all
+        the same, for a pass under the seeds of the new epoch.
+        """
+        rest = iter(self._wrapped)
+        batch = next(rest, END)
+        begun = batch is not END and not isinstance(self._wrapped, DataLoader)
+        return chain([batch], rest) if begun else self._wrapped
+
+    def _end_last_pass(self) -> None:
+        """Let the loader see the end of its batches, which Lightning does not where it knows their number."""
+        if self._walked and self._states.has_given_all():
+            next(self._walked.pop(), END)
+
+
+class Fetch(NamedTuple):
+    """The indices of a batch, and the seed under which it is read."""
+
+    seed: int
+    indices: Any
+
+
+class PlacedLoader(ForeignLoader):
+    """A DataLoader of a map-style data set: a resume draws the order again, and reads no batch that was seen.
+
+    Each batch is read under its own seed, be it in this process or in another.
+    """
+
+    _indices: "NumberedIndices"
+
+    def __init__(self, loader: DataLoader, passes: Passes) -> None:
+        placed = copy.copy(loader)
+        name = "sampler" if loader.batch_sampler is None else "batch_sampler"
+        indices = NumberedIndices(getattr(loader, name), passes, len(foreign_samplers(loader)) == 0)
+        placed.collate_fn = _as_it_is
+        placed.generator = loader.generator or torch.Generator()
+        # A DataLoader refuses to replace these by an assignment, which could come after its first batch.
+        vars(placed).update({name: indices, "dataset": SeededFetches(loader.dataset, loader.collate_fn)})
+        super().__init__(placed, passes, [*generators_of(loader), placed.generator], _indices=indices)
+
+    def _batches(self, current: Pass) -> Iterator[Any]:
+        vars(self._indices)["_current"] = current
+        yield from self._wrapped
+
+
+class NumberedIndices(Proxy):
+    """A sampler whose indices know the seed of their fetch, without those of batches that were seen.
+
+    Args:
+        sampler: of batches, or of samples if the loader makes no batches of them.
+        passes: counts the batches.
+        draws_at_once: whether all random numbers are drawn with the first indices, as torch's samplers do.
+    """
+
+    _wrapped: Any
+    _current: Pass
+    _passes: Passes
+    _draws: float
+
+    def __init__(self, sampler: Any, passes: Passes, draws_at_once: bool) -> None:
+        super().__init__(sampler, _passes=passes, _draws=1 if draws_at_once else math.inf)
+
+    def __iter__(self) -> Iterator[Fetch]:
+        return self._numbered(self._current)
+
+    def _numbered(self, current: Pass) -> Iterator[Fetch]:
+        for number, indices in walk(self._wrapped, current, draws=self._draws):
+            if not self._passes.is_seen():
+                yield Fetch(current.fetch_seed(number), indices)
+
+
+class SeededFetches(Proxy):
+    """A map-style data set of whole batches, each read and collated under its seed, in whatever process that is."""
+
+    _wrapped: Any
+    _collate: Any
+
+    def __init__(self, dataset: Any, collate: Any) -> None:
+        super().__init__(dataset, _collate=collate)
+
+    def __getitems__(self, fetch: Fetch) -> Any:
+        with Seeded(fetch.seed):
+            many = getattr(self._wrapped, "__getitems__", None)
+            samples = many(fetch.indices) if many else [self._wrapped[index] for index in fetch.indices]
+            return self._collate(samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, Fetch):
+            return self._wrapped[index]
+        with Seeded(index.seed):
+            return self._collate(self._wrapped[index.indices])
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def has_state(loader: Any) -> bool:
+    return all(callable(getattr(loader, name, None)) for name in ("state_dict", "load_state_dict"))
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Tell the epoch to whatever wants to know it, before the order is drawn."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    listeners = [loader, getattr(loader, "dataset", None), getattr(loader, "sampler", None)]
+    listeners += [batch_sampler, getattr(batch_sampler, "sampler", None)]
+    for listener in {id(each): each for each in listeners}.values():
+        if callable(tell := getattr(listener, "set_epoch", None)):
+            tell(epoch)
+
+
+def generators_of(loader: Any) -> list[torch.Generator]:
+    """The generators that a loader and its samplers draw from, if they have their own."""
+    roots = [getattr(loader, name, None) for name in ("generator", "sampler", "batch_sampler")]
+    parts = parts_of(*roots, without=getattr(loader, "dataset", None))
+    return [part for part in parts if isinstance(part, torch.Generator)]
+
+
+def foreign_samplers(loader: Any) -> list[Any]:
+    """The samplers of a loader that are not torch's or Lightning's, and so may draw random numbers at any time."""
+    roots = [getattr(loader, name, None) for name in ("sampler", "batch_sampler")]
+    parts = parts_of(*roots, without=getattr(loader, "dataset", None))
+    samplers = [part for part in parts if isinstance(part, Sampler) or any(part is root for root in roots)]
+    usual = ("torch.", "torchdata.", "lightning.", "builtins")
+    return [each for each in samplers if not f"{type(each).__module__}.".startswith(usual)]
