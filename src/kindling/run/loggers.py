@@ -47,7 +47,6 @@ class MetricsTable(Logger):
     """
 
     name, version = "", ""  # None would be shown in the progress bar
-    experiment = DummyLogger().experiment  # takes any call, as of a module that adds images to each of its loggers
 
     def __init__(self, path: Path, first_step: int = 0) -> None:
         super().__init__()
@@ -56,6 +55,11 @@ class MetricsTable(Logger):
         self.logged = {_content(row) for row in past}  # by the last step
         if path.exists():
             self._rewrite(past)
+
+    @property
+    def experiment(self) -> Any:
+        """Takes any call and does nothing, as of a module that adds images to each of its loggers."""
+        return DummyLogger().experiment
 
     def repeats(self, metrics: Mapping[str, Any], step: int | None) -> bool:
         return _content({**metrics, "step": step}) in self.logged
