@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.loggers.logger import DummyLogger, Logger, rank_zero_experiment
+from lightning.pytorch.loggers.logger import DummyExperiment, Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -58,8 +58,8 @@ class MetricsTable(Logger):
 
     @property
     def experiment(self) -> Any:
-        """Takes any call and does nothing, as of a module that adds images to each of its loggers."""
-        return DummyLogger().experiment
+        """What takes any call and does nothing: a module may call `add_image` of each of its loggers."""
+        return DummyExperiment()
 
     def repeats(self, metrics: Mapping[str, Any], step: int | None) -> bool:
         return _content({**metrics, "step": step}) in self.logged
