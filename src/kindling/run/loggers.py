@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.loggers.logger import DummyExperiment, Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -55,6 +55,11 @@ class MetricsTable(Logger):
         self.logged = {_content(row) for row in past}  # by the last step
         if path.exists():
             self._rewrite(past)
+
+    @property
+    def experiment(self) -> Any:
+        """What takes any call and does nothing: a module may call `add_image` of each of its loggers."""
+        return DummyExperiment()
 
     def repeats(self, metrics: Mapping[str, Any], step: int | None) -> bool:
         return _content({**metrics, "step": step}) in self.logged

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PLAIN = bool | int | float | str | None
+PLAIN = (bool, int, float, str, type(None))
 TAKEN = {"file", "allow_pickle"}  # names that np.savez has for itself
 
 

@@ -108,9 +108,7 @@ def test_a_module_with_its_own_loaders_needs_no_data(kindling: Run) -> None:
 
 def test_only_arguments_that_a_module_names_come_from_the_data(kindling: Run) -> None:
     assert kindling("fit", *PLAIN, "--model", "plain_modules.Asks").code == 0
-    arguments = config()["model"]["init_args"]
-    assert isinstance(arguments, dict)
-    assert arguments.get("classes") is None  # asked again on every start
+    assert config()["model"] == {"class_path": "plain_modules.Asks"}  # the data is asked again on every start
     assert_told(
         kindling("fit", *PLAIN, "--model", "plain_modules.AsksInVain"),
         "Points has no colours, which AsksInVain takes from the data: give it such an attribute",
