@@ -116,7 +116,6 @@ TABLE: tuple[Row, ...] = (
         "add_dataloader_idx=True, dataloader_idx=None, metric_attribute=None, _sync=None)", (UNFINISHED,), LOGGED),
     Row(f"{RESULTS}._Sync", "class(fn=None, _should=False, rank_zero_only=False, _op=None, _group=None)", (UNFINISHED,), LOGGED),
     Row(f"{RESULTS}._Sync._should", "data", (UNFINISHED,), LOGGED),
-    Row("torchmetrics.metric.Metric._defaults", "attribute", (UNFINISHED,), LOGGED),
     Row("torchmetrics.metric.Metric._forward_cache", "attribute", (UNFINISHED,), LOGGED),
     Row("torchmetrics.metric.Metric._update_count", "attribute", (UNFINISHED,), LOGGED),
     # The training loop
@@ -140,10 +139,6 @@ TABLE: tuple[Row, ...] = (
         "a training_step that takes the iterator is left to Lightning's loop"),
     Row("lightning.pytorch.loops.optimization.automatic._AutomaticOptimization._skip_backward", "attribute", (LEAN,),
         "a training of the average alone is left to Lightning's loop"),
-    Row(f"{TRAINER}._data_connector", "attribute", (LEAN,), "see get_instance"),
-    Row(f"{CONNECTORS}.data_connector._DataConnector._datahook_selector", "attribute", (LEAN,), "see get_instance"),
-    Row(f"{CONNECTORS}.data_connector._DataHookSelector.get_instance", "(self, hook_name)", (LEAN,),
-        "whether on_after_batch_transfer is that of the model or of the data"),
     Row("lightning.pytorch.core.module.LightningModule._current_fx_name", "attribute", (LEAN,),
         "`self.log` asks it where it is called"),
     Row("torch._foreach_mul_", "built-in", ("kindling/train/gradients.py",), SPEED),
@@ -170,8 +165,6 @@ TABLE: tuple[Row, ...] = (
     Row("torch.optim.lr_scheduler.LRScheduler._last_lr", "attribute", (RESUME,),
         "a key of a schedule's state, which a change of the learning rate scales"),
     # The rest
-    Row("lightning.fabric.plugins.precision.precision._PRECISION_INPUT", "data", ("kindling/train/trainer.py",),
-        "the type of the Trainer's argument"),
     Row("multiprocessing.queues.Queue._on_queue_feeder_error", "(e, obj)", ("kindling/data/batches.py",),
         "a batch that a worker can't hand over is lost, and the training would wait for it for ever"),
     Row("torch.nn.modules.loss._Loss", "class(size_average=None, reduce=None, reduction='mean')",
