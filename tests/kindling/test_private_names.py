@@ -167,9 +167,7 @@ TABLE: tuple[Row, ...] = (
     # The rest
     Row("multiprocessing.queues.Queue._on_queue_feeder_error", "(e, obj)", ("kindling/data/batches.py",),
         "a batch that a worker can't hand over is lost, and the training would wait for it for ever"),
-    Row("torch.nn.modules.loss._Loss", "class(size_average=None, reduce=None, reduction='mean')",
         ("kindling/tasks/classification.py", "kindling/tasks/regression.py"), "what all losses of torch have in common"),
-    Row("torch.nn.modules.loss._WeightedLoss", "class(weight=None, size_average=None, reduce=None, reduction='mean')",
         ("kindling/tasks/classification.py",), "what losses with weights of classes have in common"),
     Row("torch.utils.tensorboard.writer.SummaryWriter._get_file_writer", "(self)",
         ("kindling/run/dashboard.py", "kindling/run/loggers.py"),
