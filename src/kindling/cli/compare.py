@@ -54,7 +54,10 @@ def read_runs(runs: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
             results = dict(flatten(json.loads(path.read_text()))) if path.exists() else {}
             numbers = {key: float(value) for key, value in results.items() if not key.startswith("class_counts")}
             path = run / "config.yaml"
-            config = dict(flatten(yaml.load(path.read_text(), LOADER)))
+            values = yaml.load(path.read_text(), LOADER)
+            config = dict(flatten(values))
+            if values["data"] is None:
+                config["data"] = "of the model"  # which has loaders of its own
             ordered = ["model", "data", *config]
             settings[run] = {key: config[key] for key in ordered if not re.match(IGNORED, key)}
             metrics[run] = NO_METRICS | {key.replace(".", "/", 1): number for key, number in numbers.items()}

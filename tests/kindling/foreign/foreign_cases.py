@@ -123,12 +123,15 @@ def contents(run: Path) -> dict[str, Any]:
     """All that a training leaves, by name."""
     checkpoints = {name: load_checkpoint(run / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt")}
     everything = {**checkpoints, "results.json": json.loads((run / "results.json").read_text())}
-    folder = str(run.resolve())
-    values = {
-        name: value.replace(folder, "") if isinstance(value, str) else value for name, value in leaves(everything, "")
-    }
+    values = {without(run, name): without(run, value) for name, value in leaves(everything, "")}
     values["metrics.csv"] = (run / "metrics.csv").read_bytes()
     return {name: value for name, value in values.items() if not MAY_DIFFER.search(name)}
+
+
+def without(run: Path, value: Any) -> Any:
+    """A text without the path of the run."""
+    below_root = str(Path(*run.parts[-3:]))  # as it is called from the working folder
+    return value.replace(str(run.resolve()), "…").replace(below_root, "…") if isinstance(value, str) else value
 
 
 def differences(expected: dict[str, Any], run: Path) -> list[str]:
