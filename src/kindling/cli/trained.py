@@ -105,9 +105,7 @@ class Trained:
         try:
             return self.parts.datamodule
         except UsageError as error:
-            raise UsageError(
-                f"the data of {self.run} can't be read: {error}; --input PATH takes other inputs"
-            ) from error
+            raise UsageError(f"{error}; --input PATH takes other inputs") from error
 
     def predictions_of_loader(self, device: str | None) -> Iterator[Predictions]:
         """What the model makes of the batches of the run's loader; the names are the samples' places in it."""

@@ -110,7 +110,7 @@ class Figures(L.Callback):
             self._draw(trainer, "val", self._gather())
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if trainer.strategy.broadcast(self._is_best(_checkpoint(trainer), metrics)):  # all gather, or none
+        if trainer.strategy.broadcast(self._is_best(checkpoint_callback(trainer), metrics)):  # all gather, or none
             self.best, self.pending = metrics, self._gather()
         self.outputs = []
         if time.monotonic() - self.drawn > self.every_seconds:
@@ -174,7 +174,7 @@ class Figures(L.Callback):
                     logger.experiment.add_image(f"{stage}/{name}", image, step, dataformats="HWC")
 
 
-def _checkpoint(trainer: L.Trainer) -> Any:
+def checkpoint_callback(trainer: L.Trainer) -> Any:
     """The callback that keeps `best.ckpt`; a module may have brought others."""
     callbacks: list[Any] = trainer.checkpoint_callbacks
     return next((each for each in callbacks if getattr(each, "filename", None) == "best"), trainer.checkpoint_callback)

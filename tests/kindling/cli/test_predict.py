@@ -286,6 +286,17 @@ def test_rows_of_a_csv_that_are_odd(kindling: Run) -> None:
     assert Path("people.csv.out").read_text() == Path("people.parquet.out").read_text()
 
 
+def test_where_the_data_is_gone_other_inputs_are_offered(kindling: Run) -> None:
+    write_people(Path("people.csv"))
+    flags = ["--data.path", "people.csv", "--data.target", "income", "--name", "people", *QUICK]
+    assert kindling("fit", "--model", "MLP", "--data", "Table", *flags).code == 0
+    Path("people.csv").unlink()
+    for command in ("predict", "export"):
+        finished = kindling(command, "--run", "latest")
+        assert (finished.code, finished.err.count("\n")) == (2, 1)
+        assert "path is 'people.csv': there is no such file; --input PATH takes other inputs" in finished.err
+
+
 MISTAKES = {
     "nothing": ([], "needs --run RUN (a folder or latest), or --ckpt PATH and --input PATH"),
     "no run": (["--run", "nowhere"], "nowhere is not a run"),

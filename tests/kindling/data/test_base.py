@@ -176,6 +176,20 @@ def test_further_inputs_are_not_taken_for_lengths(mapped: bool) -> None:
     torch.testing.assert_close(inputs.flatten(0, 1), expected, atol=1e-4, rtol=1e-4)
 
 
+class Masked(Data):
+    """A class for each of four pixels; 255 is none."""
+
+    classes = ["a", "b"]
+
+    def load(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(20, 1, 2, 2), torch.tensor([[[0, 1], [0, 255]]]).repeat(20, 1, 1)
+
+
+def test_masks_are_counted_by_pixels_and_not_stratified() -> None:
+    counts = Masked().class_counts
+    assert counts == {"train": {"a": 26, "b": 13}, "val": {"a": 6, "b": 3}, "test": {"a": 8, "b": 4}}
+
+
 def test_what_a_data_says_of_lengths_is_kept_for_prediction() -> None:
     assert (Memory(size=100).preprocessing.lengths, Memory(size=100).preprocessing.further_inputs) == (True, 0)
     plain = SyntheticClassification(size=100).preprocessing.plain

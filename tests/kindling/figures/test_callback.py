@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kindling.cli.build import default_callbacks
 from kindling.data.base import Data
 from kindling.figures import drawing
-from kindling.figures.callback import WORST, Figures
+from kindling.figures.callback import WORST, Figures, checkpoint_callback
 from kindling.figures.results import Results
 from kindling.tasks import BinaryClassification, Classification, Regression, Task
 from my_project.data.digits import Digits
@@ -202,6 +202,13 @@ def test_best_is_what_the_checkpoints_are_chosen_by(
     callback.load_state_dict({"best": before})
     assert callback._is_best(ModelCheckpoint(monitor=monitor, mode=mode), now) is expected
     assert callback._is_best(None, now)  # without checkpoints the last one is drawn
+
+
+def test_the_checkpoints_are_the_engines_not_those_that_a_module_brings() -> None:
+    foreign, own = ModelCheckpoint(monitor="acc", mode="max"), ModelCheckpoint(filename="best", monitor="val/loss")
+    assert checkpoint_callback(L.Trainer(callbacks=[foreign, own], logger=False)) is own
+    assert checkpoint_callback(L.Trainer(callbacks=[foreign], logger=False)) is foreign
+    assert checkpoint_callback(L.Trainer(enable_checkpointing=False, logger=False)) is None
 
 
 def test_what_an_older_run_knew_of_its_best_is_let_go() -> None:

@@ -21,7 +21,7 @@ from kindling.use.predictor import predictor_of
 Run = Callable[..., Result]
 RUN = Path("lightning_logs/unnamed/version_0")
 FEW = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 3, "--trainer.accelerator", "cpu"]
-FEW += ["--trainer.gradient_clip_val", "null", "--gradient_norm.enabled", "false"]
+FEW += ["--trainer.gradient_clip_val", "null"]
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +146,12 @@ def test_a_gan_that_says_itself_what_to_predict(fit: Any, kindling: Run, modules
         path.unlink()
     np.savez("raw.npz", x=np.zeros((2, 8, 8), np.uint8))
     refused(kindling("predict", *again, "--input", "raw.npz"), "Classification is for outputs of shape (batch, 10)")
+
+
+def test_masks_can_be_looked_at(kindling: Run) -> None:
+    finished = kindling("data", "--data=on_model.Scenes")
+    assert (finished.code, finished.err) == (0, "")
+    assert Path("lightning_logs/Scenes_data.png").is_file()
 
 
 @pytest.mark.figures
