@@ -63,11 +63,11 @@ LOGGING = f"{CONNECTORS}.logger_connector.logger_connector._LoggerConnector"
 RESULTS = f"{CONNECTORS}.logger_connector.result"
 LOOP = "lightning.pytorch.loops.training_epoch_loop._TrainingEpochLoop"
 KEEPER = "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint"
-LEAN, RESUME, CHECKPOINT = (
-    "kindling/train/loop.py",
-    "kindling/train/resume.py",
-    "kindling/train/callbacks/checkpoint.py",
-)
+# The files that use most of them.
+LEAN = "kindling/train/loop.py"
+RESUME = "kindling/train/resume.py"
+UNFINISHED = "kindling/train/unfinished_epoch.py"
+CHECKPOINT = "kindling/train/callbacks/checkpoint.py"
 
 IN_A_STEP = "the lean loop does this part of Lightning's training step, whose loop has no public part"
 LOGGED = "what `self.log` has gathered in a part of an epoch is in no checkpoint, and has no other name"
@@ -87,7 +87,7 @@ TABLE: tuple[Row, ...] = (
         "set_parsing_settings only adds to what may be imported, for the whole process and for good"),
     Row("jsonargparse._common:import_path_verdicts", "key", ("kindling/core/trusted_parts.py",), "see parsing_settings"),
     # What is logged
-    Row(f"{TRAINER}._logger_connector", "attribute", (LEAN, RESUME, CHECKPOINT), "the way to what is logged"),
+    Row(f"{TRAINER}._logger_connector", "attribute", (LEAN, RESUME, CHECKPOINT, UNFINISHED), "the way to what is logged"),
     Row(f"{LOGGING}.on_batch_start", "(self, batch, dataloader_idx=None)", (LEAN,), IN_A_STEP),
     Row(f"{LOGGING}.on_batch_end", "(self)", (LEAN,), IN_A_STEP),
     Row(f"{LOGGING}.should_update_logs", "property", (LEAN,), IN_A_STEP),
@@ -95,8 +95,8 @@ TABLE: tuple[Row, ...] = (
     Row(f"{LOGGING}.metrics", "property", (CHECKPOINT,), "see log_metrics"),
     Row(f"{LOGGING}.log_metrics", "(self, metrics, step=None)", (CHECKPOINT,),
         "the epoch's row is logged before the checkpoint: Lightning logs it after, where a kill would lose it"),
-    Row(f"{LOGGING}._first_loop_iter", "attribute", (RESUME,), "or the first batch would reset what was logged"),
-    Row(f"{LOGGING}._callback_metrics", "attribute", (RESUME,), "the metrics last seen; the public ones are copies"),
+    Row(f"{LOGGING}._first_loop_iter", "attribute", (UNFINISHED,), "or the first batch would reset what was logged"),
+    Row(f"{LOGGING}._callback_metrics", "attribute", (RESUME,), "the metrics last seen; to ask for the public ones computes new ones"),
     Row(f"{LOGGING}._logged_metrics", "attribute", (RESUME,), "likewise"),
     Row(f"{LOGGING}._progress_bar_metrics", "attribute", (RESUME,), "likewise"),
     Row(f"{RESULTS}._ResultCollection", "class(training)", ("kindling/train/logged_values.py",),
@@ -110,24 +110,31 @@ TABLE: tuple[Row, ...] = (
         "see _ResultCollection"),
     Row(f"{RESULTS}._ResultCollection.reset", "(self, metrics=None, fx=None)", ("kindling/train/logged_values.py",),
         "see _ResultCollection"),
-    Row(f"{RESULTS}._ResultMetric", "class(metadata, is_tensor)", (RESUME,), LOGGED),
+    Row(f"{RESULTS}._ResultMetric", "class(metadata, is_tensor)", (UNFINISHED,), LOGGED),
     Row(f"{RESULTS}._Metadata",
         "class(fx, name, prog_bar=False, logger=True, on_step=False, on_epoch=True, reduce_fx=<mean>, enable_graph=False, "
-        "add_dataloader_idx=True, dataloader_idx=None, metric_attribute=None, _sync=None)", (RESUME,), LOGGED),
-    Row(f"{RESULTS}._Sync", "class(fn=None, _should=False, rank_zero_only=False, _op=None, _group=None)", (RESUME,), LOGGED),
-    Row(f"{RESULTS}._Sync._should", "data", (RESUME,), LOGGED),
-    Row("torchmetrics.metric.Metric._defaults", "attribute", (RESUME,), LOGGED),
-    Row("torchmetrics.metric.Metric._forward_cache", "attribute", (RESUME,), LOGGED),
-    Row("torchmetrics.metric.Metric._update_count", "attribute", (RESUME,), LOGGED),
+        "add_dataloader_idx=True, dataloader_idx=None, metric_attribute=None, _sync=None)", (UNFINISHED,), LOGGED),
+    Row(f"{RESULTS}._Sync", "class(fn=None, _should=False, rank_zero_only=False, _op=None, _group=None)", (UNFINISHED,), LOGGED),
+    Row(f"{RESULTS}._Sync._should", "data", (UNFINISHED,), LOGGED),
+    Row("torchmetrics.metric.Metric._defaults", "attribute", (UNFINISHED,), LOGGED),
+    Row("torchmetrics.metric.Metric._forward_cache", "attribute", (UNFINISHED,), LOGGED),
+    Row("torchmetrics.metric.Metric._update_count", "attribute", (UNFINISHED,), LOGGED),
     # The training loop
     Row(LOOP, "class(trainer, min_steps=None, max_steps=-1)", (LEAN,), IN_A_STEP),
-    Row(f"{LOOP}._results", "attribute", (LEAN, RESUME), "see _ResultCollection"),
+    Row(f"{LOOP}._results", "attribute", (LEAN, UNFINISHED), "see _ResultCollection"),
     Row(f"{LOOP}._should_accumulate", "(self)", (LEAN,), IN_A_STEP),
     Row(f"{LOOP}._num_ready_batches_reached", "(self)", (LEAN,), IN_A_STEP),
     Row(f"{LOOP}._warning_cache", "attribute", (LEAN,), IN_A_STEP),
-    Row(f"{LOOP}._should_check_val_epoch", "(self)", (LEAN, "kindling/models/base.py"),
+    Row(f"{LOOP}._build_kwargs", "(self, kwargs, batch, batch_idx)", (LEAN,),
+        "what is called before a training_step, once it is known whether its batch is the last; no hook is"),
+    Row(f"{LOOP}._should_check_val_epoch", "(self)", (LEAN,),
         "whether a validation follows, which is asked for at every step and decided once an epoch"),
-    Row(f"{LOOP}._batches_that_stepped", "attribute", (CHECKPOINT, RESUME), "the step that metrics are logged at"),
+    Row(f"{LOOP}._batches_that_stepped", "attribute",
+        (LEAN, RESUME, CHECKPOINT, "kindling/train/callbacks/tensorboard_extras.py"), "the step that metrics are logged at"),
+    Row("lightning.pytorch.loops.fit_loop._FitLoop._iteration_based_training", "(self)", (RESUME,),
+        "or an epoch that is over goes on wherever there are max_steps (Lightning's issue 19617)"),
+    Row("lightning.pytorch.loops.fit_loop._FitLoop._data_fetcher", "attribute", ("kindling/train/loaders/wrap.py",),
+        "to call iter() again, which Lightning does before a checkpoint is restored"),
     Row("lightning.pytorch.loops.fetchers._DataFetcher", "class()", (LEAN,), "the type of an argument"),
     Row("lightning.pytorch.loops.fetchers._DataLoaderIterDataFetcher", "class(*args, **kwargs)", (LEAN,),
         "a training_step that takes the iterator is left to Lightning's loop"),
@@ -139,10 +146,8 @@ TABLE: tuple[Row, ...] = (
         "whether on_after_batch_transfer is that of the model or of the data"),
     Row("lightning.pytorch.core.module.LightningModule._current_fx_name", "attribute", (LEAN,),
         "`self.log` asks it where it is called"),
-    Row("torch._foreach_mul_", "built-in", (LEAN,), SPEED),
+    Row("torch._foreach_mul_", "built-in", ("kindling/train/gradients.py",), SPEED),
     Row("torch._foreach_norm", "built-in", ("kindling/train/gradients.py",), SPEED),
-    Row("torch._foreach_copy_", "built-in",
-        ("kindling/train/callbacks/non_finite.py", "kindling/train/callbacks/weight_averaging.py"), SPEED),
     # Callbacks
     Row(f"{KEEPER}._save_topk_checkpoint", "(self, trainer, monitor_candidates)", (CHECKPOINT,),
         "what was best is remembered before a save that may fail"),
@@ -152,10 +157,6 @@ TABLE: tuple[Row, ...] = (
         "of two validations at a step one counts, also after a resume; it is not in the state"),
     Row("lightning.pytorch.callbacks.weight_averaging.WeightAveraging._average_model", "attribute",
         ("kindling/train/callbacks/weight_averaging.py",), "to start the average anew; it has no other name"),
-    Row(f"{TRAINER}._checkpoint_connector", "attribute", ("kindling/train/callbacks/non_finite.py",),
-        "see dump_checkpoint"),
-    Row(f"{CONNECTORS}.checkpoint_connector._CheckpointConnector.dump_checkpoint", "(self, weights_only=None)",
-        ("kindling/train/callbacks/non_finite.py",), "a checkpoint in memory: save_checkpoint may write it later"),
     Row("lightning.pytorch.callbacks.progress.rich_progress.RichProgressBar._get_train_description",
         "(self, current_epoch)", ("kindling/cli/terminal.py",), "epochs are counted from 1"),
     # Checkpoints
@@ -166,8 +167,6 @@ TABLE: tuple[Row, ...] = (
     Row("lightning.pytorch.core.saving:_instantiator", "key",
         ("kindling/models/hyperparameters.py", "kindling/run/checkpoint_files.py", "kindling/use/rebuild.py"),
         "the function that load_from_checkpoint builds with; any other is refused"),
-    Row("lightning.fabric.utilities.seed._collect_rng_states", "(include_cuda=True)", (RESUME,), "all generators at once"),
-    Row("lightning.fabric.utilities.seed._set_rng_states", "(rng_state_dict)", (RESUME,), "all generators at once"),
     Row("torch.optim.lr_scheduler.LRScheduler._last_lr", "attribute", (RESUME,),
         "a key of a schedule's state, which a change of the learning rate scales"),
     # The rest
@@ -303,9 +302,12 @@ def is_of_self(node: ast.Attribute) -> bool:
 
 
 def assigned_in(tree: ast.AST) -> set[str]:
-    """Names that are assigned to `self`."""
+    """Names that are assigned to `self`, or declared with a type in the body of a class."""
     attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_of_self(node)]
-    return {node.attr for node in attributes if isinstance(node.ctx, ast.Store)}
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    declared = [line.target for body in bodies for line in body if isinstance(line, ast.AnnAssign)]
+    assigned = {node.attr for node in attributes if isinstance(node.ctx, ast.Store)}
+    return assigned | {target.id for target in declared if isinstance(target, ast.Name)}
 
 
 def uses_of(cls: type) -> Iterator[str]:

@@ -174,7 +174,10 @@ class Parts(LightningCLI):
         try:
             self.build()
         except (ValueError, MisconfigurationException) as error:
-            if not isinstance(origin(error), ValueError | MisconfigurationException):
+            first = origin(error)
+            if isinstance(first, UsageError):
+                raise first from error
+            if not isinstance(first, ValueError | MisconfigurationException):
                 raise  # a mistake in code, which the parser wraps
             self.refuse(error)
         except Exception as error:
@@ -191,8 +194,9 @@ class Parts(LightningCLI):
             if self.config["trainer"].overfit_batches:
                 better = "use trainer.limit_train_batches"
                 raise UsageError(f"trainer.overfit_batches needs a loader of single samples: {better}")
-        if not isinstance(self.model, Model) and not self.arguments.sets("trainer.gradient_clip_val"):
-            # Such a module trains as its author wrote it, and Lightning can't clip where it optimises by hand.
+        clips = isinstance(self.model, Model) and self.model.automatic_optimization
+        if not clips and not self.arguments.sets("trainer.gradient_clip_val"):
+            # Such a module trains as its author wrote it, and Lightning can't clip where it optimises manually.
             self.config["trainer"]["gradient_clip_val"] = self.config_init["trainer"]["gradient_clip_val"] = None
 
     def refuse(self, error: BaseException) -> NoReturn:

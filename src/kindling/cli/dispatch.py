@@ -59,10 +59,7 @@ def main(argv: list[str] | None = None) -> int:
             warnings.simplefilter("ignore")
         keep_memory()
         command = import_module(f"kindling.cli.{MODULES.get(argv[0], argv[0])}")  # takes seconds
-        for library in ("lightning.pytorch", "lightning.fabric"):  # tips and adverts
-            logging.getLogger(library).setLevel(logging.ERROR)
-        # Lightning sets this, and where there is no GPU torch then opens the driver's library at every optimiser step.
-        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+        tame_lightning()
         command.main(arguments)
     except NothingToDo as done:
         print(f"nothing to do: {done}")
@@ -78,6 +75,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"kindling: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def tame_lightning() -> None:
+    """Undo what Lightning sets when it is imported: call it afterwards."""
+    for library in ("lightning.pytorch", "lightning.fabric"):  # tips and adverts
+        logging.getLogger(library).setLevel(logging.ERROR)
+    # Where there is no GPU, torch would open the driver's library at every optimiser step.
+    os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
 def keep_memory() -> None:

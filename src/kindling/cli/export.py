@@ -14,7 +14,7 @@ from kindling.core.files import whole_file
 
 if TYPE_CHECKING:  # they take seconds to import
     from kindling.cli.trained import Trained
-    from kindling.use.export import Graph
+    from kindling.use.graph import Graph
     from kindling.use.input_batches import InputBatches
     from kindling.use.predictor import Predictor
 
@@ -51,7 +51,7 @@ Exported = tuple["Graph", Callable[..., Any], Iterator[tuple[Any, ...]]]  # what
 
 def _of_model(trained: "Trained", options: argparse.Namespace) -> Exported:
     """Raw inputs → scores, to be checked on `--input`, or on the run's test split."""
-    from kindling.use.export import graph_of_predictor
+    from kindling.use.graph import graph_of_predictor
 
     predictor = trained.predictor("cpu")
     inputs = trained.inputs(predictor, options.input, 64)
@@ -69,11 +69,12 @@ def _raw_batches(predictor: "Predictor", inputs: "InputBatches") -> Iterator[tup
 
 def _of_module(trained: "Trained") -> Exported:
     """Inputs → outputs of the module's forward, to be checked on its example and on noise like it."""
-    from kindling.use.export import batches_like, graph_of_forward
+    from kindling.use.export import batches_like
+    from kindling.use.graph import graph_of_forward
     from kindling.use.rebuild import load_weights
 
     module = trained.parts.model
     load_weights(module, trained.file, trained.checkpoint)
     module.cpu().float()
     graph = graph_of_forward(module)
-    return graph, graph.module, batches_like(graph.example)
+    return graph, graph.module, batches_like(graph)

@@ -13,6 +13,11 @@ SENTENCES = {
     "least populated class|test_size|n_samples": "the data is too small for its splits (data.val_fraction, "
     "data.test_fraction): every class needs some samples in each",
     "Tried to step": "model.schedule is shorter than the run: give it as many steps as the run has",
+    "clipping is not supported for manual": "trainer.gradient_clip_val is for automatic optimisation: a module that "
+    "optimises manually clips with self.clip_gradients before its steps",
+    "accumulation is not supported for manual": "trainer.accumulate_grad_batches is for automatic optimisation: a "
+    "module that optimises manually steps when it likes",
+    r"Error\(s\) in loading state_dict": None,
     "val_check_interval|conditioned on metric|no finite numbers": None,
 }
 

@@ -110,6 +110,9 @@ def left_out(parts: Parts) -> list[str]:
         missing.append("test (test_step and a test_dataloader)")
     if getattr(model, "example_input_array", None) is None:
         missing.append("shapes, graph and export (self.example_input_array)")
+    if not hasattr(model, "task") and parts.config["trainer"].gradient_clip_val is None:
+        switch = "--trainer.gradient_clip_val 1.0" if model.automatic_optimization else "self.clip_gradients"
+        missing.append(f"gradient clipping ({switch})")
     if not hasattr(model, "task"):
         missing.append("figures (a step that returns scores, predictions and targets, and a task)")
         if not is_overridden("predict_step", model):

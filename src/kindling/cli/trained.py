@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from kindling.cli.arguments import read_arguments
 from kindling.cli.build import Parts
+from kindling.cli.dispatch import tame_lightning
 from kindling.cli.stages import has_loader, make_trainer, told_in_a_sentence
 from kindling.core.class_paths import import_part
 from kindling.core.errors import UsageError
@@ -19,7 +20,7 @@ from kindling.core.parts import load_projects
 from kindling.models.base import Model
 from kindling.run.checkpoint_files import load_checkpoint
 from kindling.run.folder import find_checkpoint, find_run
-from kindling.use.export import tensors_in
+from kindling.use.graph import tensors_in
 from kindling.use.input_batches import InputBatches, Predictions, has_raw_samples, of_test_split
 from kindling.use.input_files import read_inputs
 from kindling.use.predictor import Predictor, predictor_of, scores_of
@@ -46,6 +47,7 @@ class Trained:
     def __init__(self, options: argparse.Namespace) -> None:
         if not options.run and options.ckpt in (None, "best", "last"):
             raise UsageError("needs --run RUN (a folder or latest), or --ckpt PATH and --input PATH")
+        tame_lightning()
         load_projects()
         self.paths = {"model": options.model, "data": options.data}  # that the user has named again
         for path in self.paths.values():

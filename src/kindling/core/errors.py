@@ -27,8 +27,10 @@ class NothingToDo(Exception):
 
 
 def origin(error: BaseException) -> BaseException:
-    """What was raised first: the parser wraps what a constructor raised."""
-    return origin(error.__cause__) if error.__cause__ else error
+    """What was raised first, as the parser wraps what a constructor raised; or the first that is for the user."""
+    if isinstance(error, UsageError) or not error.__cause__:
+        return error
+    return origin(error.__cause__)
 
 
 def reason_of(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 `ReduceLROnPlateau` is torch's, Lightning's and ours: the parser would refuse the name as ambiguous.
 """
 
+from functools import wraps
 from typing import Any
 
 from jsonargparse import _typehints
@@ -12,6 +13,7 @@ from kindling.core.parts import preferred
 _all_paths = _typehints.get_all_subclass_paths
 
 
+@wraps(_all_paths)
 def _paths(*args: Any, **kwargs: Any) -> list[str]:
     return preferred(_all_paths(*args, **kwargs))
 

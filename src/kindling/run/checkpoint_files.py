@@ -5,30 +5,47 @@ import io
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from kindling.core.errors import UsageError
 from kindling.core.files import whole_file
+from kindling.core.parts import path_of
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # what `--resume` goes on from, and the one before it
 SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file that torch writes: all readers skip it
 SEAL_SIZE = len(SEAL) + 64
+RECIPE = ("optimizer", "schedule", "_instantiator")  # hyper-parameters that no weight depends on
+
+
+class Unloadable(Exception):
+    """A checkpoint holds what could not be loaded again."""
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
     """Lightning's way to files, but flushed to disk before they get their name, and with a checksum inside.
 
     `failure` holds the path and the error of a save that failed; an exception on one of several processes would leave
-    the others waiting.
+    the others waiting. The first checkpoint of a training is not written if it could not be loaded again.
     """
 
     failure: tuple[Path, BaseException] | None = None
+    is_loadable = False  # what this training keeps in a checkpoint
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if not self.is_loadable:
+            if problem := unloadable_in(checkpoint):
+                self.failure = Path(path), Unloadable(f"checkpoints of this training could not be loaded: {problem}")
+                return
+            self.is_loadable = True
         buffer = io.BytesIO()
         torch.save(checkpoint | {"sealed": True}, buffer)
         buffer.seek(-2, os.SEEK_END)
@@ -116,23 +133,71 @@ def _seal(path: Path) -> bool | None:
     return seal == SEAL + digest.hexdigest().encode()
 
 
+def unloadable_in(content: Any, name: str = "") -> str | None:
+    """What in nested dicts and lists no checkpoint may hold, since loading it would run code; None if nothing is."""
+    if _can_be_loaded(content):
+        return None
+    parts: Any = ()
+    if isinstance(content, Mapping):
+        parts = content.items()
+    elif isinstance(content, list | tuple):
+        parts = enumerate(content)
+    for key, part in parts:
+        if problem := unloadable_in(part, f"{name}.{key}" if name else str(key)):
+            return problem
+    return f"{name} is of the type {path_of(type(content))}, and a checkpoint keeps plain values and tensors alone"
+
+
+def _can_be_loaded(content: Any) -> bool:
+    empty = torch.empty(0)
+    buffer = io.BytesIO()
+    try:
+        torch.save(apply_to_collection(content, Tensor, lambda _: empty), buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+    except Exception:  # foreign objects fail in any way
+        return False
+    return True
+
+
+def refuse_unloadable_hyperparameters(*owners: Any) -> None:
+    """Raise a UsageError that names the first of the modules' hyper-parameters that no checkpoint may hold."""
+    for owner in owners:
+        for name, value in owner.hparams.items():
+            if problem := unloadable_in(value, name):
+                ignored = f"self.save_hyperparameters(ignore=[{name!r}])"
+                raise UsageError(f"{type(owner).__name__}'s hyper-parameter {problem}: leave it out with {ignored}")
+
+
 def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
-    """Raise a UsageError that names the difference if a checkpoint's weights are not those of a model."""
-    theirs = {name: tuple(weight.shape) for name, weight in checkpoint["state_dict"].items()}
-    ours = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-    different = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    """Raise a UsageError that names the difference if a checkpoint's weights are not those of a model.
+
+    That of a module which can change either while it loads is left to Lightning.
+    """
+    hooks = ("setup", "configure_model", "on_load_checkpoint")
+    if not hasattr(model, "task") and (not model.strict_loading or any(is_overridden(hook, model) for hook in hooks)):
+        return
+    theirs, ours = _shapes(checkpoint["state_dict"]), _shapes(model.state_dict())
+    names = [name for name in {**ours, **theirs} if ours.get(name, ()) is not None]
+    different = [name for name in names if ours.get(name) != theirs.get(name)]
     if not different:
         return
     trained = checkpoint.get("hyper_parameters", {})
     settings = [
         f"{name.replace('_class_path', 'the model')} is {trained[name]} in the checkpoint and {value} here"
         for name, value in model.hparams.items()
-        if name in trained and trained[name] != value and name not in ("optimizer", "schedule", "_instantiator")
+        if name in trained and str(trained[name]) != str(value) and name not in RECIPE
     ]
     first, *more = different
     weight = f"weight {first} is {theirs.get(first, 'absent')} in the checkpoint and {ours.get(first, 'absent')} here"
     reason = ", ".join(settings) or f"{weight} (and {len(more)} more)"
     raise UsageError(f"{path} does not fit this {type(model).__name__}: {reason}")
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...] | None]:
+    """The shapes of weights, None of those that wait for a batch to tell; other state of a module has none."""
+    weights = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {name: None if is_lazy(weight) else tuple(weight.shape) for name, weight in weights.items()}
 
 
 def newest_whole(run: Path) -> tuple[Path | None, dict[str, Any]]:

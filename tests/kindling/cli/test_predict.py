@@ -13,7 +13,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
-from conftest import QUICK, Result
+from conftest import QUICK, Result, child
 from model_cases import CASES, OUTPUTS, VOCABULARY, build
 from PIL import Image
 
@@ -140,6 +140,15 @@ def test_without_an_input_it_predicts_the_test_split(kindling: Run) -> None:
     assert right / len(rows) == pytest.approx(results["test"]["accuracy"])
     with np.load(RUN / "splits.npz") as splits:
         assert [int(row["input"]) for row in rows] == splits["test"].tolist()
+
+
+def test_a_prediction_says_nothing_else(kindling: Run, project: Path) -> None:
+    kindling("fit", *MLP_FLAGS)
+    finished = child("predict", "--run", RUN, cwd=project)
+    assert (finished.code, finished.err) == (0, "")
+    first, classes = finished.out.splitlines()
+    assert first == f"360 of 360 inputs are predicted: {RUN}/predict/predictions.csv"
+    assert classes.startswith("0: ")
 
 
 def test_a_checkpoint_needs_nothing_but_itself(kindling: Run, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 
-from kindling.core.errors import Stopped, reason_of
-from kindling.run.checkpoint_files import LAST, WholeCheckpointIO
+from kindling.core.errors import Stopped, UsageError, reason_of
+from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO, refuse_unloadable_hyperparameters
 from kindling.run.monitor import Monitor, take_up_state
+from kindling.train.loop import LeanLoop
 from kindling.train.monitor import Watch
 from kindling.train.resume import change_learning_rate, position, prepare, restore
 from kindling.train.signals import Interrupts, requeue
@@ -68,6 +69,9 @@ class Checkpoint(ModelCheckpoint):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
+        for other in trainer.checkpoint_callbacks:  # theirs must not take the names of ours
+            if other is not self and isinstance(other, ModelCheckpoint) and other.dirpath in (None, self.dirpath):
+                other.dirpath = str(Path(self.dirpath or "", type(other).__name__))
         if stage == "fit" and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AsyncCheckpointIO(self.files) if self.in_background else self.files
 
@@ -92,7 +96,12 @@ class Checkpoint(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         if self.position:
             restore(trainer, self.position)
+            for name, gradient in self.position.get("gradients", {}).items():
+                pl_module.get_parameter(name).grad = gradient.to(pl_module.device)
             self.position = None
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        refuse_unloadable_hyperparameters(pl_module, *([] if data is None else [data]))
+        self.files.is_loadable = False
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.interrupts.watch()
@@ -101,16 +110,20 @@ class Checkpoint(ModelCheckpoint):
         """Save what is before a batch: all that belongs to the one before it, such as a validation, is over."""
         seen = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         if seen % trainer.accumulate_grad_batches or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return  # gradients are in no checkpoint
+            return  # the gradients of half a step are in no checkpoint
         due = self.interrupts.received
         if not due and self.saved_step != trainer.global_step:
             late = time.monotonic() - self.saved_at > self.every_seconds
-            due = int(late or (self.every_steps is not None and trainer.global_step % self.every_steps == 0))
+            due = int(late or self._steps_are_due(trainer.global_step))
         if trainer.world_size > 1:  # all processes save, or none
             due = int(trainer.strategy.reduce(torch.tensor(due, device=pl_module.device), reduce_op="max"))
         if due:
             self._save_last(trainer, mid_epoch=True)
             self._stop_if_asked(trainer, due)
+
+    def _steps_are_due(self, step: int) -> bool:
+        """Whether a multiple of `every_steps` has come since the last save: several optimisers step over some."""
+        return self.every_steps is not None and step // self.every_steps > self.saved_step // self.every_steps
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Nothing: Lightning's saves here, with the batch half counted."""
@@ -121,10 +134,12 @@ class Checkpoint(ModelCheckpoint):
             super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
+        if isinstance(loop, LeanLoop):
+            loop.step_plateaus()
         self._look(trainer)
         super().on_train_epoch_end(trainer, pl_module)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
             loop._batches_that_stepped -= 1  # as Lightning does, but after this: a kill in between would lose the row
             connector.log_metrics(connector.metrics["log"])
             loop._batches_that_stepped += 1
@@ -145,8 +160,12 @@ class Checkpoint(ModelCheckpoint):
         self.interrupts.release()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self.mid_epoch is not None:
-            checkpoint["position"] = position(trainer, self.mid_epoch)
+        if self.mid_epoch is None:
+            return
+        checkpoint["position"] = position(trainer, self.mid_epoch)
+        if not pl_module.automatic_optimization:  # nobody knows whether the next step needs them
+            gradients = {name: parameter.grad for name, parameter in pl_module.named_parameters()}
+            checkpoint["position"]["gradients"] = {name: each for name, each in gradients.items() if each is not None}
 
     def _save_last(self, trainer: L.Trainer, mid_epoch: bool) -> None:
         for logger in trainer.loggers:  # what is before the checkpoint is on disk when it is
@@ -171,11 +190,13 @@ class Checkpoint(ModelCheckpoint):
         return not trainer.enable_validation or super()._should_save_on_train_epoch_end(trainer)
 
     def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Any]) -> None:
-        if not self.watch.settled:
-            self.monitor = None  # then the last is the best
         self._check_files(trainer)
         self.before = deepcopy(self.state_dict())
+        metric = self.monitor
+        if not self.watch.settled:
+            self.monitor = None  # with which Lightning takes the last for the best
         super()._save_topk_checkpoint(trainer, monitor_candidates)
+        self.monitor = metric
         self._check_files(trainer)
 
     def _finish_files(self, trainer: L.Trainer) -> None:
@@ -187,7 +208,12 @@ class Checkpoint(ModelCheckpoint):
     def _check_files(self, trainer: L.Trainer) -> None:
         """Say what could not be written, if anything. What was best before is best again, so that the next is saved."""
         failure, self.files.failure = self.files.failure, None
-        path, reason = trainer.strategy.broadcast((str(failure[0]), reason_of(failure[1])) if failure else ("", ""))
+        path, reason, is_unloadable = "", "", False
+        if failure:
+            path, reason, is_unloadable = str(failure[0]), reason_of(failure[1]), isinstance(failure[1], Unloadable)
+        path, reason, is_unloadable = trainer.strategy.broadcast((path, reason, is_unloadable))
+        if is_unloadable:
+            raise UsageError(reason)
         if not path:
             return
         self.unsaved |= path.endswith(LAST)

@@ -10,6 +10,8 @@ class Proxy:
     keeps its own in `vars(self)`.
     """
 
+    _wrapped: Any
+
     def __init__(self, wrapped: Any, **own: Any) -> None:
         vars(self).update(own, _wrapped=wrapped)
 
