@@ -99,6 +99,8 @@ TABLE: tuple[Row, ...] = (
     Row(f"{LOGGING}._callback_metrics", "attribute", (RESUME,), "the metrics last seen; to ask for the public ones computes new ones"),
     Row(f"{LOGGING}._logged_metrics", "attribute", (RESUME,), "likewise"),
     Row(f"{LOGGING}._progress_bar_metrics", "attribute", (RESUME,), "likewise"),
+    Row("lightning.pytorch.loops.evaluation_loop._EvaluationLoop._seen_batches_per_dataloader", "attribute", (RESUME,),
+        "the step of what is logged for each batch of a validation; it is in no checkpoint"),
     Row(f"{RESULTS}._ResultCollection", "class(training)", ("kindling/train/logged_values.py",),
         "a value for its step alone is kept without a torchmetrics.Metric, which takes 0.3 ms"),
     Row(f"{RESULTS}._ResultCollection.log",

@@ -37,6 +37,13 @@ def gather_on(trainer: L.Trainer, before: dict[str, Any]) -> None:
         results[key] = result
 
 
+def count_on(model: nn.Module, before: dict[str, Any]) -> None:
+    """Bring back the metrics that no epoch resets, after an epoch that is over: those that are not logged as such."""
+    of_an_epoch = {arguments["metric_attribute"] for arguments, *_ in before["logged"].values()}
+    for name in before["metrics"].keys() - of_an_epoch:
+        vars(model.get_submodule(name)).update(move_data_to_device(before["metrics"][name], model.device))
+
+
 def _metrics(model: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
     """The states of the metrics that have seen a part of an epoch."""
     for module in model.modules():
