@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kindling.cli import main
+from kindling import main
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from project_parts import parts_below
 from torch import Tensor
 
 import kindling.tasks
 from kindling import Model
-from kindling.core.parts import classes_of, load_projects
 
-PROJECT = "my_project"
 # Arguments that make a model small and free of dropout, so that its tests take a moment and it can learn by heart.
 SMALL: dict[str, dict[str, Any]] = {
     "MLP": {"hidden_sizes": [32, 16]},
@@ -30,8 +29,7 @@ TASKS = {name: getattr(kindling.tasks, name) for name in OUTPUTS}
 SHAPES = {"vectors": (10,), "sequences": (8, 3), "tokens": (8,), "images": (1, 8, 8)}
 VOCABULARY = 9
 
-load_projects()
-MODELS = {cls.__name__: cls for path, cls in sorted(classes_of(Model).items()) if path.startswith(f"{PROJECT}.")}
+MODELS = parts_below(Model)
 
 
 def inputs_of(model: str) -> list[str]:

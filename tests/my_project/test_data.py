@@ -6,15 +6,13 @@ from typing import Any
 import pytest
 import torch
 from lightning import LightningDataModule
-from model_cases import PROJECT
+from project_parts import parts_below
 from stand_ins import use_stand_ins
 from torch import Tensor
 
 from kindling import Data
-from kindling.core.parts import classes_of, load_projects
 
-load_projects()
-DATA = {cls.__name__: cls for path, cls in classes_of(LightningDataModule).items() if path.startswith(f"{PROJECT}.")}
+DATA = parts_below(LightningDataModule)
 ARGUMENTS: dict[str, dict[str, Any]] = {}  # of a data set whose defaults are not enough
 
 

@@ -11,10 +11,10 @@ import torch
 from model_cases import MODELS, TASKS, build, classification_cases, every_case, make_batch
 from torch.nn import HuberLoss
 from torch.optim import Adam
+from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from kindling import Model
-from kindling.models.schedules import Constant
 
 
 @every_case
@@ -63,7 +63,10 @@ def test_it_overfits_one_batch(model: str, kind: str, task: str) -> None:
 
 @every_case
 def test_built_in_python_it_trains_saves_and_loads(model: str, kind: str, task: str, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"optimizer": partial(Adam, lr=1e-3, weight_decay=0.1), "schedule": Constant}
+    settings: dict[str, Any] = {
+        "optimizer": partial(Adam, lr=1e-3, weight_decay=0.1),
+        "schedule": partial(StepLR, step_size=1),
+    }
     arguments = {"Classification": {"label_smoothing": 0.1}, "Regression": {"loss": HuberLoss(delta=0.5)}}
     net = build(model, kind, task, task=TASKS[task](**arguments.get(task, {"threshold": 0.4})), **settings)
     trainer = fit(net, kind, task, tmp_path)

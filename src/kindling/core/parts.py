@@ -22,6 +22,7 @@ from kindling.core.errors import UsageError
 
 GROUP = "kindling.projects"
 ENGINE = "kindling"
+ANY_MODULE = "torch.nn.modules.module.Module"
 
 
 @cache
@@ -64,11 +65,29 @@ def _gone(point: EntryPoint) -> str:
 def classes_of(kind: Any) -> dict[str, type]:
     """The classes that can be built for a type, by their paths."""
     found: dict[str, type] = {}
-    for cls in chain.from_iterable(base.__subclasses__() for base in bases_of(kind)):
+    for base in bases_of(kind):
+        below = _subclasses_of(base)
+        if path_of(base) == ANY_MODULE:
+            below = {path: below[path] for path in below if is_loss(below[path])}
+        found |= below
+    return found
+
+
+def _subclasses_of(base: type[Any]) -> dict[str, type]:
+    found: dict[str, type] = {}
+    for cls in base.__subclasses__():
         if not isabstract(cls) and not cls.__name__.startswith("_"):
             found[path_of(cls)] = cls
-        found |= classes_of(cls)
+        found |= _subclasses_of(cls)
     return found
+
+
+def is_loss(cls: type) -> bool:
+    """Whether a module is a loss, as far as its name or the folder that it is in can tell.
+
+    A loss is any `nn.Module`: torch has no public base of losses. Where a module is asked for, a loss is meant.
+    """
+    return cls.__name__.endswith("Loss") or ".losses" in cls.__module__
 
 
 def bases_of(kind: Any) -> list[type[Any]]:

@@ -8,14 +8,17 @@ from typing import Any
 
 from jsonargparse import _typehints
 
-from kindling.core.parts import preferred
+from kindling.core.parts import ANY_MODULE, bases_of, imported, is_loss, path_of, preferred
 
 _all_paths = _typehints.get_all_subclass_paths
 
 
 @wraps(_all_paths)
-def _paths(*args: Any, **kwargs: Any) -> list[str]:
-    return preferred(_all_paths(*args, **kwargs))
+def _paths(cls: Any, *args: Any, **kwargs: Any) -> list[str]:
+    paths = _all_paths(cls, *args, **kwargs)
+    if ANY_MODULE in map(path_of, bases_of(cls)):
+        paths = [path for path in paths if is_loss(imported(path))]
+    return preferred(paths)
 
 
 def install() -> None:

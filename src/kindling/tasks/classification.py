@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.loss import _Loss, _WeightedLoss
 from torchmetrics import Metric
 from torchmetrics import classification as tm
 
@@ -63,12 +62,12 @@ class Classification(_Classes):
         self,
         label_smoothing: float = 0.0,
         class_weights: list[float] | Literal["balanced"] | None = None,
-        loss: _Loss | None = None,
+        loss: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1 or (loss and label_smoothing):
             raise ValueError(f"label_smoothing is {label_smoothing}: expected a fraction in [0, 1), 0 beside a loss")
-        if class_weights and loss and not isinstance(loss, _WeightedLoss):
+        if class_weights and loss and not hasattr(loss, "weight"):
             raise ValueError(f"class_weights is {class_weights}: {type(loss).__name__} takes no weights")
         self.label_smoothing, self.class_weights, self.loss = label_smoothing, class_weights, loss
         self.criterion = loss or nn.CrossEntropyLoss(label_smoothing=label_smoothing)
@@ -76,14 +75,18 @@ class Classification(_Classes):
     def prepare(self) -> None:
         count, weights = self.num_outputs, self.class_weights
         if weights == "balanced":  # learnt in `start`, and kept in the checkpoint
-            self.criterion.register_buffer("weight", torch.ones(count))
+            self._weigh(torch.ones(count), persistent=True)
         elif weights is not None:
             if len(weights) != count:
                 raise ValueError(f"class_weights has {len(weights)} values: expected one for each of {count} classes")
-            self.criterion.register_buffer("weight", torch.Tensor(weights), persistent=False)
+            self._weigh(torch.Tensor(weights), persistent=False)
         accuracy = {"accuracy": tm.MulticlassAccuracy(count, average="micro")}
         ranked = {"auroc": tm.MulticlassAUROC(count), "calibration_error": tm.MulticlassCalibrationError(count)}
         self.add_metrics(self.counted("Multiclass", count) | accuracy, ranked)
+
+    def _weigh(self, weights: Tensor, persistent: bool) -> None:
+        vars(self.criterion).pop("weight", None)  # of a loss that keeps it as a plain attribute
+        self.criterion.register_buffer("weight", weights, persistent=persistent)
 
     def start(self, data: Any) -> None:
         super().start(data)
@@ -116,7 +119,7 @@ class BinaryClassification(_Classes):
     fits = "one class a sample"
 
     def __init__(
-        self, positive_weight: float | Literal["balanced"] = 1.0, threshold: float = 0.5, loss: _Loss | None = None
+        self, positive_weight: float | Literal["balanced"] = 1.0, threshold: float = 0.5, loss: nn.Module | None = None
     ) -> None:
         super().__init__()
         if (positive_weight != "balanced" and positive_weight <= 0) or (loss and positive_weight != 1):

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.loss import _Loss
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from kindling.tasks.base import Task
@@ -25,7 +24,7 @@ class Regression(Task):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, loss: _Loss | None = None) -> None:
+    def __init__(self, loss: nn.Module | None = None) -> None:
         super().__init__()
         self.loss, self.criterion = loss, loss or nn.MSELoss()
 

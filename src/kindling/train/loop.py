@@ -195,8 +195,9 @@ class LeanLoop(_TrainingEpochLoop):
         self.hooks = {name: self._hooks(name) for name in HOOKS}
         self.keeps_gradients = [getattr(owner, "keeps_gradients", False) for owner in self._owners(BEFORE_STEP)]
         self.takes_index = is_param_in_hook_signature(trainer.lightning_module.training_step, "batch_idx", min_args=2)
-        selector = trainer._data_connector._datahook_selector
-        self.after_transfer = selector.get_instance("on_after_batch_transfer").on_after_batch_transfer
+        data, hook = trainer.datamodule, "on_after_batch_transfer"
+        owner = data if data is not None and is_overridden(hook, data) else trainer.lightning_module
+        self.after_transfer = owner.on_after_batch_transfer
         self.validates = super()._should_check_val_epoch()
         self.plateaus_stepped = False
         if self.schedules is not trainer.lr_scheduler_configs:  # those of another training

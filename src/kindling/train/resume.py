@@ -18,7 +18,7 @@ from kindling.data.position import generator_states, set_generator_states
 from kindling.run.checkpoint_files import fit_or_refuse, load_checkpoint, newest_whole
 from kindling.run.folder import find_checkpoint
 from kindling.train.loaders import Loaders
-from kindling.train.unfinished_epoch import gather_on, gathered
+from kindling.train.unfinished_epoch import count_on, gather_on, gathered
 from kindling.train.warn import warn
 
 SHOWN = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics")  # the metrics last seen
@@ -37,6 +37,7 @@ def position(trainer: L.Trainer, mid_epoch: bool) -> dict[str, Any]:
         "batches": loaders.layout(),
         "processes": _from_all_processes(trainer, _of_this_process(trainer, loaders)),
         "shown": {name: dict(getattr(trainer._logger_connector, name)) for name in SHOWN},
+        "validated": dict(trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader),
     }
 
 
@@ -78,6 +79,9 @@ def restore(trainer: L.Trainer, place: dict[str, Any]) -> None:
     for name in SHOWN:
         shown = move_data_to_device(place["shown"][name], trainer.lightning_module.device)
         getattr(trainer._logger_connector, name).update(shown)
+    trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader.update(place.get("validated", {}))
+    if own and not place["mid_epoch"]:
+        count_on(trainer.lightning_module, own)
     if place["mid_epoch"]:
         _show_where_it_was_cut_off(trainer)
         if own and place["batches"] == loaders.layout():

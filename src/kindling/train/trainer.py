@@ -4,11 +4,16 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.precision.precision import _PRECISION_INPUT
 from lightning.pytorch.accelerators import Accelerator
 
 from kindling.train.loaders import Loaders
 from kindling.train.loop import LeanLoop
+
+# What Lightning takes, and auto.
+Precision = Literal[
+    "auto", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true",
+    "transformer-engine", "transformer-engine-float16", "16", "32", "64", "bf16", 16, 32, 64,
+]  # fmt: skip
 
 
 class Trainer(L.Trainer):
@@ -22,7 +27,7 @@ class Trainer(L.Trainer):
 
     def __init__(
         self,
-        precision: _PRECISION_INPUT | Literal["auto"] | None = None,
+        precision: Precision | None = None,
         accelerator: str | Accelerator = "auto",
         **trainer: Any,
     ) -> None:

@@ -37,6 +37,13 @@ def gather_on(trainer: L.Trainer, before: dict[str, Any]) -> None:
         results[key] = result
 
 
+def count_on(model: nn.Module, before: dict[str, Any]) -> None:
+    """Bring back the metrics that no epoch resets, after an epoch that is over: those that are not logged as such."""
+    of_an_epoch = {arguments["metric_attribute"] for arguments, *_ in before["logged"].values()}
+    for name in before["metrics"].keys() - of_an_epoch:
+        vars(model.get_submodule(name)).update(move_data_to_device(before["metrics"][name], model.device))
+
+
 def _metrics(model: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
     """The states of the metrics that have seen a part of an epoch."""
     for module in model.modules():
@@ -44,12 +51,12 @@ def _metrics(model: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
             list(module.items())  # those that share a state get it now
     for name, metric in model.named_modules():
         if isinstance(metric, Metric) and metric.update_called:
-            yield name, {key: vars(metric)[key] for key in (*metric._defaults, "_update_count")}
+            yield name, {key: vars(metric)[key] for key in (*metric.metric_state, "_update_count")}
 
 
 def _logged(result: _ResultMetric) -> tuple[Any, ...]:
     """What `self.log` has gathered for the end of the epoch."""
     arguments = {key: getattr(result.meta, key) for key in LOGGED}
     sync = {"_should": result.meta.sync.should, "rank_zero_only": result.meta.sync.rank_zero_only}
-    kept = (*result._defaults, "_forward_cache", "_update_count", "has_reset")
+    kept = (*result.metric_state, "_forward_cache", "_update_count", "has_reset")
     return arguments, result.meta.reduce_fx.__name__, sync, {key: vars(result)[key] for key in kept}

@@ -1,5 +1,6 @@
 """What the command line builds: any module, by name or by import path, also of a run that is older than its names."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,6 +46,15 @@ class Plain(L.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+class SquareLoss(torch.nn.Module):  # as the guide writes a loss of its own
+    def __init__(self, power: float = 2.0):
+        super().__init__()
+        self.power = power
+
+    def forward(self, logits, targets):
+        return (1 - logits.softmax(dim=1)[torch.arange(len(targets)), targets]).pow(self.power).mean()
 
 
 class Alone(Plain):
@@ -148,6 +158,22 @@ def test_a_config_keeps_short_names(kindling: Run) -> None:
     assert isinstance(arguments, dict)
     assert arguments["task"]["class_path"] == "Classification"
     assert arguments["optimizer"]["class_path"] == "torch.optim.AdamW"
+
+
+def test_a_loss_is_any_module(kindling: Run) -> None:
+    importlib.import_module("plain_modules")
+    loss = ["--model.task", "Classification", "--model.task.loss", "SquareLoss", "--model.task.loss.power", "1.5"]
+    assert kindling("fit", "--config", "configs/digits_mlp.yaml", *loss, *QUICK).code == 0
+    arguments = config(Path("lightning_logs/digits_mlp/version_0"))["model"]["init_args"]
+    assert isinstance(arguments, dict)
+    assert arguments["task"]["init_args"]["loss"] == {
+        "class_path": "plain_modules.SquareLoss",
+        "init_args": {"power": 1.5},
+    }
+    assert_told(
+        kindling("fit", "--config", "configs/digits_mlp.yaml", *loss[:3], "SquareLos", *QUICK),
+        "did you mean SquareLoss",
+    )
 
 
 @pytest.mark.parametrize("owner", ["kindling.models.mlp", "galaxies.models.mlp"])

@@ -15,7 +15,7 @@ STEPS = {"bare loop", "guide's loop", "usual Lightning", "Kindling"}
 
 def benchmark(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1800)
 
 
 def this_machine() -> dict[str, Any]:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clones import ENVIRONMENT, git, install, make_clone, needs_git, needs_posix, rename, run, succeed
 from conftest import ROOT
@@ -153,6 +154,7 @@ def test_everything_but_the_engine_is_the_new_projects(clone: Path) -> None:
         "conftest.py",
         "deep_sky",
         "model_cases.py",
+        "project_parts.py",
         "stand_ins.py",
     }
     readme = (clone / "README.md").read_text()
@@ -174,12 +176,29 @@ def test_everything_but_the_engine_is_the_new_projects(clone: Path) -> None:
     assert git(clone, "status", "--porcelain") == ""
 
 
+def test_what_could_not_be_installed_is_printed(clone: Path) -> None:
+    python = clone / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    finished = rename(clone, "galaxies")
+    assert finished.returncode == 0
+    assert "  pip install --no-deps -e .\n" in finished.stdout
+
+
+def kindling(clone: Path, *arguments: str) -> None:
+    """Run a command that has to end well and has nothing to complain of."""
+    accelerator = [] if arguments[0] == "predict" else ["--trainer.accelerator", "cpu"]
+    finished = run(clone, clone / ".venv" / "bin" / "kindling", *arguments, *accelerator)
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
 @pytest.mark.slow
 @needs_posix
 @pytest.mark.parametrize("options", [[], ["--keep-engine-tests"]], ids=["alone", "with the engine's tests"])
 def test_the_renamed_project_works_at_once(clone: Path, options: list[str]) -> None:
     programs = install(clone)
-    assert succeed(clone, programs / "kindling", "--version").startswith("kindling ")
+    kindling(clone, "fit", "--config", "configs/digits_mlp.yaml", "--trainer.max_epochs", "1")
     finished = rename(clone, "galaxies", *options)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert "pip" not in finished.stdout
@@ -187,10 +206,14 @@ def test_the_renamed_project_works_at_once(clone: Path, options: list[str]) -> N
     installed = succeed(clone, programs / "python", "-m", "pip", "list", "--format", "freeze")
     assert "galaxies==0.1.0" in installed
     assert "kindling==" not in installed
-    assert succeed(clone, programs / "kindling", "--version").startswith("kindling ")
-    few = ["--trainer.fast_dev_run", "1", "--trainer.accelerator", "cpu"]
-    trained = run(clone, programs / "kindling", "fit", "--config", "configs/digits_mlp.yaml", *few)
-    assert (trained.returncode, trained.stderr) == (0, "")
+    kindling(clone, "fit", "--config", "configs/digits_mlp.yaml", "--trainer.fast_dev_run", "1")
+    kindling(clone, "fit", "--resume", "latest", "--trainer.max_epochs", "2")  # a run of before the renaming
+    kindling(clone, "predict", "--run", "latest")
+    (clone / "data").mkdir()
+    np.save(clone / "data" / "new.npy", np.zeros((3, 8, 8), dtype=np.float32))
+    best = "lightning_logs/digits_mlp/version_0/checkpoints/best.ckpt"
+    kindling(clone, "predict", "--ckpt", best, "--input", "data/new.npy", "--output", "data/new.csv")
+    assert len((clone / "data" / "new.csv").read_text().splitlines()) == 4
     succeed(clone, "make", "lint")
     if options:
         succeed(clone, programs / "python", "-m", "pytest", "--collect-only")  # every test's imports

@@ -90,7 +90,9 @@ class Diary(L.Callback):
 
 
 def as_they_are(batches: list[Any]) -> DataLoader:
-    return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
+    """A generator of its own, since Lightning lets a loader draw from that of the training, and Kindling does not."""
+    own = torch.Generator()
+    return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch, generator=own)  # type: ignore[arg-type]
 
 
 class Gaps(Digits):

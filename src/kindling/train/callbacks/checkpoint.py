@@ -14,6 +14,7 @@ from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 from kindling.core.errors import Stopped, UsageError, reason_of
 from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO, refuse_unloadable_hyperparameters
 from kindling.run.monitor import Monitor, take_up_state
+from kindling.train.changed_parts import ChangedParts
 from kindling.train.loop import LeanLoop
 from kindling.train.monitor import Watch
 from kindling.train.resume import change_learning_rate, position, prepare, restore
@@ -94,8 +95,10 @@ class Checkpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        self.changed_parts = ChangedParts(pl_module)
         if self.position:
             restore(trainer, self.position)
+            self.changed_parts.restore(self.position.get("changed_parts", {}))
             for name, gradient in self.position.get("gradients", {}).items():
                 pl_module.get_parameter(name).grad = gradient.to(pl_module.device)
             self.position = None
@@ -162,7 +165,7 @@ class Checkpoint(ModelCheckpoint):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.mid_epoch is None:
             return
-        checkpoint["position"] = position(trainer, self.mid_epoch)
+        checkpoint["position"] = position(trainer, self.mid_epoch) | {"changed_parts": self.changed_parts.state()}
         if not pl_module.automatic_optimization:  # nobody knows whether the next step needs them
             gradients = {name: parameter.grad for name, parameter in pl_module.named_parameters()}
             checkpoint["position"]["gradients"] = {name: each for name, each in gradients.items() if each is not None}

@@ -43,12 +43,11 @@ class Wines(L.LightningDataModule):
 
 
 class ObjectNet(L.LightningModule):
-    """A Python object is a default and so a hyper-parameter; another is saved by hand."""
+    """Python objects are defaults, and so hyper-parameters."""
 
     def __init__(self, scaler=Scaler(), activation: nn.Module = nn.Tanh(), lr: float = 1e-2):  # noqa: B008
         super().__init__()
         self.save_hyperparameters()
-        self.save_hyperparameters({"widths": range(13, 16)})
         self.scaler = scaler
         self.layers = nn.Sequential(nn.Linear(13, 16), activation, nn.Dropout(0.1), nn.Linear(16, 3))
 
@@ -69,6 +68,21 @@ class ObjectNet(L.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=self.hparams.lr)
+
+
+class Inheritor(ObjectNet):
+    """Has no arguments of its own, and uses its parent's hyper-parameters."""
+
+    def __init__(self):
+        super().__init__(lr=0.02)
+
+
+class HandmadeHyperparameters(ObjectNet):
+    """An object that no command line has seen is among the hyper-parameters."""
+
+    def __init__(self, lr: float = 1e-2):
+        super().__init__(lr=lr)
+        self.save_hyperparameters({"widths": range(13, 16)})
 
 
 class LateNet(L.LightningModule):

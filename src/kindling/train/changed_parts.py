@@ -1,0 +1,43 @@
+"""What a training has frozen and thawed on its way, which is in no weight: a resume would freeze it again."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+Flag = tuple[nn.Module | nn.Parameter, str]
+
+
+class ChangedParts:
+    """Which parts of a module train by now, apart from those that do at the start of every training.
+
+    A BaseFinetuning callback, or a hook of the module, says so by three flags: whether a parameter has a gradient,
+    whether a norm follows its batches, and whether a layer is in training mode.
+
+    Args:
+        module: at the start of a training, also of one that goes on.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.at_start = self._flags()
+
+    def state(self) -> dict[str, bool]:
+        """The flags that have changed since the start, by name."""
+        return {name: flag for name, flag in self._flags().items() if self.at_start.get(name) != flag}
+
+    def restore(self, state: dict[str, bool]) -> None:
+        """Change the flags again that a training had changed before an interruption."""
+        for name, (part, attribute) in self._parts():
+            if name in state:
+                setattr(part, attribute, state[name])
+
+    def _flags(self) -> dict[str, bool]:
+        return {name: getattr(part, attribute) for name, (part, attribute) in self._parts()}
+
+    def _parts(self) -> Iterator[tuple[str, Flag]]:
+        for name, parameter in self.module.named_parameters():
+            yield f"{name}.requires_grad", (parameter, "requires_grad")
+        for name, layer in self.module.named_modules():
+            yield f"{name}.training", (layer, "training")
+            if hasattr(layer, "track_running_stats"):
+                yield f"{name}.track_running_stats", (layer, "track_running_stats")
