@@ -46,7 +46,7 @@ class Plain(L.LightningModule):
 
     def __init__(self, rate: float = 0.01) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters({"rate": rate})
         torch.manual_seed(0)
         self.net = nn.Linear(4, 1)
 
