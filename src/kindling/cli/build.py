@@ -27,7 +27,7 @@ from kindling.core.class_paths import (
 )
 from kindling.core.config_problems import explain
 from kindling.core.errors import Stopped, UsageError, origin
-from kindling.core.parts import class_path_of, find_class, load_projects
+from kindling.core.parts import class_path_of, find_class, load_projects, path_of
 from kindling.core.settings import settings_in
 from kindling.data.base import Data
 from kindling.figures.callback import Figures
@@ -206,10 +206,15 @@ class Parts(LightningCLI):
     def seed(self) -> Any:
         return self.config["seed_everything"]
 
+    @property
+    def foreign(self) -> dict[str, str]:
+        """The import paths of a model and a data that are of no installed project: a resume has to name them again."""
+        named = {key: path_of(type(part)) for key, part in {"model": self.model, "data": self.datamodule}.items()}
+        return {key: path for key, path in named.items() if is_foreign(path)}
+
     def callbacks(self) -> list[L.Callback]:
         """The engine's callbacks, as their flags say."""
-        names = [name for name in default_callbacks() if self.config[name].get("enabled") is not False]
-        return [self.config_init[name] for name in names]
+        return [self.config_init[name] for name in default_callbacks()]
 
     def dump(self) -> dict[str, Any]:
         """Every setting, as a run keeps it: classes by their short names where those mean one class."""

@@ -13,11 +13,12 @@ from rich.table import Table
 
 from kindling.cli.arguments import parse_options
 from kindling.core.errors import UsageError
+from kindling.core.metric_names import LOWER_IS_BETTER
 from kindling.core.settings import flatten
 from kindling.run.folder import ROOT
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
-LOWER_IS_BETTER = ("loss", "mae", "mse", "error", "seconds", "parameters")  # how the names of such metrics end
+LESS_IS_BETTER = (*LOWER_IS_BETTER, "seconds", "parameters")
 # What a row averages over, and what no result depends on.
 SHOWN = r"figures|gradient_norm|tensorboard_extras|trainer\.(default_root|enable|log)"
 IGNORED = rf"seed_everything$|data\.(fold|workers|cache|download)$|{SHOWN}"
@@ -96,7 +97,7 @@ def _sorted_by(settings: pd.DataFrame, metrics: pd.DataFrame, sort: str | None) 
     choices = settings.reindex(columns=["checkpoint.monitor", "checkpoint.mode"]).drop_duplicates()
     monitor, mode = choices.iloc[0] if len(choices) == 1 else ("val/loss", "min")
     best = sort or (monitor if monitor in metrics else _main_loss(metrics))
-    return best, mode == "min" if best == monitor else best.endswith(LOWER_IS_BETTER)
+    return best, mode == "min" if best == monitor else best.endswith(LESS_IS_BETTER)
 
 
 def _main_loss(metrics: pd.DataFrame) -> str:

@@ -106,7 +106,7 @@ class Training:
         if stopping:
             print(f"stopped early: {stopping}")
         print_metrics("best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**results), metrics)
-        print_next(self.run)
+        print_next(self.parts, self.run, metrics)
 
     def _best_checkpoint(self) -> Path | None:
         path = self.run / "checkpoints" / "best.ckpt" if self.run else None

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelSummary, ProgressBar, RichProgressBar
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -70,17 +71,19 @@ def print_metrics(title: str, metrics: dict[str, dict[str, float]]) -> None:
     Console().print(table)
 
 
-def print_next(run: Path) -> None:
-    """Where everything is, and what to type next."""
-    parts = ("checkpoints", "figures", "metrics.csv", "results.json", "config.yaml", "environment.json")
-    print(
-        f"in {run}: {', '.join(part for part in parts if (run / part).exists())}\n"
-        "next:\n"
-        f"  tensorboard --logdir {run.parent.parent}    # curves and figures\n"
-        f"  kindling test --run {shlex.quote(str(run))}\n"
-        f"  kindling predict --run {shlex.quote(str(run))} --input PATH    # new images, a table or arrays\n"
-        f"  kindling fit --resume {shlex.quote(str(run))} --trainer.max_epochs 100    # train on"
-    )
+def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
+    """Where everything is, and what to type next, with the import paths that a run of foreign modules needs again."""
+    files = ("checkpoints", "figures", "metrics.csv", "results.json", "config.yaml", "environment.json")
+    named, again = shlex.quote(str(run)), "".join(f" --{key} {path}" for key, path in parts.foreign.items())
+    print(f"in {run}: {', '.join(file for file in files if (run / file).exists())}\nnext:")
+    print(f"  tensorboard --logdir {run.parent.parent}    # curves and figures")
+    if "test" in metrics:
+        print(f"  kindling test --run {named}{again}")
+    if isinstance(parts.datamodule, Data):
+        print(f"  kindling predict --run {named}{again} --input PATH    # new images, a table or arrays")
+    elif is_overridden("predict_step", parts.model):
+        print(f"  kindling predict --run {named}{again}")
+    print(f"  kindling fit --resume {named}{again} --trainer.max_epochs 100    # train on")
 
 
 def terminal_callbacks(trainer: Any) -> list[L.Callback]:

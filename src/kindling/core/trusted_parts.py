@@ -18,23 +18,31 @@ set_parsing_settings(import_path_denylist=[], instantiate_subclass_spec_in_any=F
 
 @contextmanager
 def imported_parts() -> Iterator[None]:
-    """Let the parser build nothing but ImportedParts, and import nothing. It has no public way (seen with 4.53)."""
+    """Let the parser build imported parts of models alone, and import nothing, inside of the `with`.
+
+    The parser's public lists of allowed and denied paths can't be taken back, and allow all that is below a path.
+    """
     others = _common.parsing_settings["import_path_verdicts"]
-    _common.parsing_settings["import_path_verdicts"] = ImportedParts()
+    _common.parsing_settings["import_path_verdicts"] = VerdictOnEveryPath()
     try:
         yield
     finally:
         _common.parsing_settings["import_path_verdicts"] = others
 
 
-class ImportedParts(dict[str, bool]):
-    """Tells of every path whether it names a part of models, or a function of torch.nn.functional, that is imported."""
+class VerdictOnEveryPath(dict[str, bool]):
+    """What the parser asks whether a path may be named: unlike the parser's own dict, it has an answer to every one."""
 
     def __contains__(self, path: object) -> bool:
         return True
 
     def __getitem__(self, path: str) -> bool:
-        found = imported(path)
-        if isinstance(found, type):
-            return issubclass(found, nn.Module | Optimizer | LRScheduler)
-        return callable(found) and any(found is function for function in vars(nn.functional).values())
+        return is_trusted(path)
+
+
+def is_trusted(path: str) -> bool:
+    """Whether a path names a part of models, or a function of torch.nn.functional, that is imported."""
+    named = imported(path)
+    if isinstance(named, type):
+        return issubclass(named, nn.Module | Optimizer | LRScheduler)
+    return callable(named) and any(named is function for function in vars(nn.functional).values())

@@ -7,14 +7,11 @@ from typing import Any, Literal, NamedTuple
 import lightning as L
 
 from kindling.core.errors import UsageError
+from kindling.core.metric_names import HIGHER_IS_BETTER, LOWER_IS_BETTER
 
 Mode = Literal["min", "max"]
 LOSSES = ("val/loss", "val_loss")  # of the validation, by Kindling's name and by that of Lightning's examples
 FIRST_LOADER = "/dataloader_idx_0"  # ends the names where a validation has several loaders
-# The ends of metrics' names.
-LOWER_IS_BETTER: tuple[str, ...] = ("loss", "mae", "mse", "rmse", "error", "nll", "perplexity")
-HIGHER_IS_BETTER: tuple[str, ...] = ("accuracy", "acc", "auroc", "auc", "f1", "precision", "recall", "iou", "dice")
-HIGHER_IS_BETTER += ("r2", "map", "psnr", "ssim", "reward", "return", "score")
 
 
 class Monitor(NamedTuple):

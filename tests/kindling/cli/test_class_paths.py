@@ -19,7 +19,7 @@ from kindling.cli.build import Parts
 from kindling.core.config_problems import Options
 from kindling.core.errors import UsageError
 from kindling.core.parts import classes_of
-from kindling.core.trusted_parts import ImportedParts
+from kindling.core.trusted_parts import is_trusted
 from my_project.models.mlp import MLP
 
 FIT = ["fit", "--config", "configs/digits_mlp.yaml", *QUICK]
@@ -170,7 +170,7 @@ def test_a_checkpoint_names_what_the_place_accepts(path: str, checkpoint: Path, 
 
 def test_a_checkpoint_names_parts_that_are_imported() -> None:
     parts = ("kindling.tasks.Classification", "torch.optim.AdamW", "torch.nn.ReLU", "torch.nn.functional.gelu")
-    assert all(path in ImportedParts() and ImportedParts()[path] for path in parts)
+    assert all(map(is_trusted, parts))
     others = (
         "torch.load",
         "torch.nn.functional.importlib",
@@ -179,7 +179,7 @@ def test_a_checkpoint_names_parts_that_are_imported() -> None:
         "kindling.cli.dispatch.main",
         "",
     )
-    assert not any(ImportedParts()[path] for path in others)
+    assert not any(map(is_trusted, others))
 
 
 def test_commands_build_nothing_of_such_a_checkpoint(kindling: Run, evil: None) -> None:
