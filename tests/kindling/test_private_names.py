@@ -169,8 +169,6 @@ TABLE: tuple[Row, ...] = (
     # The rest
     Row("multiprocessing.queues.Queue._on_queue_feeder_error", "(e, obj)", ("kindling/data/batches.py",),
         "a batch that a worker can't hand over is lost, and the training would wait for it for ever"),
-        ("kindling/tasks/classification.py", "kindling/tasks/regression.py"), "what all losses of torch have in common"),
-        ("kindling/tasks/classification.py",), "what losses with weights of classes have in common"),
     Row("torch.utils.tensorboard.writer.SummaryWriter._get_file_writer", "(self)",
         ("kindling/run/dashboard.py", "kindling/run/loggers.py"),
         "where events are written: into a file without a thread, which a full disk would end"),

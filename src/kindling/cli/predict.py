@@ -41,9 +41,11 @@ def main(argv: list[str]) -> None:
 
 
 def _goes_by_step(trained: "Trained", given: Path | None) -> bool:
-    """Whether the module says itself what it predicts."""
+    """Whether the module's `predict_step` says what is predicted, rather than the task of a Model."""
+    if trained.is_foreign:
+        return True
     if trained.model_class is None or trained.run is None or given:
-        return trained.is_foreign
+        return False
     import lightning as L
 
     from kindling.models.base import Model
@@ -55,8 +57,6 @@ def predict_by_step(trained: "Trained", options: argparse.Namespace) -> None:
     """Write what the module's `predict_step` returns, in a file for each loader."""
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
-    from kindling.use.step_outputs import suffix_for, write_outputs
-
     if options.input:
         because = f"{trained.run} is of no Model of Kindling, so nothing says how a file becomes its inputs"
         raise UsageError(f"--input is {options.input}, but {because}: leave it out to predict the run's own data")
@@ -67,21 +67,28 @@ def predict_by_step(trained: "Trained", options: argparse.Namespace) -> None:
         raise UsageError(f"nothing says what the outputs of {name} mean: {means}")
     loaders = trained.predict(module, options.device)
     for index, batches in enumerate(loaders):
-        if all(batch is None for batch in batches):
-            print(f"{name}.predict_step returns nothing, so no file is written")
-            continue
-        try:
-            suffix = suffix_for(batches)
-        except ValueError as error:
-            raise UsageError(f"{name}.predict_step returns {error}") from error
-        output = options.output or trained.folder("predict") / f"predictions{suffix}"
-        if output.suffix != suffix:
-            raise UsageError(f"--output is {output}: what {name}.predict_step returns goes into a file {suffix}")
-        if len(loaders) > 1:
-            output = output.with_stem(f"{output.stem}_{index}")
-        with whole_file(output) as part:
-            write_outputs(batches, part, suffix)
-        print(f"{len(batches):,} batches, as {name}.predict_step returns them: {output}")
+        number = f"_{index}" if len(loaders) > 1 else ""
+        _write_outputs(batches, f"{name}.predict_step", trained.folder("predict"), options.output, number)
+
+
+def _write_outputs(batches: list[Any], source: str, folder: Path, output: Path | None, number: str) -> None:
+    """Write what a step has returned to the file that is asked for, or to `predictions` in a folder."""
+    from kindling.use.step_outputs import suffix_for, write_outputs
+
+    if all(batch is None for batch in batches):
+        print(f"{source} returns nothing, so no file is written")
+        return
+    try:
+        suffix = suffix_for(batches)
+    except ValueError as error:
+        raise UsageError(f"{source} returns {error}") from error
+    file = output or folder / f"predictions{suffix}"
+    if file.suffix != suffix:
+        raise UsageError(f"--output is {file}: what {source} returns goes into a file {suffix}")
+    file = file.with_stem(f"{file.stem}{number}")
+    with whole_file(file) as part:
+        write_outputs(batches, part, suffix)
+    print(f"{len(batches):,} batches, as {source} returns them: {file}")
 
 
 def predict_table(trained: "Trained", options: argparse.Namespace) -> None:

@@ -130,16 +130,8 @@ class Trained:
         if not has_loader(parts, "predict"):
             _predict_with_test_loader(parts)
         trainer = make_trainer(parts, None, [], **_one_device(device), **ONLY_PREDICT)
-        try:
-            with told_in_a_sentence(parts, None):
-                outputs: Any = trainer.predict(
-                    module, datamodule=parts.datamodule, ckpt_path=self.file, weights_only=True
-                )
-        except RuntimeError as error:
-            if "loading state_dict" not in str(error):
-                raise
-            reason = " ".join(str(error).split())
-            raise UsageError(f"{self.file} does not fit this {type(module).__name__}: {reason}") from error
+        with told_in_a_sentence(parts, None):
+            outputs: Any = trainer.predict(module, datamodule=parts.datamodule, ckpt_path=self.file, weights_only=True)
         return outputs if len(trainer.num_predict_batches) > 1 else [outputs]
 
 

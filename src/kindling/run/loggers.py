@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class MetricsTable(Logger):
 
     Args:
         path: of the file.
-        first_step: rows of this step or later are dropped from a file that is there already.
+        first_step: of a training that goes on: from its first row in a file that is there already, rows are dropped.
     """
 
     name, version = "", ""  # None would be shown in the progress bar
@@ -51,8 +52,10 @@ class MetricsTable(Logger):
     def __init__(self, path: Path, first_step: int = 0) -> None:
         super().__init__()
         self.file, self.columns = GrowingFile(path), list[str]()
-        past = [row for row in self._rows() if _is_whole(row) and int(row["step"]) < first_step]
+        whole = filter(_is_whole, self._rows())
+        past = list(takewhile(lambda row: _has_own_step(row) or int(row["step"]) < first_step, whole))
         self.logged = {_content(row) for row in past}  # by the last step
+        self.logged_before = {_content(row) for row in past if _has_own_step(row)}
         if path.exists():
             self._rewrite(past)
 
@@ -62,7 +65,8 @@ class MetricsTable(Logger):
         return DummyExperiment()
 
     def repeats(self, metrics: Mapping[str, Any], step: int | None) -> bool:
-        return _content({**metrics, "step": step}) in self.logged
+        content = _content({**metrics, "step": step})
+        return content in self.logged or content in self.logged_before
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -102,6 +106,11 @@ def _is_whole(row: Row) -> bool:
     """Whether a row that was read has a value for each column, none too many, and a step."""
     has_all_columns = None not in row and None not in row.values()  # csv's sign for too many, and for too few
     return has_all_columns and row.get("step", "").isdecimal()
+
+
+def _has_own_step(row: Row) -> bool:
+    """Whether a callback or a validation's batch has given its own step: to any other row Lightning adds the epoch."""
+    return not row.get("epoch")
 
 
 def _content(row: Row) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def mode_of(metric: str) -> Mode:
         return "min"
     if name.endswith(HIGHER_IS_BETTER):
         return "max"
-    settings = "checkpoint.mode, early_stopping.mode and figures.mode"
+    settings = "checkpoint.mode and early_stopping.mode"
     raise UsageError(f"nothing tells whether a lower or a higher {metric} is better: set {settings} to min or max")
 
 

@@ -37,7 +37,7 @@ def gather_on(trainer: L.Trainer, before: dict[str, Any]) -> None:
         results[key] = result
 
 
-def count_on(model: nn.Module, before: dict[str, Any]) -> None:
+def count_on(model: L.LightningModule, before: dict[str, Any]) -> None:
     """Bring back the metrics that no epoch resets, after an epoch that is over: those that are not logged as such."""
     of_an_epoch = {arguments["metric_attribute"] for arguments, *_ in before["logged"].values()}
     for name in before["metrics"].keys() - of_an_epoch:

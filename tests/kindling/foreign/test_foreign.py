@@ -150,9 +150,21 @@ def test_it_goes_on_exactly_in_the_middle_of_an_epoch(name: str, undisturbed: An
     assert differences(undisturbed(name).contents, RUN) == []
 
 
-@pytest.mark.parametrize("name", ["gan", "segmentation", "finetune", "callbacks", "two_loaders", "reinforce"])
-def test_it_goes_on_exactly_between_epochs(name: str, undisturbed: Any, command: Command) -> None:
-    break_off(fit(name), "on_train_epoch_start", 2)
+@pytest.mark.parametrize(
+    ("name", "hook", "call"),
+    [
+        ("gan", "on_train_epoch_start", 2),
+        ("finetune", "on_train_epoch_start", 3),
+        ("segmentation", "on_train_epoch_start", 2),
+        ("callbacks", "on_train_epoch_end", 2),
+        ("second_order", "on_validation_batch_end", 7),  # two are for the sanity check
+        ("two_loaders", "on_validation_batch_end", 12),
+    ],
+)
+def test_it_goes_on_exactly_after_a_validation_or_an_epoch(
+    name: str, hook: str, call: int, undisturbed: Any, command: Command
+) -> None:
+    break_off(fit(name), hook, call)
     assert command(*again(name, "fit", RUN)).code == 0
     assert differences(undisturbed(name).contents, RUN) == []
 

@@ -13,6 +13,7 @@ from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import OneCycleLR, StepLR
 
 from kindling.models.schedules import WarmupCosine
+from kindling.tasks import Classification
 from my_project.data.synthetic import SyntheticClassification, SyntheticRegression
 from my_project.models.mlp import MLP
 from my_project.models.resnet import ResNet
@@ -161,6 +162,27 @@ def test_a_forward_without_lengths_is_not_given_any() -> None:
     sequences = MLP(input_shape=(4, 2), classes=["a", "b"], hidden_sizes=[8]).eval()
     batch = torch.randn(3, 4, 2), torch.tensor([4, 2, 3]), torch.tensor([0, 1, 0])
     torch.testing.assert_close(sequences.outputs(batch), sequences(batch[0]))
+
+
+class Swapped(Classification):
+    """For batches that are dicts."""
+
+    def inputs_of(self, batch: Any) -> Any:
+        return batch["vectors"]
+
+    def targets_of(self, batch: Any) -> Any:
+        return batch["labels"]
+
+
+def test_the_task_says_what_of_a_batch_is_for_the_model_and_what_for_the_loss() -> None:
+    usual, swapped = build(task=Classification()).eval(), build(task=Swapped()).eval()
+    swapped.load_state_dict(usual.state_dict())
+    vectors, labels = torch.randn(5, 10), torch.tensor([0, 1, 2, 0, 1])
+    batch = {"labels": labels, "vectors": vectors}
+    torch.testing.assert_close(swapped.outputs(batch), usual.outputs((vectors, labels)))
+    found, expected = swapped.validation_step(batch, 0), usual.validation_step((vectors, labels), 0)
+    torch.testing.assert_close(found, expected)
+    assert swapped.task.val_loss.compute() == usual.task.val_loss.compute()  # type: ignore[operator, union-attr]
 
 
 def test_targets_of_any_size_are_learnt(tmp_path: Path) -> None:

@@ -132,6 +132,27 @@ def test_what_a_step_has_logged_is_not_logged_again(whole: bytes, tmp_path: Path
     assert curves(tmp_path)["val/loss"] == [(1, 1.5), (3, 0.25)]
 
 
+def test_rows_with_a_step_of_their_own_stay_in_their_place(tmp_path: Path) -> None:
+    """Those of a validation's batches have its number as their step, and are logged between two steps."""
+    training = [({"train/loss": 1.0, "epoch": 0}, 4), ({"val_loss_step": 2.0}, 0), ({"val_loss_step": 3.0}, 1)]
+    training += [
+        ({"train/loss": 0.5, "epoch": 1}, 5),
+        ({"val_loss_step": 2.5}, 2),
+        ({"train/loss": 0.1, "epoch": 2}, 6),
+    ]
+    tables = []
+    for name, resumes in (("whole", ()), ("resumed", ((3, 1), (5, 3)))):  # after so many rows, from so many on
+        written, begin = 0, None
+        for stop, begin_again in (*resumes, (len(training), None)):
+            _, logger = run_loggers(tmp_path / name, "fit", begin)
+            for metrics, step in training[written:stop]:
+                logger.log_metrics(metrics, step)
+            logger.save()
+            written, begin = begin_again or 0, 5
+        tables.append(table(tmp_path / name))
+    assert tables[0] == tables[1]
+
+
 def test_a_damaged_row_is_dropped(tmp_path: Path) -> None:
     log(tmp_path)
     lines = table(tmp_path).splitlines(keepends=True)

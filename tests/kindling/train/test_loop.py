@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from plain_modules import QUIET, Gan, Plain, Points, loader
 from torch import Tensor
 from torch.optim import LBFGS, SGD, AdamW
 from torch.optim.lr_scheduler import LambdaLR, StepLR
@@ -239,3 +240,67 @@ def test_a_skipped_step_is_not_clipped(tmp_path: Path) -> None:
     options: dict[str, Any] = {"precision": "bf16-mixed", "gradient_clip_val": 1.0, "callbacks": [NonFinite("skip")]}
     fit(model, [good, bad, good], default_root_dir=tmp_path, **options)
     assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+class OneArgument(Plain):
+    def training_step(self, batch: Any) -> Tensor:  # type: ignore[override]
+        return super().training_step(batch, 0)
+
+
+class Dicts(Plain):
+    """Takes batches that are dicts."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step((batch["inputs"], batch["targets"]), batch_idx)
+        return {"loss": loss, "more": 1}
+
+
+class Steps(Plain):
+    """Has a schedule as Lightning's examples have them, and hooks."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = AdamW(self.parameters(), lr=0.01)
+        return [optimizer], [StepLR(optimizer, 1, gamma=0.5)]
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.log("own", outputs["loss"], on_epoch=True)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        for parameter in self.parameters():
+            assert parameter.grad is not None
+            parameter.grad *= 3
+
+
+PLAIN = {"plain": Plain, "one argument": OneArgument, "dicts": Dicts, "hooks and a schedule": Steps}
+
+
+@pytest.mark.parametrize("cls", PLAIN.values(), ids=PLAIN)
+def test_a_plain_module_is_trained_lean_and_as_by_lightning(cls: Any, tmp_path: Path) -> None:
+    weights, tables = [], []
+    for trainer in (Trainer, L.Trainer):
+        table = MetricsTable(tmp_path / f"{trainer.__module__}.csv")
+        settings: dict[str, Any] = {"max_epochs": 3, "log_every_n_steps": 4, "gradient_clip_val": 0.1}
+        made = trainer(
+            logger=table, callbacks=[NonFinite(), GradientNorm()], enable_checkpointing=False, **settings, **QUIET
+        )
+        module = cls()
+        points = [{"inputs": x, "targets": y} for x, y in Points()] if cls is Dicts else Points()
+        made.fit(module, loader(points))  # type: ignore[arg-type]
+        table.save()
+        assert getattr(made.fit_loop.epoch_loop, "lean", True)
+        weights.append(module.state_dict())
+        tables.append((tmp_path / f"{trainer.__module__}.csv").read_text())
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+    assert tables[0] == tables[1]
+    assert "gradient_norm" in tables[0]
+
+
+def test_manual_optimisation_is_trained_by_lightnings_loop(tmp_path: Path) -> None:
+    trained = []
+    for trainer in (Trainer, L.Trainer):
+        made = trainer(max_epochs=2, logger=False, enable_checkpointing=False, default_root_dir=tmp_path, **QUIET)
+        module = Gan()
+        made.fit(module, loader())
+        assert made.global_step == 40
+        trained.append(module.state_dict())
+    torch.testing.assert_close(trained[0], trained[1], rtol=0, atol=0)

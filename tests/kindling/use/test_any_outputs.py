@@ -302,7 +302,7 @@ def test_weights_of_another_module(fit: Any, kindling: Run) -> None:
         content.pop("sealed")
         torch.save(content, file)
     for command in ("predict", "export"):
-        refused(kindling(command, *again), "does not fit this Predicting: ", "size mismatch for layer.weight")
+        refused(kindling(command, *again), "loading state_dict for Predicting: ", "size mismatch for layer.weight")
 
 
 def test_what_it_returns_decides_on_the_file(fit: Any, kindling: Run, modules: Any) -> None:

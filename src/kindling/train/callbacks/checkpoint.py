@@ -99,8 +99,6 @@ class Checkpoint(ModelCheckpoint):
         if self.position:
             restore(trainer, self.position)
             self.changed_parts.restore(self.position.get("changed_parts", {}))
-            for name, gradient in self.position.get("gradients", {}).items():
-                pl_module.get_parameter(name).grad = gradient.to(pl_module.device)
             self.position = None
         data = trainer.datamodule  # type: ignore[attr-defined]
         refuse_unloadable_hyperparameters(pl_module, *([] if data is None else [data]))
@@ -113,7 +111,7 @@ class Checkpoint(ModelCheckpoint):
         """Save what is before a batch: all that belongs to the one before it, such as a validation, is over."""
         seen = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         if seen % trainer.accumulate_grad_batches or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return  # the gradients of half a step are in no checkpoint
+            return  # gradients are in no checkpoint
         due = self.interrupts.received
         if not due and self.saved_step != trainer.global_step:
             late = time.monotonic() - self.saved_at > self.every_seconds
@@ -163,12 +161,9 @@ class Checkpoint(ModelCheckpoint):
         self.interrupts.release()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self.mid_epoch is None:
-            return
-        checkpoint["position"] = position(trainer, self.mid_epoch) | {"changed_parts": self.changed_parts.state()}
-        if not pl_module.automatic_optimization:  # nobody knows whether the next step needs them
-            gradients = {name: parameter.grad for name, parameter in pl_module.named_parameters()}
-            checkpoint["position"]["gradients"] = {name: each for name, each in gradients.items() if each is not None}
+        if self.mid_epoch is not None:
+            changed = {"changed_parts": self.changed_parts.state()}
+            checkpoint["position"] = position(trainer, self.mid_epoch) | changed
 
     def _save_last(self, trainer: L.Trainer, mid_epoch: bool) -> None:
         for logger in trainer.loggers:  # what is before the checkpoint is on disk when it is

@@ -109,8 +109,14 @@ class NonFinite(L.Callback):
         alone = trainer.world_size == 1
         return gradients.are_finite and not (alone and any(not math.isfinite(loss.item()) for loss, _ in losses))
 
+    def _suspects(self, losses: list[tuple[Tensor, Any]]) -> list[Any]:
+        """The batches whose losses are not finite; all of a step if that tells nothing, and this one without losses."""
+        bad = [batch for loss, batch in losses if not loss.isfinite()]
+        return bad or [batch for _, batch in losses] or [self.batch]
+
     def _stop(self, trainer: L.Trainer, module: L.LightningModule, optimizer: Any, losses: list[Any]) -> None:
-        fault, batches = _explain(trainer, module, optimizer, losses)
+        batches = self._suspects(losses)
+        fault = _explain(trainer, module, optimizer, losses, batches)
         saved = _save(trainer, batches)
         other = ", or --non_finite.action skip" if module.automatic_optimization else ""
         run = trainer.default_root_dir if saved else None
@@ -118,7 +124,8 @@ class NonFinite(L.Callback):
 
     def _skip(self, trainer: L.Trainer, module: L.LightningModule, gradients: Gradients, losses: list[Any]) -> None:
         _copy(self.before, self.buffers)
-        fault, batches = _explain(trainer, module, gradients.optimizer, losses)
+        batches = self._suspects(losses)
+        fault = _explain(trainer, module, gradients.optimizer, losses, batches)
         if not self.skipped:
             self.saved = _save(trainer, batches)
             if trainer.is_global_zero:
@@ -150,18 +157,22 @@ def _loss_of(trainer: L.Trainer, losses: list[tuple[Tensor, Any]]) -> float:
 
 
 def _explain(
-    trainer: L.Trainer, module: L.LightningModule, optimizer: Any, losses: list[tuple[Tensor, Any]]
-) -> tuple[str, list[Any]]:
-    """Which step, what is NaN or infinite, and what to try; and the batches that it may come from."""
-    where = f"step {trainer.global_step + 1} (epoch {trainer.current_epoch + 1}): "
-    batches = [batch for loss, batch in losses if not loss.isfinite()] or [batch for _, batch in losses]
-    what = f"the loss is {_loss_of(trainer, losses):.4g}" if losses else ""
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    optimizer: Any,
+    losses: list[tuple[Tensor, Any]],
+    batches: list[Any],
+) -> str:
+    """Which step, what is NaN or infinite, and what to try."""
+    where = f"step {trainer.global_step + 1} (epoch {trainer.current_epoch + 1})"
+    what = [f"the loss is {_loss_of(trainer, losses):.4g}"] if losses else []
     if _is_finite_loss(trainer, losses):
-        what = f"{what}{' but ' * bool(what)}{_odd_gradients(module, optimizer)}"
-    bad = _not_finite_in(trainer, batches)
-    if bad:
-        return f"{where}{what}, since the batch's {' and '.join(bad)} hold NaN or infinity: check the data", batches
-    return f"{where}{what}, though inputs and targets are finite: {_advice(trainer, module, optimizer)}", batches
+        what.append(_odd_gradients(module, optimizer))
+    if bad := _not_finite_in(trainer, batches):
+        why = f"since the batch's {' and '.join(bad)} hold NaN or infinity: check the data"
+    else:
+        why = f"though inputs and targets are finite: {_advice(trainer, module, optimizer)}"
+    return f"{where}: {' but '.join(what)}, {why}"
 
 
 def _odd_gradients(module: L.LightningModule, optimizer: Optimizer) -> str:
