@@ -472,7 +472,6 @@ def test_accumulation_counts_every_sample_and_logs_a_step_once(kindling: Run) ->
     assert len(steps) == len(set(steps)) == 2
 
 
-@pytest.mark.slow
 def test_help_and_version_do_not_wait_for_torch(tmp_path: Path) -> None:
     for argument in ("--help", "--version"):
         script = f"import sys; from kindling.cli import main; main(['{argument}']); print('torch' in sys.modules)"

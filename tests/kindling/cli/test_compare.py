@@ -346,7 +346,6 @@ def test_it_starts_without_torch() -> None:
     assert finished.stdout.endswith("set()\n")
 
 
-@pytest.mark.slow
 def test_real_runs(kindling: Callable[..., Result], table: Compare) -> None:
     fit = ["fit", "--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", *QUICK]
     for flags in (["--seed_everything", 1], ["--seed_everything", 2], ["--model.optimizer.lr", 1e-6]):

@@ -106,7 +106,6 @@ def test_an_export_of_torch_takes_any_batch(size: int, kindling: Run) -> None:
     assert json.loads(json.loads(files["metadata.json"])["names"]) == list("abcd")
 
 
-@pytest.mark.slow
 def test_an_onnx_file_needs_neither_torch_nor_kindling(kindling: Run) -> None:
     kindling("fit", *MLP_FLAGS)
     assert kindling("export", "--run", RUN).code == 0

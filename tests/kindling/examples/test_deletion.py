@@ -20,7 +20,11 @@ import sklearn.datasets, torchvision.datasets
 from lightning import Callback, LightningDataModule
 from torch import nn
 from kindling import Augmentation, Model
-from kindling.core.parts import classes_of, load_projects
+from kindling.core.parts import load_projects, path_of
+
+def below(base):
+    return {*base.__subclasses__()}.union(*map(below, base.__subclasses__()))
+
 for copy in sys.argv[1:]:
     pid = os.fork()
     if not pid:
@@ -28,8 +32,9 @@ for copy in sys.argv[1:]:
         load_projects()
         import my_project
         assert my_project.__file__.startswith(copy)
-        paths = [path for base in (nn.Module, LightningDataModule, Callback, Augmentation) for path in classes_of(base)]
-        print(json.dumps([copy, [path for path in paths if path.startswith("my_project.")]]), flush=True)
+        parts = set().union(*map(below, (nn.Module, LightningDataModule, Callback, Augmentation)))
+        own = [cls for cls in parts if cls.__module__.startswith("my_project.") and not cls.__name__.startswith("_")]
+        print(json.dumps([copy, [path_of(cls) for cls in own]]), flush=True)
         os._exit(0)
     if os.waitpid(pid, 0)[1]:
         sys.exit(copy + " failed")

@@ -237,7 +237,6 @@ def reduce(rank: int, folder: Path) -> None:
         (folder / "told").write_text(str(explain_fault(error)))
 
 
-@pytest.mark.slow
 def test_another_process_of_the_training_that_ends(tmp_path: Path) -> None:
     processes = [mp.get_context("fork").Process(target=reduce, args=(rank, tmp_path)) for rank in range(2)]
     for process in processes:
@@ -313,7 +312,6 @@ def assert_told(finished: Result, told: str) -> None:
     assert "Traceback" not in finished.out + finished.err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_a_training_whose_worker_is_killed_goes_on(epoch: int, kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     load, here = Batches.__getitem__, os.getpid()
@@ -336,7 +334,6 @@ def test_a_training_whose_worker_is_killed_goes_on(epoch: int, kindling: Run, mo
     assert "of 2, trained in" in finished.out
 
 
-@pytest.mark.slow
 def test_a_training_that_runs_out_of_memory_goes_on(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def end(self: MLP) -> None:
         if self.current_epoch == 1:
@@ -353,7 +350,6 @@ def test_a_training_that_runs_out_of_memory_goes_on(kindling: Run, monkeypatch: 
     assert "of 2, trained in" in finished.out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], ["--data.workers", "2"], ["--data.cache", "cache"], ["--data.cache", "cache", "--data.workers", "2"]])  # fmt: skip
 def test_a_training_needs_no_image_file_once_it_has_begun(flags: list[str], kindling: Run, monkeypatch: Any) -> None:
     photos(Path("photos"), 60)
