@@ -141,8 +141,9 @@ TABLE: tuple[Row, ...] = (
         "a training_step that takes the iterator is left to Lightning's loop"),
     Row("lightning.pytorch.loops.optimization.automatic._AutomaticOptimization._skip_backward", "attribute", (LEAN,),
         "a training of the average alone is left to Lightning's loop"),
-    Row("lightning.pytorch.core.module.LightningModule._current_fx_name", "attribute", (LEAN,),
-        "`self.log` asks it where it is called"),
+    Row("lightning.pytorch.core.module.LightningModule._current_fx_name", "attribute",
+        (LEAN, "kindling/train/trainer.py"),
+        "`self.log` asks it where it is called, and the trainer whether a module configures its schedules"),
     Row("torch._foreach_mul_", "built-in", ("kindling/train/gradients.py",), SPEED),
     Row("torch._foreach_norm", "built-in", ("kindling/train/gradients.py",), SPEED),
     # Callbacks

@@ -1,10 +1,12 @@
 """Lightning's Trainer with a leaner step, loaders that go on exactly, and a precision that suits the machine."""
 
+import math
 from typing import Any, Literal
 
 import lightning as L
 import torch
 from lightning.pytorch.accelerators import Accelerator
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kindling.train.loaders import Loaders
 from kindling.train.loop import LeanLoop
@@ -37,6 +39,21 @@ class Trainer(L.Trainer):
         super().__init__(accelerator=accelerator, precision=precision, **trainer)
         self.fit_loop.epoch_loop = LeanLoop(self.fit_loop.epoch_loop)
         self.loaders = Loaders(self)
+
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """Lightning's: the number of optimiser steps of the run, as far as it is known.
+
+        Raises:
+            MisconfigurationException: if a module's `configure_optimizers` asks for it, and nobody knows: a schedule
+                would take -1 or infinity for a length.
+        """
+        steps = super().estimated_stepping_batches
+        module = self.lightning_module
+        if module is not None and module._current_fx_name == "configure_optimizers" and not 0 <= steps < math.inf:
+            asks = f"{type(module).__name__}.configure_optimizers asks for trainer.estimated_stepping_batches"
+            raise MisconfigurationException(f"{asks}, and nobody knows the end of this run: set trainer.max_steps")
+        return steps
 
 
 def has_fast_bfloat16(accelerator: str | Accelerator = "auto") -> bool:

@@ -122,6 +122,26 @@ def test_a_run_whose_end_nobody_knows_is_refused_before_the_first_step(
     assert module.rates == []
 
 
+class AsksItself(Plain):
+    """Asks for the length of the run as Lightning's documentation does."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = SGD(self.parameters(), lr=0.1)
+        steps = self.trainer.estimated_stepping_batches
+        return [optimizer], [lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("data", "settings"), [(Stream(), {"max_epochs": 2}), (Points(), {"max_epochs": -1})])
+def test_a_module_that_asks_for_a_length_that_nobody_knows_is_told(data: Any, settings: dict[str, Any]) -> None:
+    """Torch takes a length of -1, and the rate goes up and down at each step."""
+    message = "AsksItself.configure_optimizers asks for trainer.estimated_stepping_batches, .*: set trainer.max_steps"
+    with pytest.raises(MisconfigurationException, match=message):
+        fit(AsksItself(), loader(data), **settings)
+    trainer = fit(AsksItself(), loader(data), **settings, max_steps=6)
+    (schedule,) = (config.scheduler for config in trainer.lr_scheduler_configs)
+    assert schedule.T_max == 6  # type: ignore[union-attr]
+
+
 def test_with_max_steps_it_has_an_end() -> None:
     module = Scheduled()
     fit(module, loader(Stream()), max_steps=25, max_epochs=-1)
