@@ -102,8 +102,9 @@ def _own_options(command: str, argv: list[str]) -> tuple[argparse.Namespace, lis
 
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     options.add_argument("--config", "-c", dest="configs", action="append", default=[], type=Path)
-    run = "--resume" if command == "fit" else "--run"
-    options.add_argument(run, dest="configs", action="append", type=config_of_run)  # one list, since the order counts
+    # A run counts as a config, in one list with the others, since the order counts; it is noted on the way.
+    run_flag = "--resume" if command == "fit" else "--run"
+    options.add_argument(run_flag, dest="configs", action="append", type=config_of_run)
     options.add_argument("--ckpt")
     options.add_argument("--name")
     options.add_argument("--find", choices=("lr", "batch_size"))
@@ -114,7 +115,7 @@ def _own_options(command: str, argv: list[str]) -> tuple[argparse.Namespace, lis
 
 
 def _name(run: Path | None, configs: list[Path]) -> str:
-    """What a run is filed under: as the run before, or as the first config."""
+    """What a run is filed under: the resumed run's name, or the first config's."""
     if run:
         return run.parent.name
     return configs[0].stem if configs else "unnamed"

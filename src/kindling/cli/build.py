@@ -213,7 +213,7 @@ class Parts(LightningCLI):
 
     @property
     def foreign(self) -> dict[str, str]:
-        """The import paths of a model and a data that are of no installed project: a resume has to name them again."""
+        """The import paths of a model and data that belong to no installed project: a resume has to name them again."""
         named = {key: path_of(type(part)) for key, part in {"model": self.model, "data": self.datamodule}.items()}
         return {key: path for key, path in named.items() if is_foreign(path)}
 

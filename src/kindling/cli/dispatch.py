@@ -1,4 +1,4 @@
-"""The command line. This file starts fast; `commands.py` does the work, and a file each for the other commands."""
+"""The command line. This file starts fast, and imports the module of the command: fit.py, predict.py …"""
 
 import logging
 import os

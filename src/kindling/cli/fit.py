@@ -67,7 +67,7 @@ class Training:
         self.trainer = make_trainer(parts, run, watchers, first_step)
 
     def _config(self) -> dict[str, Any]:
-        """Every setting; the split's file, which is in the run, is none."""
+        """Every setting except `split_file`: the run holds it."""
         config = self.parts.dump()
         if self.parts.saved_split:
             config["data"]["init_args"]["split_file"] = None

@@ -1,6 +1,6 @@
 """`kindling predict --run RUN --input PATH`: what a trained model makes of new inputs, as a CSV.
 
-Of a module with a `predict_step` of its own: what that returns of the run's data.
+For a module with its own `predict_step`: what it returns for the run's data.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The parts that a config can name: where they are found, and whose short name wins.
 
-A part is a class: a model, a data, a task, a loss, an optimiser, a schedule, a callback, a metric. The engine finds
-those of the projects that are installed by their entry points, as `pyproject.toml` has one:
+A part is a class: a model, a datamodule, a task, a loss, an optimiser, a schedule, a callback, a metric. The engine
+finds those of the projects that are installed by their entry points, as `pyproject.toml` has one:
 
     [project.entry-points."kindling.projects"]
     my_project = "my_project"

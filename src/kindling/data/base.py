@@ -91,6 +91,8 @@ class Data(L.LightningDataModule):
         Inputs are float32, or tokens int64; a tensor, or a MappedArray, which can be uint8 (0 to 255) too. Between
         inputs and targets come the lengths (N,) of padded sequences, if `lengths` says that there are some; any others
         are further inputs of a sample, such as the row of a table beside an image, and stay as they are.
+
+        It may set `notes`, `preparation` and `scaled`, and `splits` if it has to know which samples are for training.
         """
         raise NotImplementedError
 
@@ -109,7 +111,9 @@ class Data(L.LightningDataModule):
     @cached_property
     def splits(self) -> dict[str, Tensor]:
         """Sample indices of the splits `train`, `val` and `test`."""
-        return self.split(self.samples[-1])
+        targets = self.samples[-1]
+        set_by_load = vars(self).get("splits")
+        return set_by_load or self.split(targets)
 
     def split(self, targets: Tensor) -> dict[str, Tensor]:
         """Draw the splits, or read them, for all targets (N, …). For a `load` that has to know what is for training."""

@@ -103,7 +103,9 @@ class Batches(Dataset):
     def __getitem__(self, positions: Tensor) -> tuple[Tensor, ...]:
         indices = self.indices[positions]
         inputs, *others = (tensor[indices] for tensor in self.tensors)
-        return self.transform(inputs, *others[:-1]) if self.transform else inputs, *others
+        if self.transform:
+            inputs = self.transform(inputs, *others[:-1])
+        return inputs, *others
 
 
 class BatchIndices(DistributedSampler):

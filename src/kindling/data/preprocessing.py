@@ -28,7 +28,7 @@ class Preprocessing(nn.Module):
         bounded: whether images lie between 0 and 1.
         lengths: whether inputs are padded sequences, which come with their lengths.
         further_inputs: how many inputs a sample has besides these and the lengths; they stay as they are.
-        resize: how an image of another size is brought to `shape`: see images.resized.
+        resize: how an image of another size is brought to `shape`: see image_files.resized.
         columns: of a table, as columns.py has them; null if inputs are arrays.
         separator: of a table's values in a CSV.
     """
@@ -50,7 +50,7 @@ class Preprocessing(nn.Module):
         columns: list[dict[str, Any]] | None = None,
         separator: str = ",",
     ) -> None:
-        self.plain: dict[str, Any] = {  # all arguments, of which a checkpoint builds it again
+        self.plain: dict[str, Any] = {  # all arguments, from which a checkpoint rebuilds it
             "shape": shape,
             "dtype": dtype,
             "mean": mean,

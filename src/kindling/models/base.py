@@ -105,7 +105,7 @@ class Model(Loadable):
 
     @property  # type: ignore[misc]
     def example_input_array(self) -> Tensor:
-        """Two empty inputs, for the summary's sizes."""
+        """Two inputs of zeros, for the summary's sizes."""
         return torch.zeros(2, *self.input_shape).to(torch.long if self.vocabulary else self.dtype)
 
     num_parameters = property(lambda self: sum(parameter.numel() for parameter in self.parameters()))
@@ -137,7 +137,7 @@ class Model(Loadable):
         self.preprocessing = checkpoint.get("preprocessing")
 
     def on_train_start(self) -> None:
-        adapt_to_run_length(self.trainer)  # Kindling's Trainer does so for any module, Lightning's for none
+        adapt_to_run_length(self.trainer)  # for a plain lightning.Trainer; Kindling's repeats it, without effect
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step a schedule, but for one that follows a metric, which steps below."""

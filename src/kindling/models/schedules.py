@@ -141,7 +141,7 @@ def fuse(optimizer: Optimizer) -> Optimizer:
 
 
 def try_recipe(optimizer: Any, schedule: Any) -> None:
-    """Build a recipe once on a dummy weight, so that a bad learning rate is refused before any data is read."""
+    """Build a recipe once on a dummy weight, so that a bad learning rate is refused when the model is built."""
     try:
         schedule(optimizer([nn.Parameter(torch.zeros(1, 1))]))
     except ValueError as error:

@@ -23,7 +23,7 @@ SAME_SPLIT = (
 
 
 def keep_split(run: Path, data: Any) -> None:
-    """Write the split of a data that has one."""
+    """Write the split of data that has one."""
     if not hasattr(data, "splits"):
         return
     with whole_file(run / FILE) as part:

@@ -18,7 +18,7 @@ TASK_FOR: dict[str, str] = {
 
 
 class Task(nn.Module):
-    """Base of all tasks. A subclass says what it can; what it leaves out is done without.
+    """Base of all tasks. A subclass defines what it can; the engine manages without the rest.
 
     `loss_of` is enough to train. With `add_metrics`, called in `prepare`, more is measured than the loss; with `scores`
     a model can be exported, with `columns` its predictions become a table, and with `figures` they are drawn. A task
@@ -64,7 +64,9 @@ class Task(nn.Module):
         except (RuntimeError, ValueError, TypeError):
             if not hasattr(self, "criterion"):
                 raise  # a mistake in the task itself
-            raise ValueError(f"loss is {type(self.criterion).__name__}: it is none for {type(self).__name__}") from None
+            raise ValueError(
+                f"loss is {type(self.criterion).__name__}, which {type(self).__name__} can't use"
+            ) from None
 
     def add_metrics(self, batch: dict[str, Metric], split: dict[str, Metric]) -> None:
         """Keep a set of metrics for each stage. Those of `split` need a whole split: training batches go without."""

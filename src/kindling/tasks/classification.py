@@ -66,7 +66,9 @@ class Classification(_Classes):
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1 or (loss and label_smoothing):
-            raise ValueError(f"label_smoothing is {label_smoothing}: expected a fraction in [0, 1), 0 beside a loss")
+            raise ValueError(
+                f"label_smoothing is {label_smoothing}: expected a fraction in [0, 1), and 0 if loss is set"
+            )
         if class_weights and loss and not hasattr(loss, "weight"):
             raise ValueError(f"class_weights is {class_weights}: {type(loss).__name__} takes no weights")
         self.label_smoothing, self.class_weights, self.loss = label_smoothing, class_weights, loss

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 class Gradients:
     """The gradients that an optimiser is about to step by.
 
-    The training loop makes one for each step. It has it forget what it knows when a hook may have changed a gradient:
+    The training loop makes one for each step, and calls `forget` when a hook may have changed a gradient:
     that of a callback which does not say `keeps_gradients = True`.
 
     Args:

@@ -1,6 +1,7 @@
-"""Lightning's training loop without what nobody asked for in a step, which can cost as much as a small network's step.
+"""Lightning's training loop without per-step work that nothing uses, which can cost as much as a small network's step.
 
-Lightning calls all hooks of all callbacks and of the module, defined or not, at some 10 µs each: here those defined.
+Lightning calls all hooks of all callbacks and of the module, defined or not, at some 10 µs each: here only defined
+ones are called.
 """
 
 import math
@@ -40,7 +41,7 @@ RARE |= {"optimizer_zero_grad", "configure_gradient_clipping"}
 class LeanLoop(_TrainingEpochLoop):
     """The loop over the batches of an epoch; on one device, with automatic optimisation, it does a step by itself.
 
-    For all modules, it tells schedules the length of the run and has each epoch logged once at least.
+    For all modules, it tells schedules the length of the run and has each epoch logged at least once.
     """
 
     trainer: Any
@@ -70,7 +71,7 @@ class LeanLoop(_TrainingEpochLoop):
         batch = self._to_device(batch)
         progress.increment_ready()
         self.connector.on_batch_start(batch)
-        self._log_once_at_least()
+        self._log_at_least_once()
 
         outputs = None
         if batch is None:
@@ -143,7 +144,10 @@ class LeanLoop(_TrainingEpochLoop):
         return result.closure_loss, result.extra
 
     def _before_step(self, optimizer: Any) -> None:
-        """Let callbacks and module see the gradients, and clip them: by their length if one has asked for it."""
+        """Let callbacks and module see the gradients, then clip them.
+
+        By the length that a callback has asked for, as NonFinite does, if it is still right; else Lightning clips.
+        """
         trainer, module = self.trainer, self.trainer.lightning_module
         self.gradients = Gradients(optimizer)
         vars(module)["_current_fx_name"] = BEFORE_STEP
@@ -191,7 +195,7 @@ class LeanLoop(_TrainingEpochLoop):
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
         trainer = self.trainer
-        self.lean, self.connector = self.is_usual(data_fetcher), trainer._logger_connector
+        self.lean, self.connector = self.can_be_lean(data_fetcher), trainer._logger_connector
         self.hooks = {name: self._hooks(name) for name in HOOKS}
         self.keeps_gradients = [getattr(owner, "keeps_gradients", False) for owner in self._owners(BEFORE_STEP)]
         self.takes_index = is_param_in_hook_signature(trainer.lightning_module.training_step, "batch_idx", min_args=2)
@@ -200,15 +204,15 @@ class LeanLoop(_TrainingEpochLoop):
         self.after_transfer = owner.on_after_batch_transfer
         self.validates = super()._should_check_val_epoch()
         self.plateaus_stepped = False
-        if self.schedules is not trainer.lr_scheduler_configs:  # those of another training
+        if self.schedules is not trainer.lr_scheduler_configs:  # new ones, which don't know the length of this run yet
             self.schedules = trainer.lr_scheduler_configs
             adapt_to_run_length(trainer)
         self.ends_unforeseen = math.isinf(trainer.num_training_batches)
         done = self.batch_progress.current.completed // trainer.accumulate_grad_batches
         self.steps_before = self._batches_that_stepped - done  # this epoch
 
-    def is_usual(self, data_fetcher: _DataFetcher) -> bool:
-        """Whether all that a step here leaves out is unused."""
+    def can_be_lean(self, data_fetcher: _DataFetcher) -> bool:
+        """Whether the shorter step here does the same as Lightning's would."""
         trainer, module = self.trainer, self.trainer.lightning_module
         own = [module] if trainer.datamodule is None else [module, trainer.datamodule]
         return (
@@ -247,7 +251,7 @@ class LeanLoop(_TrainingEpochLoop):
         self._restore_log_interval()
         super().on_advance_end(data_fetcher)
 
-    def _log_once_at_least(self) -> None:
+    def _log_at_least_once(self) -> None:
         """Have the last step of an epoch logged if none before it was, where nobody knew how many there would be."""
         if not self.ends_unforeseen or not self.batch_progress.is_last_batch:
             return
@@ -261,7 +265,7 @@ class LeanLoop(_TrainingEpochLoop):
 
     def _build_kwargs(self, kwargs: OrderedDict, batch: Any, batch_idx: int) -> OrderedDict:
         """What Lightning's loop calls for the `training_step`, when it knows whether the batch is the last."""
-        self._log_once_at_least()
+        self._log_at_least_once()
         return super()._build_kwargs(kwargs, batch, batch_idx)
 
     def _should_check_val_epoch(self) -> bool:  # which Lightning finds out anew at every step

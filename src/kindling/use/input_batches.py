@@ -58,7 +58,7 @@ class InputBatches:
 
 
 def has_raw_samples(data: Any) -> bool:
-    """Whether a data keeps its raw inputs as one tensor or array, and its targets as another."""
+    """Whether data keeps its raw inputs as one tensor or array, and its targets as another."""
     if not isinstance(data, Data) or not isinstance(data.samples, tuple):
         return False
     inputs, targets = data.samples[0], data.samples[-1]
@@ -66,7 +66,7 @@ def has_raw_samples(data: Any) -> bool:
 
 
 def of_test_split(data: Data, size: int) -> InputBatches:
-    """The raw samples of a data's test split, in batches of at most `size`."""
+    """The raw samples of the data's test split, in batches of at most `size`."""
     indices = data.splits["test"]
 
     def batches() -> Iterator[InputBatch]:

@@ -10,7 +10,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 import kindling.data
-import kindling.models  # noqa: F401 (with them, what a checkpoint can name)
+import kindling.models  # noqa: F401 (so that checkpoints can name their classes)
 from kindling.core.errors import UsageError
 from kindling.core.parts import load_projects
 from kindling.data.preprocessing import Preprocessing
@@ -143,7 +143,7 @@ def load(path: str | Path = "latest", ckpt: str = "best", device: str | torch.de
 
 def predictor_of(file: Path, checkpoint: dict[str, Any], device: str | torch.device | None = None) -> Predictor:
     """The model of a checkpoint that was loaded from `file`; raises what `load` does."""
-    load_projects()  # with them, what a checkpoint can name
+    load_projects()  # so that checkpoints can name their classes
     model = rebuilt(Model, file, checkpoint.get("hyper_parameters", {}))
     fit_or_refuse(file, checkpoint, model)
     model.load_state_dict(checkpoint["state_dict"])

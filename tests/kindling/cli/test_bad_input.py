@@ -52,7 +52,7 @@ FLAGS = {
     "sequence model on images": (["--model", "RNN", "--model.width", "8"], "RNN takes sequences or tokens: the data has images (1, 8, 8)"),
     "vector model on tokens": (["--data", "Memory", "--data.tokens", "true"], "MLP takes vectors or sequences or images: the data has tokens (20,)"),
     "binary task on ten classes": (["--model.task", "BinaryClassification"], "BinaryClassification needs data with two classes, not 10"),
-    "loss of another task": (["--model.task", "Classification", "--model.task.loss", "MSELoss"], "loss is MSELoss: it is none for Classification"),
+    "loss of another task": (["--model.task", "Classification", "--model.task.loss", "MSELoss"], "loss is MSELoss, which Classification can't use"),
     "class of loss": (["--model.task", "Classification", "--model.task.loss", "FocalLos"], "did you mean FocalLoss"),
     "argument of a loss": (["--model.task", "Classification", "--model.task.loss", "FocalLoss", "--model.task.loss.gama", "1"], "did you mean model.task.loss.gamma"),
     "augmentation of vectors": (["--data", "Wine", "--data.augment", "ImageAugmentation"], "data.augment is ImageAugmentation, but the data has no images"),

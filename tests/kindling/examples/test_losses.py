@@ -101,13 +101,13 @@ def test_an_even_guess_costs_log_two() -> None:
     [
         (
             lambda: Classification(loss=nn.MSELoss()).build("one class a sample", 3),
-            "loss is MSELoss: it is none for Classification",
+            "loss is MSELoss, which Classification can't use",
         ),
         (lambda: FocalLoss(gamma=-1), "gamma is -1: expected at least 0"),
         (lambda: MSEMAELoss(alpha=2), r"alpha is 2: expected a fraction in \[0, 1\]"),
         (
             lambda: Classification(label_smoothing=0.1, loss=FocalLoss()),
-            "label_smoothing is 0.1: expected a fraction in .0, 1., 0 beside a loss",
+            "label_smoothing is 0.1: expected a fraction in .0, 1., and 0 if loss is set",
         ),
         (lambda: Classification(class_weights=[1], loss=nn.GaussianNLLLoss()), "GaussianNLLLoss takes no weights"),
         (lambda: BinaryClassification(positive_weight=0), "positive_weight is 0: expected a positive weight"),
