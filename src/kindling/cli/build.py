@@ -60,6 +60,8 @@ class Parts(LightningCLI):
     config_init: Namespace
     model: L.LightningModule
     datamodule: L.LightningDataModule | None
+    model_type: type = L.LightningModule
+    data_type: type | None = None
 
     def __init__(self, arguments: Arguments) -> None:
         self.arguments, self.settings = arguments, arguments.settings
@@ -136,9 +138,9 @@ class Parts(LightningCLI):
         for name, callback in default_callbacks().items():
             parser.add_lightning_class_args(callback, name)
         self.model_type = self._named(L.LightningModule, "model") or L.LightningModule
-        data_type = self._named(L.LightningDataModule, "data")
+        self.data_type = self._named(L.LightningDataModule, "data")
         self.from_data: tuple[str, ...] = getattr(self.model_type, "from_data", ())
-        if data_type is None and not self.arguments.asks_for_help and self.arguments.command != "data":
+        if self.data_type is None and not self.arguments.asks_for_help and self.arguments.command != "data":
             if self.from_data and not self.arguments.sets("data"):
                 names = ", ".join(self.from_data)
                 raise UsageError(f"{self.model_type.__name__} takes {names} from the data: name one with --data")
@@ -187,7 +189,10 @@ class Parts(LightningCLI):
 
     def build(self) -> None:
         """Data and model; the model's arguments that come from the data are filled in on the way."""
-        self.config_init = self.parser.instantiate_classes(self.config)
+        foreign = [cls for cls in (self.model_type, self.data_type) if cls and not issubclass(cls, Model | Data)]
+        self.config_init = self.parser.instantiate(
+            self.config, instantiators=[(_as_its_author_does, cls, False) for cls in foreign]
+        )
         self.model, self.datamodule = self.config_init["model"], self.config_init.get("data")
         if isinstance(self.datamodule, Data):
             self.datamodule.splits  # noqa: B018 (drawn here, where what is wrong with the data can be told)
@@ -220,3 +225,12 @@ class Parts(LightningCLI):
         """Every setting, as a run keeps it: classes by their short names where those mean one class."""
         plain = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         return with_class_paths(plain, shortened)
+
+
+def _as_its_author_does(cls: type, *args: Any, **kwargs: Any) -> Any:
+    """Build a module that is none of Kindling's.
+
+    Lightning's command line would give `save_hyperparameters` the settings of this class alone, so that a parent finds
+    none of its own, and an object that a setting describes as the description.
+    """
+    return cls(*args, **kwargs)

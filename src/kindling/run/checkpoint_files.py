@@ -23,6 +23,7 @@ from kindling.core.parts import path_of
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # what `--resume` goes on from, and the one before it
 SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file that torch writes: all readers skip it
 SEAL_SIZE = len(SEAL) + 64
+HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}  # where checkpoints have them
 RECIPE = ("optimizer", "schedule", "_instantiator")  # hyper-parameters that no weight depends on
 
 
@@ -39,8 +40,12 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     failure: tuple[Path, BaseException] | None = None
     is_loadable = False  # what this training keeps in a checkpoint
+    left_out: frozenset[str] = frozenset()  # hyper-parameters that no checkpoint may hold
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        for key in HYPERPARAMETERS & checkpoint.keys():
+            kept = {name: value for name, value in checkpoint[key].items() if name not in self.left_out}
+            checkpoint = {**checkpoint, key: kept}
         if not self.is_loadable:
             if problem := unloadable_in(checkpoint):
                 self.failure = Path(path), Unloadable(f"checkpoints of this training could not be loaded: {problem}")
@@ -160,13 +165,10 @@ def _can_be_loaded(content: Any) -> bool:
     return True
 
 
-def refuse_unloadable_hyperparameters(*owners: Any) -> None:
-    """Raise a UsageError that names the first of the modules' hyper-parameters that no checkpoint may hold."""
-    for owner in owners:
-        for name, value in owner.hparams.items():
-            if problem := unloadable_in(value, name):
-                ignored = f"self.save_hyperparameters(ignore=[{name!r}])"
-                raise UsageError(f"{type(owner).__name__}'s hyper-parameter {problem}: leave it out with {ignored}")
+def unloadable_hyperparameters(*owners: Any) -> dict[str, str]:
+    """The types of those hyper-parameters of modules that no checkpoint may hold, by name."""
+    every = [item for owner in owners if owner is not None for item in owner.hparams.items()]
+    return {name: path_of(type(value)) for name, value in every if unloadable_in(value, name)}
 
 
 def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:

@@ -92,7 +92,7 @@ CASES = {
         "foreign_predict.TensorNet", "foreign_predict.SignalsDataModule", 13, ("rmse",), left_out=("test",)
     ),
     "callbacks": Case("foreign_callbacks.OwnCallbacks", "foreign_callbacks.Flowers", 11, ("loss", "acc"), ("acc",)),
-    "objects": Case("foreign_objects.ObjectNet", "foreign_objects.Wines", 12, ("loss",), ("loss",)),
+    "objects": Case("foreign_objects.HandmadeHyperparameters", "foreign_objects.Wines", 12, ("loss",), ("loss",)),
     "inheritor": Case("foreign_objects.Inheritor", "foreign_objects.Wines", 12, ("loss",), ("loss",)),
     "late": Case("foreign_objects.LateNet", "foreign_objects.Wines", 12, ("loss", "samples_seen"), ("loss",)),
     "stream": Case(

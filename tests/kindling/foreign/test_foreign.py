@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from foreign_cases import CASES, MODULES, SETTINGS, contents, differences
 
 from kindling.cli import main
+from kindling.run.checkpoint_files import load_checkpoint
 from kindling.run.record import Record
 
 FILES = (
@@ -184,6 +185,13 @@ def test_it_is_measured(name: str, undisturbed: Any, command: Command) -> None:
             assert finished.code == 2
             assert finished.err.count("\n") == 1
             assert f"{stage} needs a" in finished.err
+
+
+def test_objects_among_the_hyperparameters_are_left_out_with_a_word(undisturbed: Any) -> None:
+    said, run = undisturbed("objects").out, undisturbed("objects").run
+    assert "leave out hyper-parameters that are objects: scaler (foreign_objects.Scaler)" in said
+    assert "widths (builtins.range)" in said
+    assert load_checkpoint(run / "checkpoints" / "best.ckpt")["hyper_parameters"] == {"lr": 0.01}
 
 
 def test_runs_of_any_module_are_compared(undisturbed: Any, command: Command) -> None:

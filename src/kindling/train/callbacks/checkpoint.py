@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 
 from kindling.core.errors import Stopped, UsageError, reason_of
-from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO, refuse_unloadable_hyperparameters
+from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO, unloadable_hyperparameters
 from kindling.run.monitor import Monitor, take_up_state
 from kindling.train.changed_parts import ChangedParts
 from kindling.train.loop import LeanLoop
@@ -100,12 +100,19 @@ class Checkpoint(ModelCheckpoint):
             restore(trainer, self.position)
             self.changed_parts.restore(self.position.get("changed_parts", {}))
             self.position = None
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        refuse_unloadable_hyperparameters(pl_module, *([] if data is None else [data]))
+        self._leave_objects_out(trainer, pl_module)
         self.files.is_loadable = False
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.interrupts.watch()
+
+    def _leave_objects_out(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say which hyper-parameters no checkpoint keeps: loading an object would run code, and there is a config."""
+        objects = unloadable_hyperparameters(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+        self.files.left_out = frozenset(objects)
+        if objects and trainer.is_global_zero:
+            names = ", ".join(f"{name} ({path})" for name, path in objects.items())
+            print(f"note   the checkpoints leave out hyper-parameters that are objects: {names}")
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Save what is before a batch: all that belongs to the one before it, such as a validation, is over."""
