@@ -76,17 +76,17 @@ class AsksInVain(Plain):
     def __init__(self, colours: int):
         super().__init__()
 """
-PLAIN = ["--model", "plain_modules.Plain", "--data", "plain_modules.Points", *QUICK]
+PLAIN = ["--model", "modules_of_nobody.Plain", "--data", "modules_of_nobody.Points", *QUICK]
 RUN = Path("lightning_logs/unnamed/version_0")
 
 
 @pytest.fixture(autouse=True)
 def modules(project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("elsewhere")
-    (folder / "plain_modules.py").write_text(MODULES)
+    (folder / "modules_of_nobody.py").write_text(MODULES)
     monkeypatch.syspath_prepend(folder)
     yield
-    sys.modules.pop("plain_modules", None)
+    sys.modules.pop("modules_of_nobody", None)
 
 
 def assert_told(finished: Result, *parts: str) -> None:
@@ -104,23 +104,23 @@ def test_a_plain_module_trains_by_its_import_path(kindling: Run) -> None:
     assert (finished.code, finished.err) == (0, "")
     assert "Plain (21 parameters) on Points" in finished.out
     assert "left out, with what would switch it on: test (test_step and a test_dataloader)" in finished.out
-    assert config()["model"] == {"class_path": "plain_modules.Plain", "init_args": {"width": 4, "classes": 10}}
+    assert config()["model"] == {"class_path": "modules_of_nobody.Plain", "init_args": {"width": 4, "classes": 10}}
     assert config()["trainer"]["gradient_clip_val"] is None  # it trains as its author wrote it
     assert (RUN / "results.json").is_file()
 
 
 def test_a_module_with_its_own_loaders_needs_no_data(kindling: Run) -> None:
-    finished = kindling("fit", "--model", "plain_modules.Alone", *QUICK)
+    finished = kindling("fit", "--model", "modules_of_nobody.Alone", *QUICK)
     assert (finished.code, finished.err) == (0, "")
     assert "with loaders of its own" in finished.out
     assert config()["data"] is None
 
 
 def test_only_arguments_that_a_module_names_come_from_the_data(kindling: Run) -> None:
-    assert kindling("fit", *PLAIN, "--model", "plain_modules.Asks").code == 0
-    assert config()["model"] == {"class_path": "plain_modules.Asks"}  # the data is asked again on every start
+    assert kindling("fit", *PLAIN, "--model", "modules_of_nobody.Asks").code == 0
+    assert config()["model"] == {"class_path": "modules_of_nobody.Asks"}  # the data is asked again on every start
     assert_told(
-        kindling("fit", *PLAIN, "--model", "plain_modules.AsksInVain"),
+        kindling("fit", *PLAIN, "--model", "modules_of_nobody.AsksInVain"),
         "Points has no colours, which AsksInVain takes from the data: give it such an attribute",
     )
     assert_told(kindling("fit", "--model", "MLP", *QUICK), "MLP takes input_shape", "name one with --data")
@@ -128,23 +128,26 @@ def test_only_arguments_that_a_module_names_come_from_the_data(kindling: Run) ->
 
 def test_a_module_that_is_not_there(kindling: Run) -> None:
     assert_told(kindling("fit", *PLAIN, "--model", "nowhere.Net"), "there is no module nowhere: install it, or put")
-    assert_told(kindling("fit", *PLAIN, "--model", "plain_modules.Plane"), "plain_modules has no Plane")
+    assert_told(kindling("fit", *PLAIN, "--model", "modules_of_nobody.Plane"), "modules_of_nobody has no Plane")
 
 
 def test_a_run_of_a_foreign_module_asks_for_it_again(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kindling("fit", *PLAIN).code == 0
-    del sys.modules["plain_modules"]
+    del sys.modules["modules_of_nobody"]
     refused = kindling("fit", "--resume", RUN, "--trainer.max_epochs", 3)
-    assert_told(refused, "needs plain_modules.Plain, which is of no installed project: name it again, --model plain")
-    assert "plain_modules" not in sys.modules  # a run can come from anyone
-    again = ["--model", "plain_modules.Plain"]  # and the data, which is beside it
+    assert_told(
+        refused,
+        "needs modules_of_nobody.Plain, which is of no installed project: name it again, --model modules_of_nobody.Plain",
+    )
+    assert "modules_of_nobody" not in sys.modules  # a run can come from anyone
+    again = ["--model", "modules_of_nobody.Plain"]  # and the data, which is beside it
     assert kindling("fit", "--resume", RUN, *again, "--trainer.max_epochs", 3).code == 0
     assert config()["trainer"]["max_epochs"] == 3
 
 
 def test_a_module_without_a_stage_can_not_be_measured(kindling: Run) -> None:
     assert kindling("fit", *PLAIN).code == 0
-    again = ["--run", RUN, "--model", "plain_modules.Plain"]
+    again = ["--run", RUN, "--model", "modules_of_nobody.Plain"]
     assert kindling("validate", *again).code == 0
     assert_told(kindling("test", *again), "Plain can't be measured: test needs a test_step")
 
@@ -161,13 +164,13 @@ def test_a_config_keeps_short_names(kindling: Run) -> None:
 
 
 def test_a_loss_is_any_module(kindling: Run) -> None:
-    importlib.import_module("plain_modules")
+    importlib.import_module("modules_of_nobody")
     loss = ["--model.task", "Classification", "--model.task.loss", "SquareLoss", "--model.task.loss.power", "1.5"]
     assert kindling("fit", "--config", "configs/digits_mlp.yaml", *loss, *QUICK).code == 0
     arguments = config(Path("lightning_logs/digits_mlp/version_0"))["model"]["init_args"]
     assert isinstance(arguments, dict)
     assert arguments["task"]["init_args"]["loss"] == {
-        "class_path": "plain_modules.SquareLoss",
+        "class_path": "modules_of_nobody.SquareLoss",
         "init_args": {"power": 1.5},
     }
     assert_told(
