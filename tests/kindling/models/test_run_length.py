@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import Result
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from plain_modules import QUIET, Gan, Plain, Points, Stream, loader
+from simple_modules import QUIET, Gan, Plain, Points, Stream, loader
 from torch import nn
 from torch.optim import SGD, lr_scheduler
 

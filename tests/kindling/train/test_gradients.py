@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from plain_modules import QUIET, Gan, Plain, loader
+from simple_modules import QUIET, Gan, Plain, loader
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import SGD

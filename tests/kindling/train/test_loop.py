@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from plain_modules import QUIET, Gan, Plain, Points, loader
+from simple_modules import QUIET, Gan, Plain, Points, loader
 from torch import Tensor
 from torch.optim import LBFGS, SGD, AdamW
 from torch.optim.lr_scheduler import LambdaLR, StepLR

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from plain_modules import QUIET, Gan, Plain, Validated, loader
+from simple_modules import QUIET, Gan, Plain, Validated, loader
 from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau

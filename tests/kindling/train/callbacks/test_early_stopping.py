@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from lightning.pytorch import callbacks
-from plain_modules import QUIET, Plain, loader
+from simple_modules import QUIET, Plain, loader
 
 from kindling.core.errors import UsageError
 from kindling.train.callbacks import Checkpoint, EarlyStopping

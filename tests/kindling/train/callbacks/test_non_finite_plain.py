@@ -8,7 +8,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from plain_modules import QUIET, Gan, Plain, Points, loader
+from simple_modules import QUIET, Gan, Plain, Points, loader
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.utils.data import DataLoader

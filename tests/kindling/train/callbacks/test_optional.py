@@ -10,7 +10,7 @@ import torch
 from conftest import Result, child
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from plain_modules import QUIET, Gan, Plain, Stream, loader
+from simple_modules import QUIET, Gan, Plain, Stream, loader
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel

@@ -46,7 +46,7 @@ class Plain(L.LightningModule):
 
     def __init__(self, rate: float = 0.01) -> None:
         super().__init__()
-        self.save_hyperparameters({"rate": rate})
+        self.rate = rate
         torch.manual_seed(0)
         self.net = nn.Linear(4, 1)
 
@@ -60,7 +60,7 @@ class Plain(L.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        return SGD(self.parameters(), lr=self.hparams.rate)  # type: ignore[attr-defined]
+        return SGD(self.parameters(), lr=self.rate)
 
 
 class Validated(Plain):
