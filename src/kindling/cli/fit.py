@@ -14,7 +14,7 @@ from kindling.core.files import write_json
 from kindling.run import folder
 from kindling.run.dashboard import Dashboard
 from kindling.run.record import Record
-from kindling.train.resume import starting_point
+from kindling.train.resume import resume_point
 from kindling.train.trainer import Trainer
 
 
@@ -23,14 +23,15 @@ def main(arguments: Arguments) -> None:
     if arguments.find:
         return find_setting(parts, arguments.find)
     run, settings = arguments.run, parts.config_init["trainer"]
+    tries_only = settings["fast_dev_run"]
     if run:
         folder.lock_run(run)
-    ckpt, first_step = starting_point(run, arguments.ckpt, True, parts.model, settings)
-    if settings["fast_dev_run"]:
-        return Training(parts, None, first_step).fit(ckpt)
-    if run:
-        return Training(parts, run, first_step).fit(ckpt)
-    train_in_new_folder(parts, arguments.name)
+        ckpt, first_step = resume_point(run, parts.model, settings)
+        Training(parts, None if tries_only else run, first_step).fit(ckpt)
+    elif tries_only:
+        Training(parts, None, None).fit(None)
+    else:
+        train_in_new_folder(parts, arguments.name)
 
 
 def train_in_new_folder(parts: Parts, name: str) -> None:

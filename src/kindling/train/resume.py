@@ -212,26 +212,31 @@ def _learning_rate(hparams: Any) -> float | None:
     return next((rate for rate in rates if isinstance(rate, float | int)), None)
 
 
-def starting_point(
-    run: Path | None, ckpt: str | None, fitting: bool, model: Any, trainer: Any
-) -> tuple[Path | None, int | None]:
-    """The checkpoint that a command starts from, if any, and for a resume the step that its loggers go on from.
+def resume_point(run: Path, model: Any, trainer: Any) -> tuple[Path | None, int]:
+    """The checkpoint that a training goes on from, and the step from which its loggers do.
 
-    The step is 0 if no checkpoint was saved yet.
+    None and 0 if no checkpoint was saved yet.
+
+    Args:
+        run: the run's folder.
+        model: as it is now.
+        trainer: the trainer's settings, as they are now.
 
     Raises:
-        UsageError: if there is none, none is whole, or the model or the settings of the trainer do not go with it.
+        UsageError: if no checkpoint is whole, or the model or the settings do not go with it.
     """
-    if run and fitting:
-        path, checkpoint = newest_whole(run)
-        if path:
-            fit_or_refuse(path, checkpoint, model)
-            check_resume(run, checkpoint, model, trainer)
-        return path, _logged_step(checkpoint)
-    path = find_checkpoint(run, ckpt or "best") if run or ckpt else None
+    path, checkpoint = newest_whole(run)
     if path:
-        fit_or_refuse(path, load_checkpoint(path), model)
-    return path, None
+        fit_or_refuse(path, checkpoint, model)
+        check_resume(run, checkpoint, model, trainer)
+    return path, _logged_step(checkpoint)
+
+
+def checkpoint_to_measure(run: Path | None, ckpt: str | None, model: Any) -> Path:
+    """The checkpoint that was asked for, by default the run's best; a UsageError if it does not fit the model."""
+    path = find_checkpoint(run, ckpt or "best")
+    fit_or_refuse(path, load_checkpoint(path), model)
+    return path
 
 
 def _logged_step(checkpoint: dict[str, Any]) -> int:
