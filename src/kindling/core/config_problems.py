@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
-from kindling.core.parts import bases_of, class_path_of, classes_of, preferred, short_name
+from kindling.core.parts import bases_of, class_path_of, choices_of, preferred, short_name
 from kindling.core.settings import Setting
 
 PLAIN = (int, float, str, bool)
@@ -84,7 +84,7 @@ class Options:
             return f"unknown key {key}{_suggestion(key, self._below(above))}"
         if not bases_of(type_above):  # it takes more than classes; only the parser knows
             return None
-        example = min(short_name(path) for path in classes_of(type_above))
+        example = min(short_name(path) for path in choices_of(type_above))
         return f"{above} has no default: name one first, such as --{above} {example}"
 
     def _below(self, key: str) -> list[str]:
@@ -107,7 +107,7 @@ class Options:
         if path is None:
             return None
         type_ = self.types[key]
-        classes = classes_of(type_)
+        classes = choices_of(type_)
         matches = preferred(each for each in classes if short_name(each) == short_name(path))
         if path in classes:
             matches = [path]

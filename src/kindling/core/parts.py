@@ -65,29 +65,27 @@ def _gone(point: EntryPoint) -> str:
 def classes_of(kind: Any) -> dict[str, type]:
     """The classes that can be built for a type, by their paths."""
     found: dict[str, type] = {}
-    for base in bases_of(kind):
-        below = _subclasses_of(base)
-        if path_of(base) == ANY_MODULE:
-            below = {path: below[path] for path in below if is_loss(below[path])}
-        found |= below
-    return found
-
-
-def _subclasses_of(base: type[Any]) -> dict[str, type]:
-    found: dict[str, type] = {}
-    for cls in base.__subclasses__():
+    for cls in chain.from_iterable(base.__subclasses__() for base in bases_of(kind)):
         if not isabstract(cls) and not cls.__name__.startswith("_"):
             found[path_of(cls)] = cls
-        found |= _subclasses_of(cls)
+        found |= classes_of(cls)
     return found
 
 
-def is_loss(cls: type) -> bool:
-    """Whether a module is a loss, as far as its name or the folder that it is in can tell.
+def choices_of(kind: Any) -> dict[str, type]:
+    """The classes that a user can mean by a short name, by their paths."""
+    classes = classes_of(kind)
+    return {path: classes[path] for path in choices_among(classes, kind)}
 
-    A loss is any `nn.Module`: torch has no public base of losses. Where a module is asked for, a loss is meant.
+
+def choices_among(paths: Iterable[str], kind: Any) -> list[str]:
+    """The paths that a user can mean for a type: where it is any `nn.Module`, a loss, which has no public base.
+
+    A loss is called so, or is in a folder `losses`.
     """
-    return cls.__name__.endswith("Loss") or ".losses" in cls.__module__
+    if ANY_MODULE not in map(path_of, bases_of(kind)):
+        return list(paths)
+    return [path for path in paths if short_name(path).endswith("Loss") or ".losses." in path]
 
 
 def bases_of(kind: Any) -> list[type[Any]]:

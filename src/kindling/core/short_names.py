@@ -8,17 +8,14 @@ from typing import Any
 
 from jsonargparse import _typehints
 
-from kindling.core.parts import ANY_MODULE, bases_of, imported, is_loss, path_of, preferred
+from kindling.core.parts import choices_among, preferred
 
 _all_paths = _typehints.get_all_subclass_paths
 
 
 @wraps(_all_paths)
 def _paths(cls: Any, *args: Any, **kwargs: Any) -> list[str]:
-    paths = _all_paths(cls, *args, **kwargs)
-    if ANY_MODULE in map(path_of, bases_of(cls)):
-        paths = [path for path in paths if is_loss(imported(path))]
-    return preferred(paths)
+    return preferred(choices_among(_all_paths(cls, *args, **kwargs), cls))
 
 
 def install() -> None:

@@ -18,7 +18,7 @@ from kindling.cli.arguments import read_arguments
 from kindling.cli.build import Parts
 from kindling.core.config_problems import Options
 from kindling.core.errors import UsageError
-from kindling.core.parts import classes_of
+from kindling.core.parts import choices_of
 from kindling.core.trusted_parts import is_trusted
 from my_project.models.mlp import MLP
 
@@ -72,7 +72,7 @@ def places(options: Options, above: str = "", flags: tuple[str, ...] = ()) -> It
         if not key.startswith(above) or not takes_class(type_):
             continue
         yield key, flags
-        for path in classes_of(type_):
+        for path in choices_of(type_):
             flag = f"--{key}={path}"
             if not key.startswith("trainer.") and (
                 path.startswith(("kindling.", "my_project.")) or path.endswith(".LambdaLR")

@@ -64,7 +64,7 @@ def test_of_scores_the_higher_is_better(name: str) -> None:
 @pytest.mark.parametrize("name", ["val/elbo", "val_acc1", "val_loss_total", "lossy"])
 def test_of_others_nothing_is_guessed(name: str) -> None:
     message = (
-        f"nothing tells whether a lower or a higher {name} is better: set checkpoint.mode, early_stopping.mode and"
+        f"nothing tells whether a lower or a higher {name} is better: set checkpoint.mode and early_stopping.mode to"
     )
     with pytest.raises(UsageError, match=message):
         mode_of(name)

@@ -66,7 +66,7 @@ def test_nor_does_it_depend_on_when_a_validation_would_be(settings: dict[str, An
     assert files(tmp_path)["best.ckpt"] == 20
 
 
-class Rises(Plain):
+class EverBetterByName(Plain):
     """Gets worse by what it logs in its validations."""
 
     name, values = "val_loss", iter(())
@@ -91,7 +91,7 @@ class Rises(Plain):
 def test_the_best_is_that_of_the_metric(
     name: str, own: str | None, asked: dict[str, Any], best: int, sanity: int, tmp_path: Path
 ) -> None:
-    module = Rises()
+    module = EverBetterByName()
     module.name = name
     if own:
         module.monitor = own  # type: ignore[assignment]
@@ -103,7 +103,7 @@ def test_the_best_is_that_of_the_metric(
 
 
 def test_of_several_loaders_the_first_counts(tmp_path: Path) -> None:
-    kept = fit(Rises(), tmp_path, val=[loader(), loader()])
+    kept = fit(EverBetterByName(), tmp_path, val=[loader(), loader()])
     assert kept.monitor == "val_loss/dataloader_idx_0"
     assert files(tmp_path)["best.ckpt"] == 10
 
@@ -128,18 +128,18 @@ def test_a_misspelt_metric_is_refused(module: Any, asked: Any, val: bool, messag
 
 
 def test_a_name_that_does_not_tell_what_is_better_is_refused_after_the_sanity_check(tmp_path: Path) -> None:
-    module = Rises()
+    module = EverBetterByName()
     module.name = "val_elbo"
     with pytest.raises(UsageError, match="nothing tells whether a lower or a higher val_elbo is better"):
         fit(module, tmp_path, Checkpoint("val_elbo"), Fall(1), val=loader())
 
 
 def test_a_resume_keeps_the_best_score_of_the_same_metric_alone(tmp_path: Path) -> None:
-    fit(Rises(), tmp_path, val=loader())
+    fit(EverBetterByName(), tmp_path, val=loader())
     last = tmp_path / "checkpoints" / "last.ckpt"
     for asked, best in (({}, 10), ({"monitor": "val_loss"}, 10), ({"mode": "max"}, 30)):
         before = last.read_bytes()
-        fit(Rises(), tmp_path, Checkpoint(**asked), val=loader(), ckpt=last, max_epochs=3)  # type: ignore[arg-type]
+        fit(EverBetterByName(), tmp_path, Checkpoint(**asked), val=loader(), ckpt=last, max_epochs=3)  # type: ignore[arg-type]
         assert files(tmp_path)["best.ckpt"] == best
         last.write_bytes(before)
 
@@ -153,9 +153,9 @@ class Old(Checkpoint):
 
 
 def test_a_checkpoint_whose_key_names_the_metric_is_still_taken(tmp_path: Path) -> None:
-    fit(Rises(), tmp_path, Old("val_loss", "min"), val=loader())
+    fit(EverBetterByName(), tmp_path, Old("val_loss", "min"), val=loader())
     last = tmp_path / "checkpoints" / "last.ckpt"
-    kept = fit(Rises(), tmp_path, val=loader(), ckpt=last, max_epochs=3)
+    kept = fit(EverBetterByName(), tmp_path, val=loader(), ckpt=last, max_epochs=3)
     assert files(tmp_path)["best.ckpt"] == 10
     assert kept.best_model_score == 0
 
