@@ -68,9 +68,11 @@ class Parts(LightningCLI):
         load_projects()
         short_names.install()
         configs = self._read_configs()
-        split = unchanged_split_of(arguments.run, arguments.settings, arguments.changes)
+        split = unchanged_split_of(arguments.run, self.settings, arguments.changes)
         self.saved_split = [f"--data.split_file={split}"] if split else []
         command = arguments.command
+        # Lightning's constructor calls add_core_arguments_to_parser, add_arguments_to_parser and parse_arguments, sets
+        # the seed, and calls instantiate_classes, which calls build.
         super().__init__(
             save_config_callback=None,
             seed_everything_default=0,

@@ -6,7 +6,7 @@ from kindling.cli.stages import SPLITS, has_stage, make_trainer, measure, told_i
 from kindling.cli.terminal import print_header, print_metrics
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
-from kindling.train.resume import starting_point
+from kindling.train.resume import checkpoint_to_measure
 
 
 def main(arguments: Arguments) -> None:
@@ -16,7 +16,7 @@ def main(arguments: Arguments) -> None:
         step = "validation_step" if split == "val" else "test_step"
         raise UsageError(f"{name} can't be measured: {command} needs a {step} and a {split}_dataloader")
     with told_in_a_sentence(parts, None):
-        ckpt, _ = starting_point(run, arguments.ckpt, False, parts.model, parts.config_init["trainer"])
+        ckpt = checkpoint_to_measure(run, arguments.ckpt, parts.model)
         debugs = parts.config_init["trainer"]["fast_dev_run"]
         trainer = make_trainer(parts, None if debugs else run, [])
         if trainer.is_global_zero:

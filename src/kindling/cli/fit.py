@@ -14,7 +14,7 @@ from kindling.core.files import write_json
 from kindling.run import folder
 from kindling.run.dashboard import Dashboard
 from kindling.run.record import Record
-from kindling.train.resume import starting_point
+from kindling.train.resume import resume_point
 from kindling.train.trainer import Trainer
 
 
@@ -22,21 +22,26 @@ def main(arguments: Arguments) -> None:
     parts = Parts(arguments)
     if arguments.find:
         return find_setting(parts, arguments.find)
-    run = arguments.run
+    run, settings = arguments.run, parts.config_init["trainer"]
+    tries_only = settings["fast_dev_run"]
+    if run:
+        folder.lock_run(run)
+        ckpt, first_step = resume_point(run, parts.model, settings)
+        Training(parts, None if tries_only else run, first_step).fit(ckpt)
+    elif tries_only:
+        Training(parts, None, None).fit(None)
+    else:
+        train_in_new_folder(parts, arguments.name)
+
+
+def train_in_new_folder(parts: Parts, name: str) -> None:
+    """Train from the beginning; if that is refused, no folder is left behind."""
+    run = folder.new_run(name)
+    folder.lock_run(run)
     try:
-        with told_in_a_sentence(parts, run):
-            if run:
-                folder.lock_run(run)
-            ckpt, first_step = starting_point(run, arguments.ckpt, True, parts.model, parts.config_init["trainer"])
-            if parts.config_init["trainer"]["fast_dev_run"]:
-                run = None
-            elif not run:
-                run = folder.new_run(arguments.name)
-                folder.lock_run(run)
-        Training(parts, run, first_step).fit(ckpt)
+        Training(parts, run, None).fit(None)
     except UsageError:
-        if run and not arguments.run:
-            folder.discard_run(run)  # that has trained nothing
+        folder.discard_run(run)
         raise
 
 
@@ -101,7 +106,8 @@ class Training:
             return
         if not self.run:
             return print_metrics("debug run: nothing was written", metrics)
-        Dashboard.finish(loggers, metrics.get("val", {}), trainer.global_step)
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # as loggers count, also with several optimisers
+        Dashboard.finish(loggers, metrics.get("val", {}), step)
         write_json(self.run / "results.json", metrics | results)  # by which a run is known to be finished
         if stopping:
             print(f"stopped early: {stopping}")

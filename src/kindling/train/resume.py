@@ -6,6 +6,7 @@ batches. `prepare` changes a checkpoint before Lightning restores it, and `resto
 loaders find their place by Lightning's counters: see kindling.train.loaders.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,19 @@ def position(trainer: L.Trainer, mid_epoch: bool) -> dict[str, Any]:
 
 
 def _of_this_process(trainer: L.Trainer, loaders: Loaders) -> dict[str, Any]:
-    gradients = {name: each.grad for name, each in trainer.lightning_module.named_parameters() if each.grad is not None}
-    applied = trainer.lightning_module.automatic_optimization  # in a manual one a model may accumulate some
     return {
         "generators": generator_states(),
         "loaders": loaders.states(),
-        "gradients": {} if applied else gradients,
+        "gradients": _gradients(trainer.lightning_module),
         **gathered(trainer),
     }
+
+
+def _gradients(model: L.LightningModule) -> dict[str, Any]:
+    """The gradients that a model with manual optimisation may be accumulating; Lightning's own are applied by now."""
+    if model.automatic_optimization:
+        return {}
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
 def _from_all_processes(trainer: L.Trainer, own: dict[str, Any]) -> list[Any]:
@@ -74,7 +80,7 @@ def prepare(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def restore(trainer: L.Trainer, place: dict[str, Any]) -> None:
-    """Bring back what `position` kept; the last thing before the training goes on."""
+    """Bring back what `position` kept, the random generators as the last thing before the training goes on."""
     loaders, own = loaders_of(trainer), _kept_by(trainer.global_rank, place)
     for name in SHOWN:
         shown = move_data_to_device(place["shown"][name], trainer.lightning_module.device)
@@ -91,7 +97,22 @@ def restore(trainer: L.Trainer, place: dict[str, Any]) -> None:
     loaders.start_again_if_too_early()
     if own:  # with more processes than before, some start anew
         _set_gradients(trainer.lightning_module, own["gradients"])
-        set_generator_states(own["generators"])
+        _after_the_start(trainer, lambda: set_generator_states(own["generators"]))
+
+
+def _after_the_start(trainer: L.Trainer, action: Callable[[], None]) -> None:
+    """Do something once the model has started, which may draw random numbers that the training drew at its beginning.
+
+    The strategy's hook is the last that Lightning calls then.
+    """
+    strategy, start = trainer.strategy, trainer.strategy.on_train_start
+
+    def on_train_start() -> None:
+        del strategy.on_train_start
+        start()
+        action()
+
+    strategy.on_train_start = on_train_start  # type: ignore[method-assign]
 
 
 def loaders_of(trainer: L.Trainer) -> Loaders:
@@ -191,26 +212,31 @@ def _learning_rate(hparams: Any) -> float | None:
     return next((rate for rate in rates if isinstance(rate, float | int)), None)
 
 
-def starting_point(
-    run: Path | None, ckpt: str | None, fitting: bool, model: Any, trainer: Any
-) -> tuple[Path | None, int | None]:
-    """The checkpoint that a command starts from, if any, and for a resume the step that its loggers go on from.
+def resume_point(run: Path, model: Any, trainer: Any) -> tuple[Path | None, int]:
+    """The checkpoint that a training goes on from, and the step from which its loggers do.
 
-    The step is 0 if no checkpoint was saved yet.
+    None and 0 if no checkpoint was saved yet.
+
+    Args:
+        run: the run's folder.
+        model: as it is now.
+        trainer: the trainer's settings, as they are now.
 
     Raises:
-        UsageError: if there is none, none is whole, or the model or the settings of the trainer do not go with it.
+        UsageError: if no checkpoint is whole, or the model or the settings do not go with it.
     """
-    if run and fitting:
-        path, checkpoint = newest_whole(run)
-        if path:
-            fit_or_refuse(path, checkpoint, model)
-            check_resume(run, checkpoint, model, trainer)
-        return path, _logged_step(checkpoint)
-    path = find_checkpoint(run, ckpt or "best") if run or ckpt else None
+    path, checkpoint = newest_whole(run)
     if path:
-        fit_or_refuse(path, load_checkpoint(path), model)
-    return path, None
+        fit_or_refuse(path, checkpoint, model)
+        check_resume(run, checkpoint, model, trainer)
+    return path, _logged_step(checkpoint)
+
+
+def checkpoint_to_measure(run: Path | None, ckpt: str | None, model: Any) -> Path:
+    """The checkpoint that was asked for, by default the run's best; a UsageError if it does not fit the model."""
+    path = find_checkpoint(run, ckpt or "best")
+    fit_or_refuse(path, load_checkpoint(path), model)
+    return path
 
 
 def _logged_step(checkpoint: dict[str, Any]) -> int:

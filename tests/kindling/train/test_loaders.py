@@ -1,6 +1,9 @@
 """Modules and loaders without a line of Kindling go on after an accident as if there had been none."""
 
+import pickle
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
@@ -26,9 +30,15 @@ from torch.utils.data import (
     TensorDataset,
     WeightedRandomSampler,
 )
+from torchmetrics.classification import MulticlassAccuracy
 
 from kindling import Trainer
+from kindling.data.batches import MemoryLoader
+from kindling.run.checkpoint_files import load_checkpoint
 from kindling.train.callbacks.checkpoint import Checkpoint
+from kindling.train.loaders import states
+from kindling.train.loaders.doubts import doubts
+from my_project.data.synthetic import SyntheticClassification
 
 IMAGES = torch.randn(22, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 ROWS = torch.randn(22, 3, generator=torch.Generator().manual_seed(1))
@@ -118,6 +128,35 @@ class Combined(Plain):
     def loss_of(self, batch: Any) -> Tensor:
         images, labels = batch["labelled"]
         return F.cross_entropy(self.net(images), labels) + self.net(batch["unlabelled"]).square().mean()
+
+
+class CombinedStates(Plain):
+    def loss_of(self, batch: Any) -> Tensor:
+        return super().loss_of(batch[0]) + super().loss_of(batch[1])
+
+
+class Complete(Plain):
+    """Brings its loader, a metric, and randomness wherever Lightning gives it a hook; nobody has its hyper-parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accuracy, self.noise = MulticlassAccuracy(3), torch.zeros(())
+
+    def train_dataloader(self) -> Any:
+        return classified(shuffle=True)
+
+    def on_train_start(self) -> None:
+        self.noise = torch.rand(())
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        images, labels = batch
+        return images + 0.1 * torch.randn_like(images), labels
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        images, labels = batch
+        self.accuracy.update(self.net(images), labels)
+        self.log("accuracy", self.accuracy, on_step=False, on_epoch=True)
+        return super().training_step(batch, batch_idx) * np.random.rand() + random.random()
 
 
 class GAN(L.LightningModule):
@@ -296,6 +335,7 @@ CASES: dict[str, tuple[type[L.LightningModule], Callable[[], Any]]] = {
     "batch sampler": (Plain, lambda: DataLoader(TensorDataset(IMAGES, LABELS), batch_sampler=BatchSampler(Lazy(), 4, True))),
     "batches as they are": (Autoencoder, lambda: DataLoader(Noisy(IMAGES.view(11, 2, 1, 4, 4)), batch_size=None, shuffle=True)),
     "lists": (Plain, lambda: Batches()),
+    "complete": (Complete, lambda: None),
     "GAN": (GAN, lambda: classified(shuffle=True)),
     "autoencoder": (Autoencoder, lambda: DataLoader(Noisy(), 4, shuffle=True)),
     "autoencoder, workers": (Autoencoder, lambda: DataLoader(Noisy(), 4, shuffle=True, num_workers=2)),
@@ -316,6 +356,7 @@ CASES: dict[str, tuple[type[L.LightningModule], Callable[[], Any]]] = {
     "scheduled, stateful": (Scheduled, Sized),
     "scheduled stream": (Scheduled, lambda: DataLoader(Stream(), 4)),
     "scheduled, stateful, without a length": (Scheduled, Stateful),
+    "combined, stateful": (CombinedStates, lambda: CombinedLoader([Sized(), EndsFirst()], "min_size")),
     "torchdata": (FromDicts, lambda: torchdata(Samples(), shuffle=True, collate_fn=noisy_collate)),
     "torchdata, workers": (FromDicts, lambda: torchdata(Samples(), shuffle=True, num_workers=2)),
     "torchdata, stream": (Plain, lambda: torchdata(Stream())),
@@ -339,9 +380,11 @@ class Batches:
             yield IMAGES[indices], LABELS[indices]
 
 
-def fit(folder: Path, case: str, fall: int | None = None, resume: bool = False, **settings: Any) -> tuple[Any, Any]:
+def fit(
+    folder: Path, case: str, fall: int | None = None, resume: bool = False, seed: int = 1, **settings: Any
+) -> tuple[Any, Any]:
     """Train two epochs, or what is left of them: the trainer, and the batches that came."""
-    L.seed_everything(1, workers=True, verbose=False)
+    L.seed_everything(seed, workers=True, verbose=False)
     cls, loader = CASES[case]
     model = cls()
     if resume:  # where these come from must not matter
@@ -383,3 +426,298 @@ def test_it_goes_on_exactly(case: str, place: str, undisturbed: Any, tmp_path: P
     assert batches == all_batches[-len(batches) :]
     assert len(batches) == len(all_batches) - falls[place] + (2 if place != "at the end of an epoch" else 1)
     torch.testing.assert_close(left(resumed), left(expected), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", ["autoencoder", "stream", "combined"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"limit_train_batches": 4},
+        {"accumulate_grad_batches": 2},
+        {"reload_dataloaders_every_n_epochs": 1},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_it_does_with_other_settings(case: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    expected, all_batches = fit(tmp_path / "whole", case, **settings)
+    for fall in (4, len(all_batches)):
+        folder = tmp_path / str(fall)
+        with pytest.raises(Accident):
+            fit(folder, case, fall, **settings)
+        resumed, batches = fit(folder, case, resume=True, **settings)
+        assert batches == all_batches[-len(batches) :]
+        torch.testing.assert_close(left(resumed), left(expected), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("share", [1e-9, 1e9], ids=["rarely", "always"])
+@pytest.mark.parametrize("case", ["stateful", "stateful, without a length", "combined, stateful"])
+def test_a_state_is_from_before_the_batch_however_often_it_is_taken(
+    case: str, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "SHARE", share)
+    expected, _ = fit(tmp_path / "whole", case)
+    with pytest.raises(Accident):
+        fit(tmp_path / "cut", case, 5)
+    place = load_checkpoint(tmp_path / "cut" / "checkpoints" / "last.ckpt")["position"]
+    state = place["processes"][0]["loaders"][0]
+    assert (state["epoch"], state["read"]) == (0, 1 if share < 1 else 3)
+    assert state["content"]["next"] == state["read"]
+    resumed, _ = fit(tmp_path / "cut", case, resume=True)
+    torch.testing.assert_close(left(resumed), left(expected), rtol=0, atol=0)
+
+
+def test_without_a_loadable_state_the_batches_are_read_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    CASES["unloadable"] = Plain, Unloadable
+    expected, _ = fit(tmp_path / "whole", "unloadable")
+    assert capsys.readouterr().out == (
+        "warning: no checkpoint can hold the state of the train loader, with a PosixPath in it: a resume reads the batches "
+        "that its epoch has seen again; exact with a state of tensors, numbers and strings\n"
+    )
+    with pytest.raises(Accident):
+        fit(tmp_path / "cut", "unloadable", 4)
+    resumed, _ = fit(tmp_path / "cut", "unloadable", resume=True)
+    torch.testing.assert_close(left(resumed), left(expected), rtol=0, atol=0)
+
+
+def test_an_epoch_that_ends_before_its_loader_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(tmp_path, "stateful", limit_train_batches=4)
+    assert capsys.readouterr().out == (
+        "warning: a resume may not repeat the batches of the train loader after an epoch that ends before it does; "
+        "exact if each epoch goes through all of it, without trainer.limit_train_batches\n"
+    )
+
+
+@pytest.mark.parametrize(("case", "other"), [("autoencoder", "autoencoder, workers"), ("dicts", "dicts, workers")])
+def test_nothing_depends_on_who_loads_the_batches(case: str, other: str, undisturbed: Any) -> None:
+    (one, batches), (two, same_batches) = undisturbed(case), undisturbed(other)
+    assert batches == same_batches
+    torch.testing.assert_close(left(one), left(two), rtol=0, atol=0)
+    assert len({fingerprint for _, _, fingerprint in batches}) == len(batches)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone(undisturbed: Any, tmp_path: Path) -> None:
+    _, batches = undisturbed("shuffled")
+    epochs = [[value for epoch, _, value in batches if epoch == number] for number in (0, 1)]
+    assert epochs[0] != epochs[1]
+    for seed, same in ((1, True), (2, False)):
+        _, others = fit(tmp_path / str(seed), "shuffled", seed=seed)
+        assert (others == batches) == same
+
+
+class Measured(Autoencoder):
+    """Is measured on images that change at random, in a random order."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss_of(batch))
+        self.log("val_first", batch[0].sum() * (batch_idx == 0), reduce_fx="sum")
+
+    test_step = validation_step
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_every_evaluation_draws_the_same_numbers(workers: int, tmp_path: Path) -> None:
+    L.seed_everything(1, verbose=False)
+    loaders = [DataLoader(Noisy(), 4, shuffle=True, num_workers=workers), DataLoader(Stream(), 4)]
+    found = []
+    for number, measured in enumerate((None, loaders[0])):
+        torch.manual_seed(0)
+        model, seen = Measured(), list[float]()
+        watch = LambdaCallback(on_validation_end=lambda t, _, s=seen: s.append(float(t.callback_metrics["val_first"])))
+        trainer = Trainer(
+            max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+            default_root_dir=tmp_path / str(number), callbacks=[watch], enable_checkpointing=False, val_check_interval=3,
+        )  # fmt: skip
+        trainer.fit(model, DataLoader(Noisy(), 4, shuffle=True), measured)
+        found.append(model.state_dict())
+    assert len(seen) == 5  # the sanity check, and two in each epoch
+    assert len(set(seen)) == 1
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    first, again = (trainer.validate(model, loaders[0], verbose=False) for _ in range(2))
+    assert first == again
+    assert first[0]["val_first"] == seen[0]
+
+
+def test_other_batches_start_the_epoch_over_and_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Accident):
+        fit(tmp_path, "autoencoder", 9)
+    CASES["smaller"] = Autoencoder, lambda: DataLoader(Noisy(), 2, shuffle=True)
+    capsys.readouterr()
+    trainer, batches = fit(tmp_path, "smaller", resume=True)
+    assert (
+        "warning: epoch 2 starts over: its batches were 4 in 1 processes, and are 2 in 1\n" in capsys.readouterr().out
+    )
+    assert [batch[:2] for batch in batches] == [(1, number) for number in range(11)]
+    assert trainer.global_step == 7 + 11
+    assert trainer.current_epoch == 2
+
+
+def test_other_workers_of_a_stream_do_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Accident):
+        fit(tmp_path, "stream", 9)
+    _, batches = fit(tmp_path, "stream, workers", resume=True)
+    assert "epoch 2 starts over: its batches were 4 in 1 processes, and are [4, 2] in 1\n" in capsys.readouterr().out
+    assert batches[0][:2] == (1, 0)
+
+
+class Acting(Plain):
+    """Its batches come from itself, as an agent's do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(FromModel(self.act), batch_size=None)
+
+    def act(self) -> Iterator[Any]:
+        for _ in range(6):
+            self.asked += 1
+            yield IMAGES[:4], self.net(IMAGES[:4]).argmax(dim=1)
+
+
+class FromModel(IterableDataset):
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.source()
+
+
+def test_batches_that_come_from_the_model_are_not_asked_for_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    CASES["acting"] = Acting, lambda: None
+    with pytest.raises(Accident):
+        fit(tmp_path, "acting", 6)
+    said = "may not repeat the batches of the train loader: its batches come from the model; no loader makes that exact"
+    assert said in capsys.readouterr().out
+    trainer, batches = fit(tmp_path, "acting", resume=True)
+    places = [(0, number) for number in range(4, 10)] + [(1, number) for number in range(6)]
+    assert [batch[:2] for batch in batches] == places
+    assert trainer.lightning_module.asked == 12
+
+
+class Counting(Dataset):
+    """Keeps state: a generator of its own, and an epoch that it is told."""
+
+    def __init__(self) -> None:
+        self.transforms = [np.random.default_rng(0)]
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+    def __len__(self) -> int:
+        return 22
+
+    def __getitem__(self, index: int) -> Any:
+        return IMAGES[index]
+
+
+@pytest.mark.parametrize(
+    ("loader", "expected"),
+    [
+        (lambda: classified(shuffle=True), []),
+        (weighted, []),
+        (lambda: DataLoader(Noisy(), 4, num_workers=1, persistent_workers=True), []),
+        (Sized, []),
+        (lambda: classified(sampler=Lazy()), ["its Lazy may keep a state from epoch to epoch; exact if its order depends on set_epoch or on torch's global generator alone"]),
+        (lambda: DataLoader(Counting(), 4), ["its Counting has a random generator of its own; exact with the global ones of torch, NumPy and Python"]),
+        (
+            lambda: DataLoader(Counting(), 4, num_workers=1, persistent_workers=True),
+            ["its Counting has a random generator of its own; exact with the global ones of torch, NumPy and Python",
+             "its workers don't hear the set_epoch of its Counting; exact with persistent_workers=False"],
+        ),
+        (
+            lambda: DataLoader(Stream(), 4, num_workers=1, persistent_workers=True),
+            ["its workers keep their state from epoch to epoch; exact with persistent_workers=False"],
+        ),
+        (lambda: DataLoader(Samples(), 4, num_workers=2, in_order=False), ["its batches come in the order in which its workers finish; exact with in_order=True"]),
+        (lambda: torchdata(Samples(), num_workers=1), ["the random numbers of its workers are not in its state; exact with num_workers=0"]),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_promised_is_said(loader: Callable[[], Any], expected: list[str]) -> None:
+    assert list(doubts(loader(), Plain())) == expected
+
+
+def test_a_wrapped_loader_looks_like_itself(undisturbed: Any) -> None:
+    trainer, _ = undisturbed("autoencoder")
+    loader = trainer.train_dataloader
+    assert isinstance(loader, DataLoader)
+    assert isinstance(loader.dataset, Noisy)
+    assert (len(loader), loader.batch_size, len(loader.dataset)) == (6, 4, 22)
+    assert loader.dataset[3].shape == (1, 4, 4)
+    loader.dataset.stage = 2
+    assert loader.dataset.stage == 2
+    again = pickle.loads(pickle.dumps(loader.dataset))  # as for a worker that is spawned
+    assert isinstance(again, Noisy)
+    assert again.stage == 2
+    assert torch.equal(again.images, IMAGES)
+
+
+def test_a_loader_is_itself_where_nothing_is_trained(tmp_path: Path) -> None:
+    trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_progress_bar=False)
+    predictions = trainer.predict(Simple(), classified(shuffle=False))
+    assert torch.equal(torch.cat(predictions), IMAGES.flatten(1).sum(dim=1))  # type: ignore[arg-type]
+
+
+class Simple(Plain):
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return batch[0].flatten(1).sum(dim=1)
+
+
+def test_kindlings_own_loader_is_left_alone(tmp_path: Path) -> None:
+    data = SyntheticClassification(size=100)
+    trainer = Trainer(
+        default_root_dir=tmp_path, accelerator="cpu", logger=False, max_epochs=1, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(Vectors(), data)
+    assert type(trainer.train_dataloader) is MemoryLoader
+    assert type(trainer.val_dataloaders) is MemoryLoader
+
+
+class Vectors(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.LazyLinear(10))
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.loss_of(batch)
+
+
+# Two processes, each with its own share; the processes are forked, which a test that has trained can't be.
+IN_PROCESSES = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}, {folder!r}]
+import test_loaders
+try:
+    test_loaders.fit(Path({path!r}), {case!r}, {fall}, {resume}, strategy="ddp_fork", devices=2)
+except Exception as error:
+    sys.exit(0 if "Accident" in str(error) and {fall} else str(error))
+"""
+
+
+def loss_in(process: dict[str, Any]) -> float:
+    """The loss that a process has gathered, in what it has kept in a checkpoint."""
+    _, _, _, state = process["logged"]["training_step.loss"]
+    return float(state["value"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["weighted", "dicts, workers", "stateful"])
+def test_several_processes_go_on_exactly(case: str, tmp_path: Path) -> None:
+    for path, fall, resume in (("whole", None, False), ("cut", 5, False), ("cut", None, True)):
+        here = Path(__file__).parent
+        words = {"tests": str(here.parents[1]), "folder": str(here), "path": str(tmp_path / path)}
+        script = IN_PROCESSES.format(**words, case=case, fall=fall, resume=resume)
+        finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+        assert finished.returncode == 0, finished.stderr
+    expected, found = (load_checkpoint(tmp_path / path / "checkpoints" / "last.ckpt") for path in ("whole", "cut"))
+    for name in ("state_dict", "optimizer_states", "global_step"):
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0)
+    assert len(found["position"]["processes"]) == 2
+    gathered = [[loss_in(process) for process in each["position"]["processes"]] for each in (expected, found)]
+    assert gathered[0] == gathered[1]
+    assert len(set(gathered[0])) == 2

@@ -100,10 +100,9 @@ def walk(
     """
     with Seeded(current.order_seed, device):
         iterator = iter(items)
-        drawn = [next(iterator, END)] if first == 0 else []  # an iterable may draw its order now
     for number in itertools.count(first):
-        with Seeded(current.fetch_seed(number), device) if number < draws and not drawn else nullcontext():
-            item = drawn.pop() if drawn else next(iterator, END)
+        with Seeded(current.fetch_seed(number), device) if number < draws else nullcontext():
+            item = next(iterator, END)
         if item is END:
             return
         yield number, item

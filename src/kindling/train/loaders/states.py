@@ -3,15 +3,20 @@
 import io
 import time
 from dataclasses import asdict, dataclass
+from types import NoneType
 from typing import Any
 
 import torch
 
+from kindling.train.loaders.parts import parts_of
 from kindling.train.loaders.passes import Passes
 from kindling.train.warn import warn
 
+PLAIN = (dict, list, tuple, set, str, bytes, int, float, bool, NoneType, torch.Tensor)
 SHARE = 0.01  # of the time that taking states may cost
 AGAIN = "a resume reads the batches that its epoch has seen again; exact with a state of tensors, numbers and strings"
+UNFINISHED = "a resume may not repeat the batches of the train loader after an epoch that ends before it does"
+UNFINISHED += "; exact if each epoch goes through all of it, without trainer.limit_train_batches"
 
 
 @dataclass(frozen=True)
@@ -43,22 +48,32 @@ class LoaderStates:
     def __init__(self, loader: Any, passes: Passes) -> None:
         self.loader, self.passes = loader, passes
         self.taken: list[LoaderState] = []  # the last from before the batch being trained, and those after it
+        self.batch = 0  # batches of the last pass
+        self.next_time = 0.0  # from when on the next state is cheap
         self.usable = True
-        self.next_time = 0.0  # from when on the next is cheap
+        self.told = False
 
     def take_if_cheap(self, batch: int) -> None:
         """Take the state after some batches of a pass, unless the last was expensive and is not long ago."""
+        self.batch = batch
         if time.perf_counter() >= self.next_time:
-            passes = self.passes
-            self._take(passes.current.epoch, passes.read, passes.number, batch)
+            current = self.passes.current
+            self._take(current.epoch, self.passes.read, current.number, batch)
 
     def before_next_batch(self) -> dict[str, Any] | None:
         """The newest state from before the batch that is trained next, for a checkpoint; None if there is none."""
         epoch = self.passes.position.epoch
-        if self.passes.epoch == epoch - 1 and self.has_given_all():
-            self._take(epoch, read=0, number=0, batch=0)
+        if self.passes.epoch == epoch - 1:
+            self._take_at_the_end_of_an_epoch(epoch)
         before = self._before_next_batch()
         return asdict(before[-1]) if before else None
+
+    def _take_at_the_end_of_an_epoch(self, next_epoch: int) -> None:
+        if self.has_given_all():
+            self._take(next_epoch, read=0, number=0, batch=0)
+        elif self.passes.read == self.passes.position.trainer.num_training_batches and not self.told:
+            self.told = True
+            warn(self.passes.position.trainer, UNFINISHED)
 
     def _before_next_batch(self) -> list[LoaderState]:
         epoch, batch = self.passes.position.epoch, self.passes.position.batch
@@ -67,7 +82,7 @@ class LoaderStates:
     def has_given_all(self) -> bool:
         """Whether the loader has given all batches of the last pass."""
         try:
-            return self.passes.complete or self.passes.read == len(self.loader)
+            return self.passes.complete or self.batch == len(self.loader)
         except (TypeError, NotImplementedError):  # it has no length
             return False
 
@@ -75,12 +90,14 @@ class LoaderStates:
         if not self.usable:
             return
         begun = time.perf_counter()
+        state = self.loader.state_dict()
         try:
-            content = as_from_checkpoint(self.loader.state_dict())
-        except Exception as error:  # what no file can hold fails in many ways
+            content = as_from_checkpoint(state)
+        except Exception:  # what no file can hold fails in many ways
             self.usable, self.taken = False, []
-            reason = str(error).partition("\n")[0]
-            warn(self.passes.position.trainer, f"no checkpoint can hold the train loader's state ({reason}): {AGAIN}")
+            names = [type(part).__name__ for part in parts_of(state) if not isinstance(part, PLAIN)]
+            where = f"the state of the train loader, with a {(names or ['hidden object'])[0]} in it"
+            warn(self.passes.position.trainer, f"no checkpoint can hold {where}: {AGAIN}")
             return
         later = [state for state in self.taken if state.epoch == epoch and state.read > self.passes.position.batch]
         self.taken = [*self._before_next_batch()[-1:], *later, LoaderState(epoch, read, number, batch, content)]

@@ -16,6 +16,7 @@ from kindling.data.batches import BatchIndices
 from kindling.data.position import Position
 from kindling.train.loaders.doubts import comes_from, doubts
 from kindling.train.loaders.passes import EvaluationPasses, Passes
+from kindling.train.loaders.transfers import seed_transfers
 from kindling.train.loaders.wrappers import ForeignLoader, PlacedLoader, ReplayedLoader, StatefulLoader, has_state
 from kindling.train.warn import warn
 
@@ -39,6 +40,7 @@ class Loaders:
         strategy = self.trainer.strategy
         if self.trainer.training:
             self.prepared_at = self.position.epoch, self.position.batch
+            seed_transfers(self.trainer)
         if not is_own(loader) and not self.trainer.predicting:
             loader = self._for_training(loader) if self.trainer.training else self._for_evaluation(loader)
         return type(strategy).process_dataloader(strategy, loader)

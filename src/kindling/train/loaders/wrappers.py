@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from kindling.data.position import Seeded, forget_normal_number
 from kindling.train.loaders.parts import parts_of
@@ -64,6 +64,8 @@ class ReplayedLoader(ForeignLoader):
     """Any iterable: order and fetches are seeded, and batches that were seen are read again and dropped."""
 
     def __init__(self, loader: Any, passes: Passes, **own: Any) -> None:
+        if isinstance(loader, DataLoader):  # or it would draw the seed of its workers from the training's generator
+            loader.generator = loader.generator or torch.Generator()
         super().__init__(loader, passes, generators_of(loader), **own)
 
     def _batches(self, current: Pass) -> Iterator[Any]:
@@ -93,14 +95,9 @@ class StatefulLoader(ReplayedLoader):
 
     _states: LoaderStates
     _saved: SavedState
-    _walked: list[Iterator[Any]]  # the last pass
 
     def __init__(self, loader: Any, passes: Passes, saved: SavedState) -> None:
-        super().__init__(loader, passes, _states=LoaderStates(loader, passes), _saved=saved, _walked=[])
-
-    def __iter__(self) -> Iterator[Any]:
-        self._end_last_pass()
-        yield from super().__iter__()
+        super().__init__(loader, passes, _states=LoaderStates(loader, passes), _saved=saved)
 
     def before_next_batch(self) -> dict[str, Any] | None:
         """The newest state from before the batch that is trained next, for a checkpoint; None if there is none."""
@@ -116,30 +113,25 @@ class StatefulLoader(ReplayedLoader):
             with Seeded(current.order_seed, self._device()):
                 self._wrapped.load_state_dict(state.content)
                 if state.read == 0:
-                    batches = self._after_last_epoch()
-                    self._seed_generators(current)
-        self._walked[:] = [self._walk(batches, current, first)]
-        for number, batch in self._walked[0]:
-            is_seen = self._passes.is_seen()
-            self._states.take_if_cheap(number + 1)
-            if not is_seen:
-                yield batch
+                    batches = self._after_last_epoch(current)
+        walked = self._walk(batches, current, first)
+        try:
+            for number, batch in walked:
+                is_seen = self._passes.is_seen()
+                self._states.take_if_cheap(number + 1)
+                if not is_seen:
+                    yield batch
+        finally:
+            if self._states.has_given_all():  # the loader sees its end, before which Lightning stops if it has a length
+                next(walked, END)
 
-    def _after_last_epoch(self) -> Any:
-        """The batches of a new epoch, from the state at the end of one.
-
-        Many loaders end that epoch first, with no batch, and others begin the new one. A DataLoader is asked again all
-        the same, for a pass under the seeds of the new epoch.
-        """
+    def _after_last_epoch(self, current: Pass) -> Any:
+        """The batches of a new epoch, from a state at the end of one: many loaders end that epoch first, with none."""
         rest = iter(self._wrapped)
-        batch = next(rest, END)
-        begun = batch is not END and not isinstance(self._wrapped, DataLoader)
-        return chain([batch], rest) if begun else self._wrapped
-
-    def _end_last_pass(self) -> None:
-        """Let the loader see the end of its batches, which Lightning does not where it knows their number."""
-        if self._walked and self._states.has_given_all():
-            next(self._walked.pop(), END)
+        self._seed_generators(current)
+        with Seeded(current.order_seed, self._device()):
+            batch = next(rest, END)
+        return self._wrapped if batch is END else chain([batch], rest)
 
 
 class Fetch(NamedTuple):
@@ -225,7 +217,11 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def has_state(loader: Any) -> bool:
-    return all(callable(getattr(loader, name, None)) for name in ("state_dict", "load_state_dict"))
+    """Whether a loader goes on by its state; over an iterable data set without one, torchdata's can but read again."""
+    dataset = getattr(loader, "dataset", None)
+    owners = [loader, dataset] if isinstance(dataset, IterableDataset) else [loader]
+    names = ("state_dict", "load_state_dict")
+    return all(callable(getattr(owner, name, None)) for owner in owners for name in names)
 
 
 def set_epoch(loader: Any, epoch: int) -> None:
