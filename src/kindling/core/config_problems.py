@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
-from kindling.core.parts import bases_of, class_path_of, choices_of, preferred, short_name
+from kindling.core.parts import bases_of, choices_of, class_path_of, preferred, short_name
 from kindling.core.settings import Setting
 
 PLAIN = (int, float, str, bool)

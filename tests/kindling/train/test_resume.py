@@ -287,7 +287,7 @@ def test_what_an_epoch_has_logged_and_random_numbers_go_on(
     header = expected["metrics.csv"].decode().partition("\r\n")[0]
     assert {"train/mean", "train/own", "train/MulticlassF1Score", "train/both_epoch"} <= set(header.split(","))
     broken(*model, batch=batch)
-    assert kindling("fit", "--resume", RUN).code == 0
+    assert kindling("fit", "--resume", RUN, *model).code == 0
     assert_same(expected)
 
 
