@@ -133,6 +133,9 @@ def find_class(base: type, name: str) -> type | None:
     classes = classes_of(base)
     if name in classes:
         return classes[name]
+    named = imported(name)  # by a path under which a package offers it again
+    if named in classes.values():
+        return named
     found = preferred(path for path in classes if short_name(path) == short_name(name))
     if len(found) > 1:
         raise UsageError(f"{short_name(name)} is the name of several classes: say which, {' or '.join(found)}")

@@ -180,3 +180,11 @@ def test_two_installed_projects_share_a_name(tmp_path: Path, monkeypatch: pytest
     assert "planets.twin.Twin" in refused.err
     assert child("fit", "--model", "planets.twin.Twin", *few, cwd=tmp_path).code == 0
     assert child("fit", "--model", "Twin", *few, cwd=installed).code == 2  # both of them are of this folder
+
+
+def test_a_path_under_which_a_package_offers_a_class_again_means_that_class() -> None:
+    from torch import nn
+
+    twin = type("Linear", (nn.Module,), {})  # of the same short name
+    assert parts.find_class(nn.Module, "torch.nn.Linear") is nn.Linear
+    assert twin is not nn.Linear

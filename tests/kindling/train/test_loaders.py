@@ -96,7 +96,7 @@ class Autoencoder(Plain):
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.Dropout(0.2), nn.Linear(4, 16))
 
     def loss_of(self, batch: Any) -> Tensor:
-        return F.mse_loss(self.net(batch), batch.flatten(1))
+        return F.mse_loss(self.net(batch), batch.flatten(1)) * (1 + 0.1 * np.random.randn())
 
 
 class FromDicts(Plain):
@@ -236,6 +236,49 @@ class Stream(IterableDataset):
             yield IMAGES[index] + 0.1 * torch.randn(()), LABELS[index]
 
 
+class Told(Dataset):
+    """Images of a curriculum, which changes with the epoch that it is told."""
+
+    epoch = -1
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return IMAGES[index] * (self.epoch + 1)
+
+
+class OwnIter(DataLoader):
+    """Does something with every batch, and starts its workers when the first is asked for."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for batch in super().__iter__():
+            yield batch + 0.1
+
+
+class Resumable(Stream):
+    """A stream with a state, but without a length."""
+
+    def __init__(self) -> None:
+        self.order, self.next = list[int](), 0
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.next == len(self.order):
+            self.order, self.next = torch.randperm(len(IMAGES)).tolist(), 0
+        while self.next < len(self.order):
+            self.next += 1
+            yield IMAGES[self.order[self.next - 1]] + 0.1 * torch.randn(()), LABELS[self.order[self.next - 1]]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"order": list(self.order), "next": self.next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
 class Lazy(Sampler):
     """A sampler that draws each index when it is asked, and one that is not torch's."""
 
@@ -340,6 +383,8 @@ CASES: dict[str, tuple[type[L.LightningModule], Callable[[], Any]]] = {
     "autoencoder": (Autoencoder, lambda: DataLoader(Noisy(), 4, shuffle=True)),
     "autoencoder, workers": (Autoencoder, lambda: DataLoader(Noisy(), 4, shuffle=True, num_workers=2)),
     "autoencoder, persistent workers": (Autoencoder, lambda: DataLoader(Noisy(), 4, shuffle=True, num_workers=1, persistent_workers=True)),
+    "told": (Autoencoder, lambda: DataLoader(Told(), 4, shuffle=True, num_workers=1)),
+    "own iter": (Autoencoder, lambda: OwnIter(Noisy(), 4, shuffle=True, num_workers=1)),
     "dicts": (FromDicts, lambda: DataLoader(Samples(), 4, shuffle=True, collate_fn=noisy_collate)),
     "dicts, workers": (FromDicts, lambda: DataLoader(Samples(), 4, shuffle=True, collate_fn=noisy_collate, num_workers=2)),
     "stream": (Plain, lambda: DataLoader(Stream(), 4)),
@@ -360,6 +405,7 @@ CASES: dict[str, tuple[type[L.LightningModule], Callable[[], Any]]] = {
     "torchdata": (FromDicts, lambda: torchdata(Samples(), shuffle=True, collate_fn=noisy_collate)),
     "torchdata, workers": (FromDicts, lambda: torchdata(Samples(), shuffle=True, num_workers=2)),
     "torchdata, stream": (Plain, lambda: torchdata(Stream())),
+    "torchdata, resumable": (Plain, lambda: torchdata(Resumable())),
 }  # fmt: skip
 
 

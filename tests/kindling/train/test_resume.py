@@ -14,11 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -27,10 +28,12 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score, MulticlassPrecision
 
 from kindling.cli import main
+from kindling.core.errors import UsageError
 from kindling.run import checkpoint_files as checkpoints
 from kindling.run.checkpoint_files import load_checkpoint
 from kindling.run.folder import new_run
 from kindling.run.record import Record
+from kindling.train import resume
 from my_project.models.mlp import MLP
 
 # Two epochs of eight steps; `last.ckpt` is saved before the batches 3 and 6, and at the end of the epoch.
@@ -667,3 +670,68 @@ def test_a_run_that_is_trained_by_another_process_is_refused(training: Any, kind
     epochs = load_checkpoint(LAST)["epoch"] + 1
     assert kindling("fit", "--resume", RUN, "--trainer.max_epochs", epochs, "--data.workers", 0).code == 0
     within(20, lambda: not alive(training.pid))
+
+
+class Hyper(L.LightningModule):
+    def __init__(self, **hparams: Any) -> None:
+        super().__init__()
+        self.save_hyperparameters(hparams)
+
+
+ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "factor"),
+    [
+        ({"lr": 0.1}, {"lr": 0.2}, 2),
+        ({"learning_rate": 0.1}, {"learning_rate": 0.05}, 0.5),
+        ({"optimizer": ADAM}, {"optimizer": {**ADAM, "init_args": {"lr": 0.3}}}, 3),
+        ({"optimizer": "adam", "lr": 0.1}, {"optimizer": "adam", "lr": 0.2}, 2),
+        ({"optimizer": {"class_path": "torch.optim.Adam"}}, {"optimizer": ADAM}, 1),
+        ({"lr": "auto"}, {"lr": 0.2}, 1),
+        ({}, {"lr": 0.2}, 1),
+        (None, {"lr": 0.2}, 1),
+        ({"lr": 0.1}, {}, 1),
+    ],
+)
+def test_the_learning_rates_of_all_optimisers_are_scaled(before: Any, now: dict[str, Any], factor: float) -> None:
+    two = [{"param_groups": [{"lr": 0.1, "initial_lr": 0.2}]}, {"param_groups": [{"lr": 0.3}, {"lr": 0.4}]}]
+    schedules = [{"base_lrs": [0.5]}, {"max_lrs": [1], "_last_lr": [0.6]}]
+    checkpoint: dict[str, Any] = {"optimizer_states": two, "lr_schedulers": schedules}
+    if before is not None:
+        checkpoint["hyper_parameters"] = before
+    resume.change_learning_rate(checkpoint, Hyper(**now))
+    groups = [group for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
+    assert [group["lr"] for group in groups] == pytest.approx([0.1 * factor, 0.3 * factor, 0.4 * factor])
+    assert groups[0]["initial_lr"] == pytest.approx(0.2 * factor)
+    assert schedules[0]["base_lrs"] == pytest.approx([0.5 * factor])
+    assert schedules[1] == {"max_lrs": [1], "_last_lr": [0.6]}  # which has rates of its own
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "message"),
+    [
+        ({}, None),
+        ({"hyper_parameters": {"optimizer": "adam"}}, None),
+        ({"hyper_parameters": {"optimizer": "sgd"}}, "a resumed run keeps its optimizer but for its lr"),
+        ({"loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 3}}}}}, "has trained 3 epochs"),
+        ({"epoch": 3}, "has trained 3 epochs"),
+        ({"global_step": 30}, "has trained 30 steps"),
+    ],
+)
+def test_a_checkpoint_is_checked_by_what_it_has(
+    checkpoint: dict[str, Any], message: str | None, tmp_path: Path
+) -> None:
+    refused = pytest.raises(UsageError, match=message) if message else nullcontext()
+    with refused:
+        resume.check_resume(tmp_path, checkpoint, Hyper(optimizer="adam"), {"max_epochs": 2, "max_steps": 20})
+
+
+def test_what_an_older_checkpoint_has_kept_is_found() -> None:
+    place = {"generators": ["first", "second"], "metrics": {"a": 1}, "logged": {"b": 2}}
+    found = resume._kept_by(1, place)
+    assert found == {"generators": "second", "metrics": {"a": 1}, "logged": {"b": 2}, "loaders": [], "gradients": {}}
+    assert resume._kept_by(2, place) is None
+    assert resume._kept_by(0, {"processes": ["own"]}) == "own"
+    assert resume._kept_by(1, {"processes": ["own"]}) is None

@@ -46,6 +46,8 @@ class Passes:
         replays: whether batches that were seen before an interruption can be had again, and are to be left out.
     """
 
+    tell_epoch = True  # to samplers and data sets
+
     def __init__(self, position: Position, replays: bool = True) -> None:
         self.position, self.replays = position, replays
         self.epoch: int | None = None
@@ -80,7 +82,12 @@ class Passes:
 
 
 class EvaluationPasses(Passes):
-    """Every evaluation draws the same numbers, so that its results compare with those before and after it."""
+    """Every evaluation draws the same numbers, so that its results compare with those before and after it.
+
+    Lightning tells samplers the epoch, which is early enough here.
+    """
+
+    tell_epoch = False
 
     def begin(self) -> Pass:
         return Pass("evaluation", self.position.seed, 0, 0, self.position.rank)

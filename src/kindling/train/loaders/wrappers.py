@@ -14,6 +14,9 @@ from kindling.train.loaders.parts import parts_of
 from kindling.train.loaders.passes import END, Pass, Passes, walk
 from kindling.train.loaders.proxy import Proxy
 from kindling.train.loaders.states import LoaderState, LoaderStates
+from kindling.train.warn import warn
+
+AGAIN = "batches of the train loader, which this epoch has seen, are read again; a loader with a state_dict spares that"
 
 
 class ForeignLoader(Proxy):
@@ -37,7 +40,8 @@ class ForeignLoader(Proxy):
 
     def __iter__(self) -> Iterator[Any]:
         current = self._passes.begin()
-        set_epoch(self._wrapped, current.epoch)
+        if self._passes.tell_epoch:
+            set_epoch(self._wrapped, current.epoch)
         self._seed_generators(current)
         for batch in self._batches(current):
             forget_normal_number()
@@ -53,7 +57,7 @@ class ForeignLoader(Proxy):
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: what there is to keep is in the checkpoint's `position`. By this method Lightning knows that."""
+        """Nothing: the checkpoint has it in its `position`. Lightning warns of loaders without this method."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -69,13 +73,17 @@ class ReplayedLoader(ForeignLoader):
         super().__init__(loader, passes, generators_of(loader), **own)
 
     def _batches(self, current: Pass) -> Iterator[Any]:
+        if self._passes.seen > self._passes.read:
+            warn(self._passes.position.trainer, f"{self._passes.seen} {AGAIN}")
         for _, batch in self._walk(self._wrapped, current):
             if not self._passes.is_seen():
                 yield batch
 
     def _walk(self, batches: Any, current: Pass, first: int = 0) -> Iterator[tuple[int, Any]]:
-        workers = getattr(self._wrapped, "num_workers", 0)  # which have random generators of their own
-        return walk(batches, current, first, draws=0 if workers else math.inf, device=self._device())
+        workers = getattr(self._wrapped, "num_workers", 0)
+        # They have generators of their own, and may be started when the first batch is asked for.
+        draws = first + 1 if workers else math.inf
+        return walk(batches, current, first, draws, self._device())
 
     def _device(self) -> torch.device:
         return self._passes.position.trainer.strategy.root_device
