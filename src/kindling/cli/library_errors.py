@@ -17,6 +17,8 @@ SENTENCES = {
     "optimises manually clips with self.clip_gradients before its steps",
     "accumulation is not supported for manual": "trainer.accumulate_grad_batches is for automatic optimisation: a "
     "module that optimises manually steps when it likes",
+    "`train_dataloader` must be implemented": "the model has no train_dataloader, and there is no data: name some with "
+    "--data",
     r"Error\(s\) in loading state_dict": None,
     "val_check_interval|conditioned on metric|no finite numbers": None,
 }

@@ -1,9 +1,18 @@
-"""Says what the user of a training should know."""
+"""Says what the user of a training should know; of several processes one does."""
 
 import lightning as L
 
 
 def warn(trainer: L.Trainer, sentence: str) -> None:
-    """Print a warning; of several processes one does."""
+    """Print what may go wrong."""
+    _print_once(trainer, f"warning: {sentence}")
+
+
+def note(trainer: L.Trainer, sentence: str) -> None:
+    """Print what the engine does, or does without."""
+    _print_once(trainer, f"note   {sentence}")
+
+
+def _print_once(trainer: L.Trainer, line: str) -> None:
     if trainer.is_global_zero:
-        print(f"warning: {sentence}", flush=True)
+        print(line, flush=True)

@@ -19,6 +19,7 @@ from kindling.train.loop import LeanLoop
 from kindling.train.monitor import Watch
 from kindling.train.resume import change_learning_rate, position, prepare, restore
 from kindling.train.signals import Interrupts, requeue
+from kindling.train.warn import note
 
 
 class Checkpoint(ModelCheckpoint):
@@ -60,6 +61,7 @@ class Checkpoint(ModelCheckpoint):
         self.mid_epoch: bool | None = None  # where a save of `last.ckpt` is taken; None where none is
         self.position: dict[str, Any] | None = None  # to go on from
         self.told: set[str] = set()  # each failure once
+        self.said_last_is_best = False
         self.before: dict[str, Any] = {}  # what was best before the last save of it
         self.saved_at, self.saved_step, self.unsaved = time.monotonic(), 0, False
 
@@ -110,9 +112,9 @@ class Checkpoint(ModelCheckpoint):
         """Say which hyper-parameters no checkpoint keeps: loading an object would run code, and there is a config."""
         objects = unloadable_hyperparameters(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
         self.files.left_out = frozenset(objects)
-        if objects and trainer.is_global_zero:
+        if objects:
             names = ", ".join(f"{name} ({path})" for name, path in objects.items())
-            print(f"note   the checkpoints leave out hyper-parameters that are objects: {names}")
+            note(trainer, f"the checkpoints leave out hyper-parameters that are objects: {names}")
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Save what is before a batch: all that belongs to the one before it, such as a validation, is over."""
@@ -156,6 +158,9 @@ class Checkpoint(ModelCheckpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.interrupts.release()
+        if not self.best_model_path and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            # It was over before its first validation.
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
         self._finish_files(trainer)
         if self.unsaved:
             self._save_last(trainer, mid_epoch=False)
@@ -191,6 +196,16 @@ class Checkpoint(ModelCheckpoint):
                 self.best_model_path, self.best_model_score, self.current_score = "", None, None
         self.watch.refuse_misspelt(trainer)
 
+    def _say_that_the_last_is_best(self, trainer: L.Trainer) -> None:
+        """Say once that nothing tells what is best, and how to choose it."""
+        if self.said_last_is_best or not trainer.enable_validation:
+            return
+        self.said_last_is_best = True
+        wanted = self.watch.metric or getattr(trainer.lightning_module, "monitor", None) or "val/loss or val_loss"
+        logged = ", ".join(sorted(trainer.callback_metrics)) or "no metrics"
+        choice = f"checkpoint.monitor chooses another; logged are {logged}"
+        note(trainer, f"the last weights count as the best, since no validation has logged {wanted} ({choice})")
+
     def _should_save_on_train_epoch_end(self, trainer: L.Trainer) -> bool:
         return not trainer.enable_validation or super()._should_save_on_train_epoch_end(trainer)
 
@@ -199,6 +214,7 @@ class Checkpoint(ModelCheckpoint):
         self.before = deepcopy(self.state_dict())
         metric = self.monitor
         if not self.watch.settled:
+            self._say_that_the_last_is_best(trainer)
             self.monitor = None  # with which Lightning takes the last for the best
         super()._save_topk_checkpoint(trainer, monitor_candidates)
         self.monitor = metric

@@ -10,6 +10,7 @@ from lightning.pytorch import callbacks
 
 from kindling.run.monitor import Monitor, take_up_state
 from kindling.train.monitor import Watch
+from kindling.train.warn import note
 
 
 class EarlyStopping(callbacks.EarlyStopping):
@@ -50,8 +51,8 @@ class EarlyStopping(callbacks.EarlyStopping):
         self.finished = Path(trainer.default_root_dir, "results.json").exists()  # what a run ends with
         others = [each for each in trainer.early_stopping_callbacks if not isinstance(each, EarlyStopping)]
         self.stands_back = bool(others)
-        if others and stage == "fit" and trainer.is_global_zero:
-            print(f"note   early_stopping does nothing: there is another EarlyStopping, of {others[0].monitor}")
+        if others and stage == "fit":
+            note(trainer, f"early_stopping does nothing: there is another EarlyStopping, of {others[0].monitor}")
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         take_up_state(checkpoint, self, self.watch.metric)

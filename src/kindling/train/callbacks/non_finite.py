@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from kindling.core.errors import Stopped
 from kindling.run.checkpoint_files import WholeCheckpointIO
 from kindling.train.gradients import Gradients, gradients_of, is_finite
+from kindling.train.warn import note
 
 IN_A_ROW = 10  # skipped steps after which nothing is learnt any more
 
@@ -95,10 +96,10 @@ class NonFinite(L.Callback):
         self.batch = None  # or it would stay in memory beside the next
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.steps or self.action == "ignore" or trainer.current_epoch or not trainer.is_global_zero:
+        if self.steps or self.action == "ignore" or trainer.current_epoch:
             return
         name = type(pl_module).__name__
-        print(f"note   NonFinite saw no step of {name}'s optimisers: it sees those of self.optimizers()")
+        note(trainer, f"NonFinite saw no step of {name}'s optimisers: it sees those of self.optimizers()")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.skipped and trainer.is_global_zero:

@@ -3,6 +3,8 @@
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from kindling.train.warn import note
+
 
 class TensorboardExtras(L.Callback):
     """Add the graph of the model's forward pass, or a histogram of every parameter after each epoch, to TensorBoard.
@@ -20,7 +22,7 @@ class TensorboardExtras(L.Callback):
             return
         example = pl_module.example_input_array
         if example is None or isinstance(example, dict):  # which torch can't trace
-            print(f"note   no graph: {type(pl_module).__name__} has no example_input_array of tensors")
+            note(trainer, f"no graph: {type(pl_module).__name__} has no example_input_array of tensors")
             return
         for logger in _boards(trainer):
             logger.experiment.add_graph(pl_module, example)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from simple_modules import QUIET, Gan, Plain, Validated, loader
+from simple_modules import QUIET, Gan, Plain, Stream, Validated, loader
 from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -35,13 +35,15 @@ class Fall(L.Callback):
             raise Accident
 
 
-def fit(module: Any, folder: Path, *callbacks: Any, val: Any = None, ckpt: Any = None, **settings: Any) -> Checkpoint:
+def fit(
+    module: Any, folder: Path, *callbacks: Any, train: Any = None, val: Any = None, ckpt: Any = None, **settings: Any
+) -> Checkpoint:
     """Train for two epochs of ten batches, and return the callback, the first of those given."""
     kept, *others = callbacks or (Checkpoint(),)
     kept.dirpath = str(folder / "checkpoints")
     settings = {"max_epochs": 2, "logger": False, "default_root_dir": folder, **QUIET, **settings}
     trainer = Trainer(callbacks=[*others, kept], **settings)
-    trainer.fit(module, loader(), val, ckpt_path=ckpt, weights_only=True)
+    trainer.fit(module, loader() if train is None else train, val, ckpt_path=ckpt, weights_only=True)
     return kept
 
 
@@ -100,6 +102,36 @@ def test_the_best_is_that_of_the_metric(
     wanted = None if (name, own, asked) == ("val_acc", None, {}) else name
     assert kept.monitor == wanted
     assert kept.state_key == "Checkpoint"
+
+
+NOTE = "note   the last weights count as the best, since no validation has logged val/loss or val_loss (checkpoint.monitor chooses another; logged are "
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "notes"),
+    [
+        ("val_loss", {}, []),
+        ("valid_loss", {}, [f"{NOTE}train_loss, valid_loss)"]),
+        ("valid_loss", {"limit_val_batches": 0}, []),  # nothing could be chosen
+    ],
+)
+def test_that_nothing_says_what_is_best_is_said_once(
+    name: str, settings: dict[str, Any], notes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = EverBetterByName()
+    module.name = name
+    fit(module, tmp_path, val=loader(), **settings)
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith(NOTE)] == notes
+
+
+def test_a_training_that_is_over_before_its_first_validation_has_a_best(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endless = {"max_epochs": -1, "max_steps": 7, "num_sanity_val_steps": 0}
+    kept = fit(Validated(), tmp_path, train=loader(Stream()), val=loader(), **endless)
+    assert files(tmp_path) == {"best.ckpt": 7, "last.ckpt": 7}
+    assert Path(kept.best_model_path) == tmp_path / "checkpoints" / "best.ckpt"
+    assert f"{NOTE}train_loss)" in capsys.readouterr().out
 
 
 def test_of_several_loaders_the_first_counts(tmp_path: Path) -> None:
