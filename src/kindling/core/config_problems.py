@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
-from kindling.core.parts import bases_of, choices_of, class_path_of, preferred, short_name
+from kindling.core.parts import bases_of, choices_of, class_path_of, paths_meant, short_name
 from kindling.core.settings import Setting
 
 PLAIN = (int, float, str, bool)
@@ -108,9 +108,7 @@ class Options:
             return None
         type_ = self.types[key]
         classes = choices_of(type_)
-        matches = preferred(each for each in classes if short_name(each) == short_name(path))
-        if path in classes:
-            matches = [path]
+        matches = paths_meant(path, classes)
         if not matches:
             base, suggestion = bases_of(type_)[0].__name__, _suggestion(path, map(short_name, classes))
             return f"{name} is {path!r}, which is no {base} here{suggestion}"

@@ -131,15 +131,19 @@ def find_class(base: type, name: str) -> type | None:
         UsageError: if several classes that are equally near have this name.
     """
     classes = classes_of(base)
-    if name in classes:
-        return classes[name]
-    named = imported(name)  # by a path under which a package offers it again
-    if named in classes.values():
-        return named
-    found = preferred(path for path in classes if short_name(path) == short_name(name))
-    if len(found) > 1:
-        raise UsageError(f"{short_name(name)} is the name of several classes: say which, {' or '.join(found)}")
-    return classes[found[0]] if found else None
+    paths = paths_meant(name, classes)
+    if len(paths) > 1:
+        raise UsageError(f"{short_name(name)} is the name of several classes: say which, {' or '.join(paths)}")
+    return classes[paths[0]] if paths else None
+
+
+def paths_meant(name: str, classes: Iterable[str]) -> list[str]:
+    """Which of some classes a short name or a path means; several if they are equally near."""
+    named = imported(name)
+    path = path_of(named) if isinstance(named, type) else name  # that of the class, where a package offers it again
+    if path in classes:
+        return [path]
+    return preferred(each for each in classes if short_name(each) == short_name(name))
 
 
 def path_of(cls: type) -> str:

@@ -187,4 +187,5 @@ def test_a_path_under_which_a_package_offers_a_class_again_means_that_class() ->
 
     twin = type("Linear", (nn.Module,), {})  # of the same short name
     assert parts.find_class(nn.Module, "torch.nn.Linear") is nn.Linear
+    assert parts.paths_meant("torch.nn.Linear", parts.classes_of(nn.Module)) == ["torch.nn.modules.linear.Linear"]
     assert twin is not nn.Linear
