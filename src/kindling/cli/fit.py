@@ -95,7 +95,7 @@ class Training:
             print(f"resume after step {self.first_step}; changed: {'; '.join(self.record.changes) or 'nothing'}")
 
     def _finish(self, trainer: Trainer) -> None:
-        stopping = getattr(trainer.early_stopping_callback, "stopping_reason_message", None)
+        reasons = [getattr(each, "stopping_reason_message", None) for each in trainer.early_stopping_callbacks]
         best = self._best_checkpoint()
         results = self.record.results(trainer, best) if self.record else {}
         loggers, trainer.loggers = trainer.loggers, []  # the curves of the validation are complete
@@ -109,8 +109,8 @@ class Training:
         step = trainer.fit_loop.epoch_loop._batches_that_stepped  # as loggers count, also with several optimisers
         Dashboard.finish(loggers, metrics.get("val", {}), step)
         write_json(self.run / "results.json", metrics | results)  # by which a run is known to be finished
-        if stopping:
-            print(f"stopped early: {stopping}")
+        for reason in filter(None, reasons):
+            print(f"stopped early: {reason}")
         print_metrics("best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**results), metrics)
         print_next(self.parts, self.run, metrics)
 

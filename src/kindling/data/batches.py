@@ -169,6 +169,16 @@ class MemoryLoader(DataLoader):
             yield from zip(*(part.split(size) for part in parts), strict=True)
 
 
+def batch_size_of(batch: Any) -> int:
+    """The number of samples in a batch: the length of the last tensor in it; 0 if there is none."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else 1
+    parts = list(batch.values()) if isinstance(batch, dict) else batch
+    if not isinstance(parts, list | tuple):
+        return 0
+    return next((size for part in reversed(parts) if (size := batch_size_of(part))), 0)
+
+
 def start_worker(worker_id: int) -> None:
     """Prepare a worker process of a loader: random numbers as Lightning seeds them, and an end when it has to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all, and the main process finishes its step first

@@ -11,6 +11,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torchmetrics import MeanMetric, MetricCollection
 
+from kindling.data.batches import batch_size_of
 from kindling.data.preprocessing import form_of
 from kindling.models.hyperparameters import Loadable, name_hyperparameters
 from kindling.models.layers import initialize
@@ -86,8 +87,10 @@ class Model(Loadable):
             raise ValueError("optimizer is null: expected an optimiser, such as AdamW")
         self.optimizer, self.schedule = optimizer, Constant if schedule is None else schedule
         self.decay, self.l1, self.l2, self.init, self.compiles = decay, l1, l2, init, compile
-        taken = inspect.signature(self.forward).parameters.values()
-        self._takes_others = len([each for each in taken if each.name == "lengths" or each.default is each.empty]) > 1
+        arguments = inspect.signature(self.forward).parameters
+        required = [name for name, each in arguments.items() if each.default is each.empty]
+        self._needs_others = len(required) > 1  # besides the first input
+        self._takes_others = len({*required, *({"lengths"} & arguments.keys())}) > 1
         try_recipe(optimizer, self.schedule)
         self.save_hyperparameters(logger=False)
         if "_class_path" not in self.hparams:  # built in Python rather than by the command line
@@ -104,8 +107,10 @@ class Model(Loadable):
             self.compile()  # in place: checkpoints are the same with and without it
 
     @property  # type: ignore[misc]
-    def example_input_array(self) -> Tensor:
-        """Two inputs of zeros, for the summary's sizes."""
+    def example_input_array(self) -> Tensor | None:  # type: ignore[override]
+        """Two inputs of zeros, for the summary's sizes; None where `forward` needs more than one input a sample."""
+        if self._needs_others:
+            return None
         return torch.zeros(2, *self.input_shape).to(torch.long if self.vocabulary else self.dtype)
 
     num_parameters = property(lambda self: sum(parameter.numel() for parameter in self.parameters()))
@@ -204,7 +209,7 @@ class Model(Loadable):
         outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         scores = self.task.scores(outputs)
         metrics.update(scores, targets)
-        loss.update(self.task.loss_of(outputs, targets), len(targets))
+        loss.update(self.task.loss_of(outputs, targets), batch_size_of(targets))
         return {"scores": scores, "predictions": self.task.decode(scores), "targets": targets}
 
     def _log_metrics(self, stage: str, metrics: MetricCollection, loss: MeanMetric) -> None:

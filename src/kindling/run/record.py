@@ -15,13 +15,13 @@ from typing import Any
 import lightning as L
 import torch
 import yaml
-from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from kindling import __version__
 from kindling.core.files import whole_file, write_json
 from kindling.core.parts import load_projects
 from kindling.core.settings import flatten
+from kindling.data.batches import batch_size_of
 from kindling.run.saved_split import keep_split
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "scikit-learn")
@@ -88,16 +88,6 @@ class Record(L.Callback):
             "samples_per_second": round(self.samples / max(self.seconds, 1e-9), 1),
             "class_counts": getattr(trainer.datamodule, "class_counts", {}),  # type: ignore[attr-defined]
         }
-
-
-def batch_size_of(batch: Any) -> int:
-    """The number of samples in a batch: the length of the last tensor in it; 0 if there is none."""
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.dim() else 1
-    parts = list(batch.values()) if isinstance(batch, dict) else batch
-    if not isinstance(parts, list | tuple):
-        return 0
-    return next((size for part in reversed(parts) if (size := batch_size_of(part))), 0)
 
 
 def count_parameters(model: L.LightningModule) -> int:

@@ -181,8 +181,15 @@ def _start_the_epoch_over(trainer: L.Trainer, before: list[Any], now: list[Any])
     fit_loop.restarting = False
     for loop in (fit_loop, epoch_loop):
         loop.reset_restart_stage()
-    change = f"{before[0]} in {before[1]} processes, and are {now[0]} in {now[1]}"
-    warn(trainer, f"epoch {trainer.current_epoch + 1} starts over: its batches were {change}")
+    change = f"it had {_in_words(before)}, and now has {_in_words(now)}"
+    warn(trainer, f"epoch {trainer.current_epoch + 1} starts over: {change}")
+
+
+def _in_words(layout: list[Any]) -> str:
+    """The size of the batches, if it is known, and the number of processes."""
+    size, processes = layout
+    of_size = "" if size is None else f" of {size}"
+    return f"batches{of_size} on {processes} process{'es' * (processes > 1)}"
 
 
 def change_learning_rate(checkpoint: dict[str, Any], model: L.LightningModule) -> None:

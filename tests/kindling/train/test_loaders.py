@@ -591,7 +591,8 @@ def test_other_batches_start_the_epoch_over_and_it_is_said(tmp_path: Path, capsy
     capsys.readouterr()
     trainer, batches = fit(tmp_path, "smaller", resume=True)
     assert (
-        "warning: epoch 2 starts over: its batches were 4 in 1 processes, and are 2 in 1\n" in capsys.readouterr().out
+        "warning: epoch 2 starts over: it had batches of 4 on 1 process, and now has batches of 2 on 1 process\n"
+        in capsys.readouterr().out
     )
     assert [batch[:2] for batch in batches] == [(1, number) for number in range(11)]
     assert trainer.global_step == 7 + 11
@@ -602,7 +603,10 @@ def test_other_workers_of_a_stream_do_too(tmp_path: Path, capsys: pytest.Capture
     with pytest.raises(Accident):
         fit(tmp_path, "stream", 9)
     _, batches = fit(tmp_path, "stream, workers", resume=True)
-    assert "epoch 2 starts over: its batches were 4 in 1 processes, and are [4, 2] in 1\n" in capsys.readouterr().out
+    assert (
+        "epoch 2 starts over: it had batches of 4 on 1 process, and now has batches of [4, 2] on 1 process\n"
+        in capsys.readouterr().out
+    )
     assert batches[0][:2] == (1, 0)
 
 

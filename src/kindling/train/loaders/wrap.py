@@ -69,7 +69,7 @@ class Loaders:
 
     def layout(self) -> list[Any]:
         """What the number of a batch means: after another size of batches, or number of processes, it is another."""
-        sizes = [batch_size_of(loader) for loader in self.train_loaders()]
+        sizes = [samples_per_batch(loader) for loader in self.train_loaders()]
         return [sizes[0] if len(sizes) == 1 else sizes, self.trainer.world_size]
 
     def states(self) -> list[Any]:
@@ -104,8 +104,8 @@ def can_be_placed(loader: Any) -> bool:
     )
 
 
-def batch_size_of(loader: Any) -> Any:
-    """Samples a batch, if it is known; of an iterable data set also the number of processes that share it."""
+def samples_per_batch(loader: Any) -> Any:
+    """The size of a loader's batches, if it is known; of an iterable data set also how many workers share it."""
     samplers = [getattr(loader, name, None) for name in ("sampler", "batch_sampler")]
     sizes = [getattr(each, "batch_size", None) for each in (loader, *samplers)]
     size = next((size for size in sizes if isinstance(size, int)), None)

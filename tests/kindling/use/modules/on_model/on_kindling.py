@@ -201,7 +201,6 @@ class ImageAndRow(Model):
     """Looks at an image and at a row of a table."""
 
     takes = ("images",)
-    example_input_array = None  # type: ignore[assignment]
 
     def __init__(self, **model: Any) -> None:
         super().__init__(**model)
