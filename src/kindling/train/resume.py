@@ -19,8 +19,8 @@ from kindling.data.position import generator_states, set_generator_states
 from kindling.run.checkpoint_files import fit_or_refuse, load_checkpoint, newest_whole
 from kindling.run.folder import find_checkpoint
 from kindling.train.loaders import Loaders
+from kindling.train.messages import warn
 from kindling.train.unfinished_epoch import count_on, gather_on, gathered
-from kindling.train.warn import warn
 
 SHOWN = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics")  # the metrics last seen
 

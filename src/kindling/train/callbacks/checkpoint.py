@@ -16,10 +16,10 @@ from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO, u
 from kindling.run.monitor import Monitor, take_up_state
 from kindling.train.changed_parts import ChangedParts
 from kindling.train.loop import LeanLoop
-from kindling.train.monitor import Watch
+from kindling.train.messages import note
 from kindling.train.resume import change_learning_rate, position, prepare, restore
 from kindling.train.signals import Interrupts, requeue
-from kindling.train.warn import note
+from kindling.train.watch import Watch
 
 
 class Checkpoint(ModelCheckpoint):

@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import callbacks
 
 from kindling.run.monitor import Monitor, take_up_state
-from kindling.train.monitor import Watch
-from kindling.train.warn import note
+from kindling.train.messages import note
+from kindling.train.watch import Watch
 
 
 class EarlyStopping(callbacks.EarlyStopping):

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from kindling.core.errors import Stopped
 from kindling.run.checkpoint_files import WholeCheckpointIO
 from kindling.train.gradients import Gradients, gradients_of, is_finite
-from kindling.train.warn import note
+from kindling.train.messages import note
 
 IN_A_ROW = 10  # skipped steps after which nothing is learnt any more
 

@@ -3,7 +3,7 @@
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from kindling.train.warn import note
+from kindling.train.messages import note
 
 
 class TensorboardExtras(L.Callback):

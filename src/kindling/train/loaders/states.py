@@ -10,7 +10,7 @@ import torch
 
 from kindling.train.loaders.parts import parts_of
 from kindling.train.loaders.passes import Passes
-from kindling.train.warn import warn
+from kindling.train.messages import warn
 
 PLAIN = (dict, list, tuple, set, str, bytes, int, float, bool, NoneType, torch.Tensor)
 SHARE = 0.01  # of the time that taking states may cost

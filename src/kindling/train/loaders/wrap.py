@@ -18,7 +18,7 @@ from kindling.train.loaders.doubts import comes_from, doubts
 from kindling.train.loaders.passes import EvaluationPasses, Passes
 from kindling.train.loaders.transfers import seed_transfers
 from kindling.train.loaders.wrappers import ForeignLoader, PlacedLoader, ReplayedLoader, StatefulLoader, has_state
-from kindling.train.warn import warn
+from kindling.train.messages import warn
 
 
 class Loaders:

@@ -14,7 +14,7 @@ from kindling.train.loaders.parts import parts_of
 from kindling.train.loaders.passes import END, Pass, Passes, walk
 from kindling.train.loaders.proxy import Proxy
 from kindling.train.loaders.states import LoaderState, LoaderStates
-from kindling.train.warn import warn
+from kindling.train.messages import warn
 
 AGAIN = "batches of the train loader, which this epoch has seen, are read again; a loader with a state_dict spares that"
 
