@@ -150,6 +150,8 @@ TABLE: tuple[Row, ...] = (
     # Callbacks
     Row(f"{KEEPER}._save_topk_checkpoint", "(self, trainer, monitor_candidates)", (CHECKPOINT,),
         "what was best is remembered before a save that may fail"),
+    Row(f"{KEEPER}._save_checkpoint", "(self, trainer, filepath)", (CHECKPOINT,),
+        "the best checkpoint, which can be the last as well, says itself at which step it was saved"),
     Row(f"{KEEPER}._should_save_on_train_epoch_end", "(self, trainer)", (CHECKPOINT,),
         "without a validation the end of an epoch saves; the public argument would switch the validation's off"),
     Row(f"{KEEPER}._last_global_step_saved", "attribute", (CHECKPOINT,),

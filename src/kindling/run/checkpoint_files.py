@@ -5,7 +5,9 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
     """
 
     failure: tuple[Path, BaseException] | None = None
+    written: Path | None = None  # the newest that was written whole
     is_loadable = False  # what this training keeps in a checkpoint
     left_out: frozenset[str] = frozenset()  # hyper-parameters that no checkpoint may hold
 
@@ -55,29 +58,51 @@ class WholeCheckpointIO(TorchCheckpointIO):
         torch.save(checkpoint | {"sealed": True}, buffer)
         buffer.seek(-2, os.SEEK_END)
         buffer.write(SEAL_SIZE.to_bytes(2, "little"))  # the length of the comment, up to now 0
-        try:
+        with self._failures(Path(path)):
             write(Path(path), buffer.getbuffer())
+            self.written = Path(path)
+
+    def name_last(self, path: Path) -> None:
+        """Give a checkpoint the name `last.ckpt` as well, which spares writing it twice."""
+        last = path.with_name(LAST)
+        with self._failures(last):
+            _replace(last, partial(_link, path))
+
+    @contextmanager
+    def _failures(self, path: Path) -> Iterator[None]:
+        try:
+            yield
         except (OSError, UsageError) as error:
-            self.failure = Path(path), error.__cause__ or error
+            self.failure = path, error.__cause__ or error
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         return load_checkpoint(Path(path))
 
 
 def write(path: Path, content: memoryview) -> None:
-    """Write a checkpoint and its checksum, whole or not at all.
+    """Write a checkpoint and its checksum, whole or not at all."""
+    _replace(path, partial(_write_sealed, content))
+
+
+def _replace(path: Path, make: Callable[[Path], None]) -> None:
+    """Make a checkpoint, and then give it its name.
 
     The `last.ckpt` from before becomes `previous.ckpt`, and at no instant is there none.
     """
     if path.name == LAST and path.exists():
         with whole_file(path.with_name(PREVIOUS)) as older:  # gets that name once `path` is the new one
             _link(path, older)
-            _write_sealed(path, content)
+            _make_whole(path, make)
     else:
-        _write_sealed(path, content)
+        _make_whole(path, make)
     folder = os.open(path.parent, os.O_RDONLY)  # a new name is on disk when its folder is
     os.fsync(folder)
     os.close(folder)
+
+
+def _make_whole(path: Path, make: Callable[[Path], None]) -> None:
+    with whole_file(path) as part:
+        make(part)
 
 
 def _link(path: Path, other: Path) -> None:
@@ -91,8 +116,8 @@ def _link(path: Path, other: Path) -> None:
             os.fsync(copy.fileno())
 
 
-def _write_sealed(path: Path, content: memoryview) -> None:
-    with whole_file(path) as part, part.open("wb") as file:
+def _write_sealed(content: memoryview, path: Path) -> None:
+    with path.open("wb") as file:
         file.write(content)
         file.write(SEAL + hashlib.sha256(content).hexdigest().encode())
         file.flush()

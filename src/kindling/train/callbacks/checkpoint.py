@@ -148,19 +148,34 @@ class Checkpoint(ModelCheckpoint):
         if isinstance(loop, LeanLoop):
             loop.step_plateaus()
         self._look(trainer)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        loop._batches_that_stepped -= 1  # as Lightning does, but after this: a kill in between would lose the row
+        connector.log_metrics(connector.metrics["log"])
+        loop._batches_that_stepped += 1
+        self._save_best_and_last(trainer, pl_module)
+        self._stop_if_asked(trainer, trainer.strategy.broadcast(self.interrupts.received))
+
+    def _save_best_and_last(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save what is best by now, if it is, and what to go on from: where both are the same, one file."""
+        self.files.written = None
+        self.mid_epoch = False
         super().on_train_epoch_end(trainer, pl_module)
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            loop._batches_that_stepped -= 1  # as Lightning does, but after this: a kill in between would lose the row
-            connector.log_metrics(connector.metrics["log"])
-            loop._batches_that_stepped += 1
+        self.mid_epoch = None
+        best = None if self.in_background else self.files.written  # on the process that writes
+        if not trainer.strategy.broadcast(best is not None):
             self._save_last(trainer, mid_epoch=False)
-            self._stop_if_asked(trainer, trainer.strategy.broadcast(self.interrupts.received))
+            return
+        self._flush_loggers(trainer)
+        if best:
+            self.files.name_last(best)
+        self._note_save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.interrupts.release()
         if not self.best_model_path and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             # It was over before its first validation.
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+            self._save_topk_checkpoint(trainer, dict(trainer.callback_metrics))
         self._finish_files(trainer)
         if self.unsaved:
             self._save_last(trainer, mid_epoch=False)
@@ -178,11 +193,20 @@ class Checkpoint(ModelCheckpoint):
             checkpoint["position"] = position(trainer, self.mid_epoch) | changed
 
     def _save_last(self, trainer: L.Trainer, mid_epoch: bool) -> None:
-        for logger in trainer.loggers:  # what is before the checkpoint is on disk when it is
-            logger.save()
+        self._flush_loggers(trainer)
         self.mid_epoch = mid_epoch
         trainer.save_checkpoint(Path(self.dirpath or "", LAST))
-        self.mid_epoch, self.unsaved = None, False
+        self.mid_epoch = None
+        self._note_save(trainer)
+
+    @staticmethod
+    def _flush_loggers(trainer: L.Trainer) -> None:
+        """Have on disk what is before a checkpoint by which a training goes on."""
+        for logger in trainer.loggers:
+            logger.save()
+
+    def _note_save(self, trainer: L.Trainer) -> None:
+        self.unsaved = False
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
         self._check_files(trainer)
 
@@ -219,6 +243,10 @@ class Checkpoint(ModelCheckpoint):
         super()._save_topk_checkpoint(trainer, monitor_candidates)
         self.monitor = metric
         self._check_files(trainer)
+
+    def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
+        self._last_global_step_saved = trainer.global_step  # in the file as well: Lightning sets it afterwards
+        super()._save_checkpoint(trainer, filepath)
 
     def _finish_files(self, trainer: L.Trainer) -> None:
         """Wait for what is written in the background."""

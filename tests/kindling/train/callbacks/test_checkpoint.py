@@ -1,5 +1,7 @@
 """Checkpoints of any LightningModule: what is best, what is kept, and what is refused before the first step."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,39 @@ def files(folder: Path) -> dict[str, int]:
     """The checkpoints and the steps that they are of."""
     paths = (folder / "checkpoints").rglob("*.ckpt")
     return {str(path.relative_to(folder / "checkpoints")): load_checkpoint(path)["global_step"] for path in paths}
+
+
+def test_where_the_last_is_the_best_both_are_one_file(tmp_path: Path) -> None:
+    fit(Plain(), tmp_path)
+    best, last = tmp_path / "checkpoints" / "best.ckpt", tmp_path / "checkpoints" / "last.ckpt"
+    assert best.samefile(last)
+    assert not last.samefile(last.with_name("previous.ckpt"))
+    assert load_checkpoint(last)["position"]["mid_epoch"] is False
+
+
+def test_where_links_are_not_to_be_had_they_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    fit(Plain(), tmp_path)
+    best, last = tmp_path / "checkpoints" / "best.ckpt", tmp_path / "checkpoints" / "last.ckpt"
+    assert not best.samefile(last)
+    assert best.read_bytes() == last.read_bytes()
+
+
+def test_a_name_for_which_there_is_no_room_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.link", refuse)
+    monkeypatch.setattr("shutil.copyfile", refuse)
+    fit(Plain(), tmp_path, max_epochs=1)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert f"warning: can't write {last}: No space left on device" in capsys.readouterr().out
+    assert files(tmp_path) == {"best.ckpt": 10, "last.ckpt": 10}  # written when the training ends
 
 
 def test_without_validation_the_last_is_the_best(tmp_path: Path) -> None:
@@ -262,9 +297,9 @@ def test_with_two_optimisers_the_steps_of_both_count(tmp_path: Path) -> None:
     """Each batch makes two steps: a multiple of three is often stepped over."""
 
     class Saves(Checkpoint):
-        def _save_last(self, trainer: L.Trainer, mid_epoch: bool) -> None:
+        def _note_save(self, trainer: L.Trainer) -> None:
             steps.append(trainer.global_step)
-            super()._save_last(trainer, mid_epoch)
+            super()._note_save(trainer)
 
     steps: list[int] = []
     fit(Gan(), tmp_path, Saves(every_steps=3), max_epochs=1)
