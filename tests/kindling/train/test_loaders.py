@@ -761,7 +761,7 @@ def test_several_processes_go_on_exactly(case: str, tmp_path: Path) -> None:
         here = Path(__file__).parent
         words = {"tests": str(here.parents[1]), "folder": str(here), "path": str(tmp_path / path)}
         script = IN_PROCESSES.format(**words, case=case, fall=fall, resume=resume)
-        finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+        finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=1800)
         assert finished.returncode == 0, finished.stderr
     expected, found = (load_checkpoint(tmp_path / path / "checkpoints" / "last.ckpt") for path in ("whole", "cut"))
     for name in ("state_dict", "optimizer_states", "global_step"):
