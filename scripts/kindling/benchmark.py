@@ -1,6 +1,6 @@
 """Measures how fast Kindling is, and against what: `python scripts/kindling/benchmark.py [PART …]`.
 
-  steps          a training step of fit, a bare loop, the guide's loop, and Lightning as it is usually written
+  steps          a training step of fit against plain loops, the guide's, and Lightning as it is usually written
   image_example  the usual Lightning image example
   loader         batches from memory, images and sequences against torch's DataLoader; how long a fit waits for data
   attention      time and memory over the length, against the guide's and torch's
@@ -16,11 +16,12 @@ printed when it is known, and everything is merged into one JSON file with all s
 Contestants are processes that take turns, so that what disturbs the machine disturbs all: the median over the rounds,
 the spread (least to most), and as ratio the median of the ratios within each round. All run on the CPU, on as many
 threads as torch takes. Where a sample is a whole training (growth, checkpoints), rounds are fewer, and accuracy has no
-rounds. Needs Linux.
+rounds. Progress goes to the standard error. Needs Linux.
 """
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -79,6 +80,7 @@ def measure(part: str, name: str, case: Case, report: Report, quick: bool) -> No
 
 def main() -> int:
     options, code = read_arguments(), 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     selected = [(name.partition(":")[0], cases_of(name)) for name in options.parts]
     from kindling.run.record import git  # takes seconds
 

@@ -1,4 +1,4 @@
-"""What a training step costs beside a bare loop: same network, batches and threads, in 32 bits; a turn is an epoch."""
+"""What a training step costs beside a plain loop: same network, batches and threads, in 32 bits; a turn is an epoch."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +12,8 @@ from my_project.models.resnet import ResNet
 from my_project.models.rnn import RNN
 from my_project.models.transformer import Transformer
 
-TWO, THREE = ("bare loop", "Kindling"), ("bare loop", "guide's loop", "Kindling")
+LOOPS = ("careful loop", "bare loop", "Kindling")
+WITH_THE_GUIDE = ("careful loop", "bare loop", "guide's loop", "Kindling")
 
 
 def race(build: Callable[..., Workload], names: tuple[str, ...], rounds: int, quick: bool) -> list[Row]:
@@ -43,8 +44,8 @@ TRANSFORMER = partial(on_sequences, Transformer, {"width": 64})
 CASES = {
     "mlp64": Case("MLP 784-256-256-10 with batch norm, batch 64", partial(race, MLP_64, tuple(ALL), 9)),
     "mlp256": Case("MLP 784-256-256-10 with batch norm, batch 256", partial(race, MLP_256, tuple(ALL), 9)),
-    "resnet": Case("ResNet of width 16 and three blocks, 28×28, batch 128", partial(race, RESNET, THREE, 4)),
-    "lstm": Case("LSTM of width 128, 25 to 50 tokens, batch 64", partial(race, LSTM, TWO, 5)),
-    "transformer": Case("Transformer of width 64, 25 to 50 tokens, batch 64", partial(race, TRANSFORMER, TWO, 5)),
+    "resnet": Case("ResNet of width 16 and three blocks, 28×28, batch 128", partial(race, RESNET, WITH_THE_GUIDE, 4)),
+    "lstm": Case("LSTM of width 128, 25 to 50 tokens, batch 64", partial(race, LSTM, LOOPS, 5)),
+    "transformer": Case("Transformer of width 64, 25 to 50 tokens, batch 64", partial(race, TRANSFORMER, LOOPS, 5)),
     "compile": Case("--model.compile, the same ResNet, 120 steps an epoch", partial(race_compiled, RESNET, 4)),
 }

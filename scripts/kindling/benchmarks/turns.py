@@ -4,14 +4,17 @@ A worker sets up, and then waits in `Turns.take` until it is told to go; it runs
 again. While one runs, the others sleep. Each has a terminal of its own, so that progress bars are really drawn.
 """
 
+import ctypes
 import multiprocessing
 import os
 import pty
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from itertools import count
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +24,7 @@ from typing import Any
 Measured = dict[str, float]
 Work = Callable[["Turns"], None]
 CONTEXT = multiprocessing.get_context("forkserver")
+PR_SET_PDEATHSIG = 1  # Linux's, of prctl
 PATIENCE = 5  # seconds that a worker has to end
 
 
@@ -108,14 +112,21 @@ def prepare() -> None:
     forkserver.ensure_running()
 
 
+def tell(progress: str) -> None:
+    """Say what is being measured, beside the results."""
+    print(f"  {progress}", file=sys.stderr, flush=True)
+
+
 def compete(works: Mapping[str, Work], rounds: int) -> dict[str, list[Measured]]:
     """What each contestant measures in each round, after one turn to warm up; every second round goes backwards."""
     found: dict[str, list[Measured]] = {name: [] for name in works}
     with ExitStack() as stack:
         contestants = [stack.enter_context(Contestant(name, work)) for name, work in works.items()]
         for contestant in contestants:
+            tell(f"{contestant.name} warms up")
             contestant.turn()
         for index in range(rounds):
+            tell(f"round {index + 1} of {rounds}")
             for contestant in reversed(contestants) if index % 2 else contestants:
                 found[contestant.name].append(contestant.turn())
     return found
@@ -130,8 +141,9 @@ def once(name: str, work: Work) -> Measured:
 def afresh(works: Mapping[str, Work], rounds: int) -> dict[str, list[Measured]]:
     """What each contestant measures in each round, every time as the only turn of a new worker."""
     found: dict[str, list[Measured]] = {name: [] for name in works}
-    for _ in range(rounds):
+    for index in range(rounds):
         for name, work in works.items():
+            tell(f"round {index + 1} of {rounds}: {name}")
             found[name].append(once(name, work))
     return found
 
@@ -139,13 +151,18 @@ def afresh(works: Mapping[str, Work], rounds: int) -> dict[str, list[Measured]]:
 def follow(name: str, work: Work) -> Iterator[Measured]:
     """What a worker measures in turn after turn, until it says that it is `done`."""
     with Contestant(name, work) as contestant:
-        while not (measured := contestant.turn()).get("done"):
+        for number in count(1):
+            tell(f"{name}: turn {number}")
+            measured = contestant.turn()
+            if measured.get("done"):
+                break
             yield measured
         yield measured
 
 
 def _work(work: Work, pipe: Connection, terminal: str, folder: str, start_method: str) -> None:
     os.setsid()  # so that it can be killed with all that it starts
+    end_with_parent()
     multiprocessing.set_start_method(start_method, force=True)  # for loader workers, as in a command of its own
     os.environ["TERM"] = "xterm-256color"
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)  # Lightning's: it slows each step of an optimiser down
@@ -154,3 +171,8 @@ def _work(work: Work, pipe: Connection, terminal: str, folder: str, start_method
         os.dup2(screen, stream)
     os.chdir(folder)
     work(Turns(pipe))
+
+
+def end_with_parent() -> None:
+    """Have the system kill this process when the one that has forked it ends, as when the benchmark is stopped."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

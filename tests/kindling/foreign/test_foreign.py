@@ -247,7 +247,9 @@ def test_a_process_that_is_killed_goes_on(name: str, undisturbed: Any, tmp_path:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(MODULES), os.environ.get("PYTHONPATH", "")]))
     killer = [sys.executable, str(Path(__file__).with_name("killed.py"))]
     for batch, argv in ((CASES[name].batch, fit(name)), (3, again(name, "fit", RUN))):
-        killed = subprocess.run([*killer, str(batch), *argv], cwd=tmp_path, capture_output=True, text=True, timeout=1800)
+        killed = subprocess.run(
+            [*killer, str(batch), *argv], cwd=tmp_path, capture_output=True, text=True, timeout=1800
+        )
         assert killed.returncode == -9, killed.stderr
     for stage in ("fit", "test"):
         finished = child(*again(name, stage, RUN), cwd=tmp_path)

@@ -1,8 +1,12 @@
 """`scripts/kindling/benchmark.py --quick` runs, and keeps what it finds. How fast anything is, is judged by nobody here."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 SCRIPT = ROOT / "scripts" / "kindling" / "benchmark.py"
-STEPS = {"bare loop", "guide's loop", "usual Lightning", "Kindling"}
+STEPS = {"careful loop", "bare loop", "guide's loop", "guide's loop, clipping", "usual Lightning", "Kindling"}
 
 
 def benchmark(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -62,3 +66,33 @@ def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
     assert finished.returncode == 2
     assert "unknown part step: there are steps, image_example, " in finished.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_when_it_is_stopped_nothing_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+    mark = f"BENCHMARK_TEST={tmp_path}"
+    environment = {**os.environ, "BENCHMARK_TEST": str(tmp_path)}
+    command = [sys.executable, str(SCRIPT), "steps:mlp64", "--output", "found.json"]
+    started = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert started.stderr
+    assert any("warms up" in line for line in started.stderr)
+    assert len(running(mark)) > 2  # the program, what forks its workers, and a worker
+    started.send_signal(number)
+    started.communicate(timeout=600)
+    end = time.monotonic() + 600
+    while running(mark):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def running(mark: str) -> list[str]:
+    """The processes that have a variable in their environment."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark.encode() in environment.read_bytes().split(b"\0"):
+                found.append(environment.parent.name)
+    return found
