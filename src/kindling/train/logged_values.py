@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 
@@ -18,6 +19,8 @@ class LoggedValues(_ResultCollection):
         super().__init__(training=True)
         self.changed = False  # whether there is a new one
         self.of_step: dict[str, tuple[Tensor, bool, bool]] = {}  # value, and whether it is for progress bar and loggers
+        self.names: dict[str, None] = {}  # of all, in the order in which they were logged first
+        self.uses: dict[tuple[str, str], tuple[bool, bool, bool]] = {}  # what hook and name were first logged for
 
     def __bool__(self) -> bool:  # by which Lightning tells whether to look
         return bool(len(self) or self.of_step)
@@ -28,21 +31,34 @@ class LoggedValues(_ResultCollection):
         on_epoch: bool = True, sync_dist: bool = False, **more: Any,
     ) -> None:  # fmt: skip
         self.changed = True
+        self.names.setdefault(name)
         plain = isinstance(value, Tensor) and value.dtype in (torch.float32, torch.float64)  # Lightning converts others
-        if plain and on_step and not on_epoch and not sync_dist:
+        usual = not sync_dist and more.get("reduce_fx", "mean") == "mean"
+        of_step = plain and usual and on_step and not on_epoch and f"{fx}.{name}" not in self
+        use = prog_bar, logger, of_step
+        if plain and usual and self.uses.setdefault((fx, name), use) != use:
+            twice = f"You called `self.log({name}, ...)` twice in `{fx}` with different arguments"
+            raise MisconfigurationException(twice)
+        if of_step:
             self.of_step[name] = value, prog_bar, logger
         else:
             super().log(fx, name, value, prog_bar, logger, on_step, on_epoch, sync_dist=sync_dist, **more)
 
     def metrics(self, on_step: bool) -> dict[str, Any]:  # type: ignore[override]
         metrics: dict[str, Any] = super().metrics(on_step)  # type: ignore[assignment]
-        for name, (value, prog_bar, logger) in self.of_step.items() if on_step else ():
+        if not on_step or not self.of_step:
+            return metrics
+        for name, (value, prog_bar, logger) in self.of_step.items():
             metrics["callback"][name] = value
             if logger:
                 metrics["log"][name] = value
             if prog_bar:
                 metrics["pbar"][name] = value.item()
-        return metrics
+        return {group: self._in_order(values) for group, values in metrics.items()} if len(self) else metrics
+
+    def _in_order(self, values: dict[str, Any]) -> dict[str, Any]:
+        places = {name: place for place, name in enumerate(self.names)}
+        return dict(sorted(values.items(), key=lambda item: places.get(item[0], len(places))))
 
     def reset(self, metrics: bool | None = None, fx: str | None = None) -> None:
         super().reset(metrics, fx)

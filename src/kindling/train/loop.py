@@ -36,6 +36,8 @@ HOOKS |= {BEFORE_STEP, "on_train_batch_end"}
 # A module or data that defines one of these is trained by Lightning's own loop.
 RARE = {"on_train_batch_start", "on_before_batch_transfer", "transfer_batch_to_device", "backward", "optimizer_step"}
 RARE |= {"optimizer_zero_grad", "configure_gradient_clipping"}
+# Likewise if somebody has replaced one of these on the object: the module, its data, the strategy or its precision.
+REPLACEABLE = RARE | {"batch_to_device", "convert_input", "forward_context"}
 
 
 class LeanLoop(_TrainingEpochLoop):
@@ -129,7 +131,8 @@ class LeanLoop(_TrainingEpochLoop):
         else:
             closure()
         if outputs is None:
-            raise MisconfigurationException(f"{type(optimizer).__name__}.step did not call its closure: no training")
+            name = type(optimizer).__name__
+            raise MisconfigurationException(f"The closure hasn't been executed: {name}.step has to call it to train")
         return outputs
 
     def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Any]]:
@@ -140,6 +143,8 @@ class LeanLoop(_TrainingEpochLoop):
             output = module.training_step(batch, batch_idx) if self.takes_index else module.training_step(batch)
         if isinstance(output, Tensor) and trainer.accumulate_grad_batches == 1:
             return output, {}
+        if output is None:
+            self._warning_cache.warn("`training_step` returned `None`: no gradients come from this batch")
         result = ClosureResult.from_training_step_output(output, trainer.accumulate_grad_batches)
         return result.closure_loss, result.extra
 
@@ -224,7 +229,10 @@ class LeanLoop(_TrainingEpochLoop):
             and module.automatic_optimization
             and not self.automatic_optimization._skip_backward
             and not isinstance(trainer.optimizers[0], LightningOptimizer)
-            and not any(is_overridden(hook, each) for hook in RARE for each in own if hasattr(each, hook))
+            and not any(
+                hook in vars(each) or is_overridden(hook, each) for hook in RARE for each in own if hasattr(each, hook)
+            )
+            and not any(REPLACEABLE & vars(each).keys() for each in (trainer.strategy, trainer.precision_plugin))
         )
 
     def _owners(self, hook: str) -> list[Any]:

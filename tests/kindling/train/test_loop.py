@@ -219,7 +219,7 @@ class Deaf(SGD):
 
 def test_an_optimiser_that_does_not_train_is_refused(tmp_path: Path) -> None:
     model = MLP(input_shape=(4,), classes=["a", "b"], optimizer=partial(Deaf, lr=0.1))
-    with pytest.raises(MisconfigurationException, match="Deaf.step did not call its closure"):
+    with pytest.raises(MisconfigurationException, match="Deaf.step has to call it to train"):
         fit(model, [(torch.ones(2, 4), torch.tensor([0, 1]))], default_root_dir=tmp_path)
 
 
@@ -304,3 +304,64 @@ def test_manual_optimisation_is_trained_by_lightnings_loop(tmp_path: Path) -> No
         assert made.global_step == 40
         trained.append(module.state_dict())
     torch.testing.assert_close(trained[0], trained[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("first", [{"prog_bar": True}, {"logger": False}, {"on_epoch": True}])
+def test_conflicting_logs_of_one_name_are_refused(first: dict[str, Any], tmp_path: Path) -> None:
+    class Twice(Plain):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            self.log("twice", 1.0, **first)
+            self.log("twice", 1.0)
+            return self.loss(batch)
+
+    trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path, **QUIET)
+    with pytest.raises(MisconfigurationException, match="twice in `training_step` with different arguments"):
+        trainer.fit(Twice(), loader())
+
+
+def test_logged_values_are_shown_in_the_order_in_which_they_are_logged(tmp_path: Path) -> None:
+    class Several(Plain):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            self.log("first", 1.0, on_epoch=True, on_step=False, prog_bar=True)
+            self.log("second", 2.0, prog_bar=True)
+            self.log("third", 3.0, prog_bar=True, reduce_fx="max")
+            self.log("fourth", 4.0, prog_bar=True)
+            return self.loss(batch)
+
+    trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path, **QUIET)
+    trainer.fit(Several(), loader())
+    shown = [name for name in trainer.progress_bar_metrics if name != "v_num"]
+    assert shown == ["second", "third", "fourth", "first"]  # the last is known when the epoch ends
+
+
+def replace_hook(trainer: Any) -> None:
+    trainer.lightning_module.optimizer_zero_grad = lambda *_: None
+
+
+def replace_backward(trainer: Any) -> None:
+    strategy = trainer.strategy
+    strategy.backward = lambda *args, own=strategy.backward, **kwargs: own(*args, **kwargs)
+
+
+@pytest.mark.parametrize("replace", [None, replace_hook, replace_backward])
+def test_what_somebody_has_replaced_on_an_object_is_called_by_lightnings_loop(replace: Any, tmp_path: Path) -> None:
+    class Replaces(L.Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            if replace:
+                replace(trainer)
+
+    settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "default_root_dir": tmp_path, **QUIET}
+    trainer = Trainer(max_epochs=1, callbacks=[Replaces()], **settings)
+    trainer.fit(Plain(), loader())
+    assert trainer.fit_loop.epoch_loop.lean is (replace is None)
+    assert trainer.global_step == 10
+
+
+def test_a_step_without_a_loss_is_warned_of(tmp_path: Path) -> None:
+    class Idle(Plain):
+        def training_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+            return None
+
+    trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path, **QUIET)
+    with pytest.warns(UserWarning, match="`training_step` returned `None`"):
+        trainer.fit(Idle(), loader())
