@@ -200,8 +200,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were decoded."""
     names, read = [], image_files.read_pixels
 
-    def counted(path: Path, *arguments: Any) -> np.ndarray:
-        names.append(path.name)
+    def counted(path: str, *arguments: Any) -> np.ndarray:
+        names.append(path)
         return read(path, *arguments)
 
     monkeypatch.setattr("kindling.data.image_files.read_pixels", counted)
@@ -310,7 +310,7 @@ def test_what_is_skipped_is_told(kindling: Run) -> None:
     (root / "cat" / "02.png").write_text("cat")
     finished = kindling("fit", *CNN, "--data.path", root, "--data.broken", "skip", "--data.workers", "0", *QUICK)
     assert finished.code == 0
-    assert "left out, since they can't be read: 1, such as photos/cat/02.png (it is not an image)" in finished.out
+    assert "left out, since they can't be read: 1, such as photos/cat/02.png (it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM)" in finished.out
 
 
 def spoil(*names: str) -> Callable[[Path], object]:
@@ -372,7 +372,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "group of each class": (nothing, ["--data.group", "cat|dog"], "there are too few groups: train, val and test need"),
     "an empty file": (spoil("dog/03.png"), [], "photos/dog/03.png can't be read: it is empty; --data.broken skip leaves such out"),
     "two broken": (spoil("cat/01.png", "dog/03.png"), [], "photos/cat/01.png can't be read: it is empty (and 1 more); --data.broken"),
-    "a text": (lambda root: (root / "cat/05.png").write_text("hi"), ["--data.cache", "cache"], "photos/cat/05.png can't be read: it is not an image"),
+    "a text": (lambda root: (root / "cat/05.png").write_text("hi"), ["--data.cache", "cache"], "photos/cat/05.png can't be read: it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"),
     "all broken of a class": (spoil(*(f"cat/{index:02}.png" for index in range(8))), SKIP, "photos has no image of cat that can be read"),
     "all broken, with a cache": (spoil(*(f"{kind}/{index:02}.png" for kind in ("cat", "dog") for index in range(8))), [*SKIP, "--data.cache", "cache"], "photos has no image of cat that can be read"),
     "all broken of a split": (both(own("val"), spoil("val/cat/00.png", "val/cat/01.png", "val/dog/00.png", "val/dog/01.png")), SKIP, "photos has no image for val that can be read"),
