@@ -16,8 +16,7 @@ from kindling.data.batches import start_worker
 
 # What a file may hold, whatever its name says: PIL knows others, of which EPS would start another program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-# What a drafted JPEG has in pixels a side, at least, of the size that is wanted: see `_draft`.
-DRAFT = 2
+DRAFT = 2  # how many times the size that is wanted a JPEG is decoded at, at least: see `_draft`
 # Which side of a stored image (left, top, right, bottom) is where, once it is turned as this EXIF orientation says.
 SIDES = {
     2: (2, 1, 0, 3),
@@ -29,6 +28,8 @@ SIDES = {
     8: (1, 2, 3, 0),
 }
 
+SIDEWAYS = (5, 6, 7, 8)  # orientations that make a wide image high
+
 Box = tuple[float, float, float, float]  # left, top, right and bottom, in pixels
 
 
@@ -38,7 +39,8 @@ def read_pixels(path: str | Path, shape: tuple[int, ...], resize: str) -> np.nda
         with _opened(path) as image:
             return _pixels_of_file(image, shape, resize)
     except Image.UnidentifiedImageError:
-        raise ValueError("it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM" if os.path.getsize(path) else "it is empty") from None
+        reason = "it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM" if os.path.getsize(path) else "it is empty"
+        raise ValueError(reason) from None
     except Exception as error:  # a damaged file can make a decoder fail in any way
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ValueError(reason or type(error).__name__) from None
@@ -71,28 +73,31 @@ def _pixels_of_file(image: Image.Image, shape: tuple[int, ...], resize: str) -> 
 def _draft(image: JpegImageFile, shape: tuple[int, ...], resize: str) -> Box | None:
     """Have a large JPEG decoded at 1/2, 1/4 or 1/8 of its size; what of it is the image, once it is turned.
 
-    libjpeg then computes fewer of the pixels. At least twice as many a side are left as are wanted, so that the filter
-    that brings them to the size sees enough. What is not much larger than that is decoded as it is.
+    libjpeg then computes fewer of the pixels. At least twice as many a side are left as are wanted, so that there is
+    still much for the filter to average: of photographs no pixel changes by more than 10 of 255, and by 0.6 on average,
+    where it is just twice as many. None if the image is not large enough for that; it is decoded as it is.
     """
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    is_sideways = orientation in (5, 6, 7, 8)
-    width, height = reversed(image.size) if is_sideways else image.size
     wanted = (shape[2], shape[1])
     if resize == "pad":
-        wanted = _size_inside(width, height, *wanted)
-    across, down = reversed(wanted) if is_sideways else wanted
-    least = (DRAFT * across, DRAFT * down)
-    if image.width < 2 * least[0] or image.height < 2 * least[1]:
+        wanted = _size_inside(*_swapped(image.size, orientation), *wanted)
+    across, down = _swapped(wanted, orientation)
+    if image.width < 2 * DRAFT * across or image.height < 2 * DRAFT * down:
         return None
-    drafted = image.draft("L" if shape[0] == 1 else None, least)
+    drafted = image.draft("L" if shape[0] == 1 else None, (DRAFT * across, DRAFT * down))
     if drafted is None:
         return None
     # The last column and row can lie across the edge of the image, such as at 1000.25 of 1001 pixels.
     _, (_, _, right, bottom) = drafted
-    margins = (0, 0, image.width - right, image.height - bottom)
-    left, top, right_margin, bottom_margin = (margins[side] for side in SIDES.get(orientation, range(4)))
-    width, height = reversed(image.size) if is_sideways else image.size
-    return left, top, width - right_margin, height - bottom_margin
+    stored = (0, 0, image.width - right, image.height - bottom)  # what lies outside, on each side
+    outside = [stored[side] for side in SIDES.get(orientation, range(4))]
+    width, height = _swapped(image.size, orientation)
+    return outside[0], outside[1], width - outside[2], height - outside[3]
+
+
+def _swapped(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """The size of a turned image from that of the stored one, or the other way round."""
+    return (size[1], size[0]) if orientation in SIDEWAYS else size
 
 
 def _pixels(image: Image.Image, shape: tuple[int, ...], resize: str, region: Box | None = None) -> np.ndarray:

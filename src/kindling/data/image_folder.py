@@ -219,7 +219,7 @@ class ImageFolder(Data):
                 return pixels, reasons_then
         with whole_file(path) as part, part.open("wb") as file:
             for batch in self._decode(paths, reasons):
-                file.write(batch)
+                file.write(batch.data)
         with whole_file(path.with_suffix(".json")) as part:
             part.write_text(json.dumps(reasons))
         return self._mapped(path, len(paths))

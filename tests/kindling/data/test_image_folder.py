@@ -310,7 +310,10 @@ def test_what_is_skipped_is_told(kindling: Run) -> None:
     (root / "cat" / "02.png").write_text("cat")
     finished = kindling("fit", *CNN, "--data.path", root, "--data.broken", "skip", "--data.workers", "0", *QUICK)
     assert finished.code == 0
-    assert "left out, since they can't be read: 1, such as photos/cat/02.png (it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM)" in finished.out
+    assert (
+        "left out, since they can't be read: 1, such as photos/cat/02.png (it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM)"
+        in finished.out
+    )
 
 
 def spoil(*names: str) -> Callable[[Path], object]:
