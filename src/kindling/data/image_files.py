@@ -16,6 +16,7 @@ from kindling.data.batches import start_worker
 
 # What a file may hold, whatever its name says: PIL knows others, of which EPS would start another program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+BATCH = 32  # images that a worker reads at once
 DRAFT = 2  # how many times the size that is wanted a JPEG is decoded at, at least: see `_draft`
 # Which side of a stored image (left, top, right, bottom) is where, once it is turned as this EXIF orientation says.
 SIDES = {
@@ -180,7 +181,7 @@ class _Reader(Dataset):
 
 
 def read_images(
-    paths: Sequence[str], shape: tuple[int, ...], resize: str, batch_size: int = 64, workers: int = 0
+    paths: Sequence[str], shape: tuple[int, ...], resize: str, batch_size: int = BATCH, workers: int = 0
 ) -> Iterator[tuple[Sequence[str], list[str], Tensor]]:
     """Read files in batches, in order: paths, why each can't be read ("" if it can), pixels (read, C, H, W) uint8."""
     batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]

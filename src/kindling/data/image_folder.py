@@ -18,7 +18,7 @@ from kindling.core.files import whole_file
 from kindling.core.progress import progress
 from kindling.data.base import Data
 from kindling.data.batches import MappedArray
-from kindling.data.image_files import DRAFT, read_images
+from kindling.data.image_files import BATCH, DRAFT, read_images
 from kindling.data.image_listing import Listing
 
 # The split that a folder is for, by its name in lower case; in the order of the splits.
@@ -33,7 +33,6 @@ SPLITS = {
 }
 # Names that no class is likely to have, such as test_images; in lower case.
 LIKE_A_SPLIT = re.compile(rf"({'|'.join(SPLITS)}|dev|eval)[\W\d_]*(set|split|data|images?|imgs?)?[\W\d_]*")
-BATCH = 64  # images that are decoded at once
 
 
 class ClassFolder(NamedTuple):
@@ -245,7 +244,7 @@ class ImageFolder(Data):
 
     def _decode(self, paths: list[str], reasons: dict[str, str]) -> Iterator[np.ndarray]:
         """The pixels of the images that can be read, in batches; `reasons` gets why others can't."""
-        batches = read_images(paths, self.shape, self.resize, BATCH, workers=min(4, os.cpu_count() or 1))
+        batches = read_images(paths, self.shape, self.resize, workers=min(4, os.cpu_count() or 1))
         count = math.ceil(len(paths) / BATCH)
         for batch_paths, batch_reasons, pixels in progress(batches, f"reading {len(paths):,} images", count):
             reasons |= {path: reason for path, reason in zip(batch_paths, batch_reasons, strict=True) if reason}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from kindling.core.errors import UsageError
-from kindling.data.image_files import read_images
+from kindling.data.image_files import BATCH, read_images
 from kindling.data.image_listing import SUFFIXES, Listing
 from kindling.use.input_batches import InputBatch, InputBatches
 from kindling.use.predictor import Predictor
@@ -84,7 +84,7 @@ def _read_images(path: Path, predictor: Predictor, size: int) -> InputBatches:
 
     def batches() -> Iterator[InputBatch]:
         for files, reasons, pixels in read_images(
-            paths, preprocessing.shape, preprocessing.resize, min(size, 64), workers=workers
+            paths, preprocessing.shape, preprocessing.resize, min(size, BATCH), workers=workers
         ):
             raw = predictor.raw_inputs.of_pixels(pixels)
             names = [file.removeprefix(root) for file in files]

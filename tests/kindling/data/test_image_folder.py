@@ -72,7 +72,13 @@ def test_a_folder_a_class_is_split_by_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cache", [False, True])
 @pytest.mark.parametrize(
-    "names", [("train", "val", "test"), ("Train", "validation", "TEST"), ("train", "valid", "test")]
+    "names",
+    [
+        ("train", "val", "test"),
+        ("Train", "validation", "TEST"),
+        ("train", "valid", "test"),
+        ("Training", "val", "Testing"),
+    ],
 )
 def test_own_splits_are_kept(names: tuple[str, str, str], cache: bool, tmp_path: Path) -> None:
     train, val, test = (tmp_path / "photos" / name for name in names)
@@ -105,6 +111,50 @@ def test_images_lie_deeper_and_anything_else_is_left_alone(tmp_path: Path) -> No
     assert torch.bincount(data.samples[1]).tolist() == [9, 9]
     assert data.names is not None
     assert data.names[0] == "cat/a/00.png"
+    assert data.notes == [f"left out: 1 (.txt 1), such as {tmp_path}/dog/notes.txt"]
+
+
+def test_what_lies_beside_the_classes_or_the_splits_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "classes", cat=5, dog=5)
+    write(tmp_path / "splits" / "train", cat=5, dog=5)
+    write(tmp_path / "splits" / "more", cat=5)
+    for name in ("classes/loose.png", "classes/list.csv", "splits/train/z.jpg", "splits/train/dog/a.heic"):
+        (tmp_path / name).touch()
+    data = ImageFolder(str(tmp_path / "classes"), **SMALL)
+    assert len(data.samples[1]) == 10
+    assert data.notes == [f"left out: 1 (in no class 1), such as {tmp_path}/classes/loose.png"]
+    data = ImageFolder(str(tmp_path / "splits"), **SMALL)
+    assert len(data.samples[1]) == 10
+    (note,) = data.notes
+    assert note.startswith("left out: 3 (folder beside the splits 1, in no class 1, .heic 1), such as ")
+
+
+def test_classes_that_look_like_splits_are_told(tmp_path: Path) -> None:
+    data = ImageFolder(str(write(tmp_path, cat=5, test_images=5)), **SMALL)
+    assert data.classes == ["cat", "test_images"]
+    assert data.notes == ["taken for classes, though they look like splits: test_images"]
+    write(tmp_path / "other", **{"test tube": 5, "valley": 5, "training shoe": 5})
+    assert not ImageFolder(str(tmp_path / "other"), **SMALL).notes
+
+
+def test_linked_folders_are_read_in_fit_and_in_predict(kindling: Run) -> None:
+    write(Path("photos"), cat=20, dog=20)
+    write(Path("store"), cat=10)
+    Path("photos", "cat", "more").symlink_to(Path("store/cat").resolve())
+    shutil.copytree("photos/dog", "dogs")
+    shutil.rmtree("photos/dog")
+    Path("photos", "dog").symlink_to(Path("dogs").resolve())
+    finished = kindling("fit", *CNN, "--data.path", "photos", "--data.workers", "0", *QUICK, "--name", "photos")
+    assert finished.code == 0, finished.err
+    data = ImageFolder("photos", **SMALL)
+    assert torch.bincount(data.samples[1]).tolist() == [30, 20]
+    (Path("photos") / "cat" / "notes.txt").touch()
+    finished = kindling("predict", "--run", "lightning_logs/photos/version_0", "--input", "photos", "--output", "a.csv")
+    assert finished.code == 0, finished.err
+    assert "50 of 50 inputs are predicted" in finished.out
+    assert "files left out: 1 (.txt 1)" in finished.out
+    predicted = [line.partition(",")[0] for line in Path("a.csv").read_text().splitlines()[1:]]
+    assert predicted == data.names
 
 
 @pytest.mark.parametrize(
@@ -388,6 +438,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "val without train": (rename("cat", "val"), [], "photos has a folder val, and no folder train beside it"),
     "val twice": (own("val", "valid"), [], "photos has the folders train, val, valid: keep one a split"),
     "own val and folds": (own("val"), ["--data.folds", "2"], "data.folds is set, but the data has a validation split of its own"),
+    "classes that look like splits": (both(rename("cat", "Train_set"), rename("dog", "Test-Images")), [], "photos has the folders Test-Images, Train_set, which look like splits: call them train, val and test, or give classes other names"),
     "a class of one image": (lambda root: [(root / f"dog/{index:02}.png").unlink() for index in range(1, 8)], [], "has too few samples (1): train, val and test need some each"),
     "cache in a file": (lambda root: Path("cache").write_text("x"), ["--data.cache", "cache"], "can't write cache/photos-"),
     "cache below a file": (lambda root: Path("cache").write_text("x"), ["--data.cache", "cache/deep"], "can't write cache/deep/photos-"),

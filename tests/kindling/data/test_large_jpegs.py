@@ -86,7 +86,7 @@ def test_the_difference_is_not_visible(
 ) -> None:
     image, most, mean = IMAGES[name]
     assert_near(saved(image, tmp_path / "a.jpg"), shape, resize, most, mean)
-    (width, height), whole = decoded
+    (width, _), whole = decoded
     assert whole == SIZE
     assert width < SIZE[0] / 1.9
 
@@ -147,8 +147,12 @@ def test_what_is_not_drafted_is_decoded_as_ever(channels: int, mode: str, tmp_pa
     assert (read_pixels(path, (channels, 120, 120), "crop").transpose(1, 2, 0).squeeze() == np.asarray(wanted)).all()
 
 
-@pytest.mark.parametrize("source", [lambda path: path, lambda path: io.BytesIO(path.read_bytes())], ids=["file", "bytes"])
-def test_an_opened_image_is_predicted_as_its_file_and_left_as_it_is(source: Callable[[Path], Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "source", [lambda path: path, lambda path: io.BytesIO(path.read_bytes())], ids=["file", "bytes"]
+)
+def test_an_opened_image_is_predicted_as_its_file_and_left_as_it_is(
+    source: Callable[[Path], Any], tmp_path: Path
+) -> None:
     path = saved(NOISE, tmp_path / "a.jpg", orientation=6)
     inputs = RawInputs(Preprocessing((3, 32, 32), "uint8"), None)
     with Image.open(source(path)) as image:
