@@ -33,6 +33,8 @@ SPLITS = {
 }
 # Names that no class is likely to have, such as test_images; in lower case.
 LIKE_A_SPLIT = re.compile(rf"({'|'.join(SPLITS)}|dev|eval)[\W\d_]*(set|split|data|images?|imgs?)?[\W\d_]*")
+SOME = 1000  # images that are looked at for how dark they are
+DARK = 32  # of 255: 16-bit images of which 12 bits are used go up to 15
 
 
 class ClassFolder(NamedTuple):
@@ -46,9 +48,11 @@ class ClassFolder(NamedTuple):
 class ImageFolder(Data):
     """Image files in a folder a class: `path/cat/1.jpg`, or `path/train/cat/1.jpg` beside `val` and `test`.
 
-    JPEG, PNG, WebP, BMP, TIFF and GIF of any size; grey, palette, alpha and 16-bit images too. They become (1 or 3,
-    height, width) pixels, and what is transparent becomes white. Without a folder `val` or `test` that split is drawn.
+    JPEG, PNG, WebP, BMP, TIFF, GIF and PPM of any size; grey, palette, alpha and 16-bit images too. They become (1 or
+    3, height, width) pixels, and what is transparent becomes white. Linked folders are followed, and what is left out,
+    such as hidden files and those of other formats, is told. Without a folder `val` or `test` that split is drawn.
     All images are decoded once, in worker processes, before the training: 64×64 pixels in colour take 12 KB each.
+    JPEGs much larger than that are decoded at a fraction of their size, which changes no pixel visibly.
 
     Args:
         path: the folder.
@@ -151,6 +155,7 @@ class ImageFolder(Data):
     def load(self) -> tuple[MappedArray, Tensor]:
         pixels, reasons = self._pixels()
         self._note_broken(reasons)
+        self._note_dark(pixels)
         folders = self._without(reasons)
         if missing := set(self.classes or []) - {folder.label for folder in folders if folder.split == "train"}:
             raise ValueError(f"{self.root} has no image of {min(missing)} that can be read")
@@ -175,12 +180,11 @@ class ImageFolder(Data):
 
     def _without(self, reasons: dict[str, str]) -> list[ClassFolder]:
         """The folders with the images that can be read; none without any."""
-        root = os.path.join(self.root, "")
-        folders = [
-            folder._replace(names=[name for name in folder.names if root + name not in reasons])
-            for folder in self.folders
-        ]
-        return [folder for folder in folders if folder.names]
+        root, left = os.path.join(self.root, ""), []
+        for split, label, names in self.folders:
+            if readable := [name for name in names if root + name not in reasons]:
+                left.append(ClassFolder(split, label, readable))
+        return left
 
     def _note_broken(self, reasons: dict[str, str]) -> None:
         """Refuse files that can't be read, or note that they are left out, as `broken` says."""
@@ -192,6 +196,15 @@ class ImageFolder(Data):
             raise ValueError(f"{first} can't be read: {reason}{more}; --data.broken skip leaves such out")
         told = f"left out, since they can't be read: {len(reasons):,}, such as {first} ({reason})"
         self.notes = [*self.notes, told]
+
+    def _note_dark(self, pixels: np.ndarray) -> None:
+        """Note if hardly any grey values are left, of which some images are enough to judge."""
+        some = pixels[:: max(1, len(pixels) // SOME)]
+        brightest = int(some.max(initial=0))
+        if len(some) and brightest < DARK:
+            told = f"dark: of {len(some):,} images no pixel is above {brightest} of 255"
+            why = "files of 16 bits that use fewer should be brought to their full range before"
+            self.notes = [*self.notes, f"{told}; {why}"]
 
     @staticmethod
     def _group_of(name: str, pattern: re.Pattern[str]) -> str:

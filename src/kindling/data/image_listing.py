@@ -73,14 +73,15 @@ class Listing:
         """The names of the images in a folder, and of the folders, with the path of each; in any order."""
         images, folders = list[str](), dict[str, str]()
         for entry in _entries(folder):
-            if entry.name.startswith("."):
-                self.leave_out("hidden", prefix + entry.name)
-            elif _is_image(entry):
-                images.append(entry.name)
+            name = entry.name
+            if name.startswith("."):
+                self.leave_out("hidden", prefix + name)
+            elif name.lower().endswith(SUFFIXES) and _is(entry.is_file):
+                images.append(name)
             elif _is(entry.is_dir) and self._leads_elsewhere(entry):
-                folders[entry.name] = entry.path
+                folders[name] = entry.path
             else:
-                self.leave_out(_kind(entry), prefix + entry.name)
+                self.leave_out(_kind(entry), prefix + name)
         return images, folders
 
     def _leads_elsewhere(self, folder: os.DirEntry[str]) -> bool:

@@ -129,6 +129,19 @@ def test_what_lies_beside_the_classes_or_the_splits_is_told(tmp_path: Path) -> N
     assert note.startswith("left out: 3 (folder beside the splits 1, in no class 1, .heic 1), such as ")
 
 
+@pytest.mark.parametrize(("top", "told"), [(4095, 15), (2**13 - 1, 31), (2**13 + 600, None), (65_535, None)])
+def test_sixteen_bits_of_which_few_are_used_are_told(top: int, told: int | None, tmp_path: Path) -> None:
+    for kind in ("cat", "dog"):
+        (tmp_path / kind).mkdir()
+        for index in range(5):
+            values = np.linspace(0, top, 16).astype(np.uint16).reshape(4, 4)
+            Image.fromarray(values).save(tmp_path / kind / f"{index}.png")
+    data = ImageFolder(str(tmp_path), **SMALL)
+    assert data.samples
+    notes = f"dark: of 10 images no pixel is above {told} of 255; files of 16 bits that use fewer should be brought to "
+    assert [note.startswith(notes) for note in data.notes] == [True] * (told is not None)
+
+
 def test_classes_that_look_like_splits_are_told(tmp_path: Path) -> None:
     data = ImageFolder(str(write(tmp_path, cat=5, test_images=5)), **SMALL)
     assert data.classes == ["cat", "test_images"]
