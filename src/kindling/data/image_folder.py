@@ -100,14 +100,18 @@ class ImageFolder(Data):
         top = listing.folders()
         split_folders = self._split_folders(top, listing)
         labels = {split: listing.folders(name) if name else top for split, name in split_folders.items()}
-        self.classes = labels["train"]
+        self.classes, train = labels["train"], self.root / split_folders["train"]
         found = []
         for split, split_folder in split_folders.items():
             if not labels[split]:
                 self._refuse_without_classes(split_folder)
-            found += [self._class_folder(split, split_folder, label, listing) for label in labels[split]]
+            for label in labels[split]:
+                folder = os.path.join(split_folder, label)
+                if label not in self.classes:
+                    named = ", ".join(self.classes)
+                    raise ValueError(f"{self.root / folder} is a class that {train} lacks: it has {named}")
+                found.append(ClassFolder(split, label, self._images(folder, listing)))
         if len(self.classes) < 2:
-            train = self.root / split_folders["train"]
             raise ValueError(f"{train} has one class, {self.classes[0]}: expected a folder for each of several")
         self.notes = [*self._notes_of_classes(), *listing.notes()]
         return found
@@ -138,15 +142,11 @@ class ImageFolder(Data):
         content = f"{count:,} images but no folder a class" if count else "no images"
         raise ValueError(f"{folder} has {content}: expected {folder}/<class>/<image>")
 
-    def _class_folder(self, split: str, split_folder: str, label: str, listing: Listing) -> ClassFolder:
-        assert self.classes
-        folder = self.root / split_folder / label
-        if label not in self.classes:
-            raise ValueError(f"{folder} is a class that {self.root / 'train'} lacks: it has {', '.join(self.classes)}")
-        names = listing.images(os.path.join(split_folder, label))
+    def _images(self, folder: str, listing: Listing) -> list[str]:
+        names = listing.images(folder)
         if not names:
-            raise ValueError(f"{folder} has no images (JPEG, PNG …): put some in, or remove the folder")
-        return ClassFolder(split, label, names)
+            raise ValueError(f"{self.root / folder} has no images (JPEG, PNG …): put some in, or remove the folder")
+        return names
 
     def _notes_of_classes(self) -> list[str]:
         alike = [name for name in self.classes or [] if _looks_like_a_split(name)]

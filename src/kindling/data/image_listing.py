@@ -22,6 +22,7 @@ class Listing:
         self.root = root
         self.left_out = Counter[str]()  # how many files, or folders, of each kind are no images
         self._examples: dict[str, str] = {}  # of each kind
+        self._known: list[Path] = []  # where links have led to
 
     def images(self, folder: str = "") -> list[str]:
         """The names of all images in a folder below the root, sorted by the parts of their paths.
@@ -38,13 +39,18 @@ class Listing:
         return names
 
     def folders(self, folder: str = "") -> list[str]:
-        """The names of the folders in a folder; images beside them are left out."""
+        """The names of the folders in a folder, without hidden ones; images and broken links beside them are left out."""
         found = []
         for entry in _entries(os.path.join(self.root, folder)):
-            if _is_image(entry) and not entry.name.startswith("."):
-                self.leave_out("in no class", os.path.join(folder, entry.name))
-            elif _is(entry.is_dir) and not entry.name.startswith("."):
+            name = os.path.join(folder, entry.name)
+            if entry.name.startswith("."):
+                continue
+            if _is(entry.is_dir):
                 found.append(entry.name)
+            elif not _is(entry.is_file):
+                self.leave_out("broken link", name)
+            elif entry.name.lower().endswith(SUFFIXES):
+                self.leave_out("in no class", name)
         return sorted(found)
 
     def leave_out(self, kind: str, name: str) -> None:
@@ -101,10 +107,6 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
             yield from entries
     except OSError as error:
         raise ValueError(f"{folder} can't be read: {error.strerror}") from None
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(SUFFIXES) and _is(entry.is_file)
 
 
 def _is(what: Callable[[], bool]) -> bool:

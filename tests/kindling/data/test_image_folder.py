@@ -123,6 +123,8 @@ def test_what_lies_beside_the_classes_or_the_splits_is_told(tmp_path: Path) -> N
     data = ImageFolder(str(tmp_path / "classes"), **SMALL)
     assert len(data.samples[1]) == 10
     assert data.notes == [f"left out: 1 (in no class 1), such as {tmp_path}/classes/loose.png"]
+    (tmp_path / "classes" / "owl").symlink_to(tmp_path / "gone")
+    assert ImageFolder(str(tmp_path / "classes"), **SMALL).notes[0].startswith("left out: 2 (")
     data = ImageFolder(str(tmp_path / "splits"), **SMALL)
     assert len(data.samples[1]) == 10
     (note,) = data.notes
@@ -448,6 +450,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "an empty split": (both(own(), lambda root: (root / "val").mkdir()), [], "photos/val has no images: expected photos/val/<class>/<image>"),
     "one class": (without("dog"), [], "photos has one class, cat: expected a folder for each of several"),
     "another class in val": (both(own("val"), rename("val/dog", "val/cow")), [], "photos/val/cow is a class that photos/train lacks: it has cat, dog"),
+    "another class in Test": (both(own("Test"), rename("Test/dog", "Test/cow"), rename("train", "Training")), [], "photos/Test/cow is a class that photos/Training lacks: it has cat, dog"),
     "val without train": (rename("cat", "val"), [], "photos has a folder val, and no folder train beside it"),
     "val twice": (own("val", "valid"), [], "photos has the folders train, val, valid: keep one a split"),
     "own val and folds": (own("val"), ["--data.folds", "2"], "data.folds is set, but the data has a validation split of its own"),

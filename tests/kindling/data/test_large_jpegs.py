@@ -91,6 +91,12 @@ def test_the_difference_is_not_visible(
     assert width < SIZE[0] / 1.9
 
 
+def test_a_photo_of_12_megapixels(tmp_path: Path, decoded: list[tuple[int, int]]) -> None:
+    path = saved(CHINA.resize((4000, 3000), Image.Resampling.LANCZOS), tmp_path / "a.jpg")
+    assert_near(path, (3, 224, 224), "crop", 4, 0.3)
+    assert decoded == [(1000, 750), (4000, 3000)]
+
+
 @pytest.mark.parametrize("options", [{"progressive": True}, {"subsampling": 0}, {"subsampling": 2}], ids=str)
 def test_any_way_of_saving(options: dict[str, Any], tmp_path: Path) -> None:
     assert_near(saved(IMAGES["china"][0], tmp_path / "a.jpg", **options), (3, 64, 64), "crop", 12, 0.8)
