@@ -12,7 +12,7 @@ KINDS = 5  # of what is left out, that are told
 class Listing:
     """The image files below a folder, and what else lies there.
 
-    Files are names, relative to the folder: a Path takes five times the memory, and as much more time.
+    Files are strings, relative to the folder, since a Path takes several times the memory and the time.
 
     Args:
         root: the folder.
@@ -39,7 +39,7 @@ class Listing:
         return names
 
     def folders(self, folder: str = "") -> list[str]:
-        """The names of the folders in a folder, without hidden ones; images and broken links beside them are left out."""
+        """The names of the folders in a folder; hidden ones don't count, and images and broken links are left out."""
         found = []
         for entry in _entries(os.path.join(self.root, folder)):
             name = os.path.join(folder, entry.name)
@@ -66,28 +66,32 @@ class Listing:
         example = os.path.join(self.root, self._examples[kinds[0][0]])
         return [f"left out: {self.left_out.total():,} ({', '.join(told)}), such as {example}"]
 
-    def _walk(self, folder: str, prefix: str, names: list[str]) -> None:
+    def _walk(self, path: str, prefix: str, names: list[str]) -> None:
         """Add the images of a folder, whose names begin with a prefix."""
-        images, folders = self._content(folder, prefix)
+        images, folders = self._content(path, prefix)
         for name in sorted([*images, *folders]):
-            if name in folders:
-                self._walk(folders[name], prefix + name + os.sep, names)
-            else:
+            if name not in folders:
                 names.append(prefix + name)
+            elif self._leads_elsewhere(folders[name]):
+                self._walk(folders[name].path, prefix + name + os.sep, names)
+            else:
+                self.leave_out("linked in a circle or twice", prefix + name)
 
-    def _content(self, folder: str, prefix: str) -> tuple[list[str], dict[str, str]]:
-        """The names of the images in a folder, and of the folders, with the path of each; in any order."""
-        images, folders = list[str](), dict[str, str]()
-        for entry in _entries(folder):
+    def _content(self, path: str, prefix: str) -> tuple[list[str], dict[str, os.DirEntry[str]]]:
+        """The names of the images in a folder, and the folders by their names; in any order."""
+        images, folders = list[str](), dict[str, os.DirEntry[str]]()
+        for entry in _entries(path):
             name = entry.name
             if name.startswith("."):
                 self.leave_out("hidden", prefix + name)
             elif name.lower().endswith(SUFFIXES) and _is(entry.is_file):
                 images.append(name)
-            elif _is(entry.is_dir) and self._leads_elsewhere(entry):
-                folders[name] = entry.path
+            elif _is(entry.is_dir):
+                folders[name] = entry
+            elif _is(entry.is_file):
+                self.leave_out(os.path.splitext(name)[1].lower() or "no ending", prefix + name)
             else:
-                self.leave_out(_kind(entry), prefix + name)
+                self.leave_out("broken link", prefix + name)
         return images, folders
 
     def _leads_elsewhere(self, folder: os.DirEntry[str]) -> bool:
@@ -115,12 +119,3 @@ def _is(what: Callable[[], bool]) -> bool:
         return what()
     except OSError:
         return False
-
-
-def _kind(entry: os.DirEntry[str]) -> str:
-    """What is said of an entry that is no image."""
-    if _is(entry.is_dir):
-        return "linked in a circle or twice"
-    if not _is(entry.is_file):
-        return "broken link"
-    return os.path.splitext(entry.name)[1].lower() or "no ending"
