@@ -71,6 +71,9 @@ def power(report: Report) -> float:
 
 MEMORY = "Kindling", "DataLoader(TensorDataset)"
 FOLDER = "Kindling, cached, 0 workers", "ImageFolder of torchvision, 0 workers"
+PHOTOS = "Kindling", "ImageFolder of torchvision"
+LISTING = "Kindling", "bare os.scandir walk"
+LISTED = "Kindling, growth of memory"
 ATTENTION = "Kindling, length 1024", "guide's, length 1024"
 HELP = "kindling --help", "import lightning"
 FIRST_STEP = "kindling fit, to the end of the first step", "import lightning"
@@ -88,6 +91,9 @@ TARGETS = [
     Target("fit ÷ image example", faster("image_example", "mlp", "Kindling", "usual Lightning"), 12),
     Target("batches in memory ÷ DataLoader(TensorDataset)", faster("loader", "memory", *MEMORY), 8),
     Target("cached image folder ÷ decoded every epoch", faster("loader", "folder", *FOLDER), 10),
+    Target("photos read ÷ torchvision's ImageFolder, images a second", share("images", "photos", *PHOTOS), 3),
+    Target("time to find 200,000 images ÷ a bare walk", share("images", "listing", *LISTING), 3, at_most=True),
+    Target("memory for them, MB", single("images", "listing", LISTED), 200, at_most=True),
     Target("attention ÷ the guide's, length 1024", faster("attention", "lengths", *ATTENTION), 3),
     Target("its memory grows with the length to the power of", power, 1.1, at_most=True),
     Target("recipe ÷ the guide's loop and ResNet-18: to 92 %", to_92, 15),

@@ -1,38 +1,114 @@
 """Reads image files: any format, mode and size becomes uint8 pixels of one shape."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kindling.data.batches import start_worker
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+# What a file may hold, whatever its name says: PIL knows others, of which EPS would start another program.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+BATCH = 32  # images that a worker reads at once
+DRAFT = 2  # how many times the size that is wanted a JPEG is decoded at, at least: see `_draft`
+# Which side of a stored image (left, top, right, bottom) is where, once it is turned as this EXIF orientation says.
+SIDES = {
+    2: (2, 1, 0, 3),
+    3: (2, 3, 0, 1),
+    4: (0, 3, 2, 1),
+    5: (1, 0, 3, 2),
+    6: (3, 0, 1, 2),
+    7: (3, 2, 1, 0),
+    8: (1, 2, 3, 0),
+}
+
+SIDEWAYS = (5, 6, 7, 8)  # orientations that make a wide image high
+
+Box = tuple[float, float, float, float]  # left, top, right and bottom, in pixels
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All image files in a folder and below, in the order of their names; hidden ones are left out."""
-    images = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in images if not _is_hidden(path.relative_to(folder)))
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def read_pixels(path: str | Path, shape: tuple[int, ...], resize: str) -> np.ndarray:
+    """`pixels` of a file; a ValueError with the reason if it can't be read."""
+    try:
+        with _opened(path) as image:
+            return _pixels_of_file(image, shape, resize)
+    except Image.UnidentifiedImageError:
+        reason = "it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM" if os.path.getsize(path) else "it is empty"
+        raise ValueError(reason) from None
+    except Exception as error:  # a damaged file can make a decoder fail in any way
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ValueError(reason or type(error).__name__) from None
 
 
 def pixels(image: Image.Image, shape: tuple[int, ...], resize: str) -> np.ndarray:
     """The pixels of an image, (1 or 3, H, W) uint8, turned as its EXIF data says; what is transparent becomes white.
 
+    A JPEG that is not decoded yet is decoded as `read_pixels` does it, apart from the image, which stays as it is.
+
     Raises:
         ValueError: if the shape has another number of channels, or the pixels are floats.
     """
+    if isinstance(image, JpegImageFile) and image.fp and image.tile and not image.tell():  # not decoded, first frame
+        with _opened(image.fp) as same:
+            return _pixels_of_file(same, shape, resize)
+    return _pixels(image, shape, resize)
+
+
+def _opened(file: str | Path | IO[bytes]) -> Image.Image:
+    Image.preinit()  # the common formats: otherwise `open` imports all that there are
+    return Image.open(file, formats=FORMATS)
+
+
+def _pixels_of_file(image: Image.Image, shape: tuple[int, ...], resize: str) -> np.ndarray:
+    region = _draft(image, shape, resize) if isinstance(image, JpegImageFile) else None
+    return _pixels(image, shape, resize, region)
+
+
+def _draft(image: JpegImageFile, shape: tuple[int, ...], resize: str) -> Box | None:
+    """Have a large JPEG decoded at 1/2, 1/4 or 1/8 of its size; what of it is the image, once it is turned.
+
+    libjpeg then computes fewer of the pixels. At least twice as many a side are left as are wanted, so that there is
+    still much for the filter to average. What that changes is bounded by test_large_jpegs.py: a photograph of 12
+    megapixels at 224×224 by at most 4 of 255, and 0.3 on average; where it is just twice as many, by 15 and 0.8.
+    None if the image is not large enough for that: it is decoded as it is.
+    """
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    wanted = (shape[2], shape[1])
+    if resize == "pad":
+        wanted = _size_inside(*_swapped(image.size, orientation), *wanted)
+    across, down = _swapped(wanted, orientation)
+    if image.width < 2 * DRAFT * across or image.height < 2 * DRAFT * down:
+        return None
+    drafted = image.draft("L" if shape[0] == 1 else None, (DRAFT * across, DRAFT * down))
+    if drafted is None:
+        return None
+    # The last column and row can lie across the edge of the image, such as at 1000.25 of 1001 pixels.
+    _, (_, _, right, bottom) = drafted
+    stored = (0, 0, image.width - right, image.height - bottom)  # what lies outside, on each side
+    outside = [stored[side] for side in SIDES.get(orientation, range(4))]
+    width, height = _swapped(image.size, orientation)
+    return outside[0], outside[1], width - outside[2], height - outside[3]
+
+
+def _swapped(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """The size of a turned image from that of the stored one, or the other way round."""
+    return (size[1], size[0]) if orientation in SIDEWAYS else size
+
+
+def _pixels(image: Image.Image, shape: tuple[int, ...], resize: str, region: Box | None = None) -> np.ndarray:
+    """The pixels of an image, of which only a region may count, in coordinates of the image once it is turned."""
     if shape[0] not in (1, 3):
         raise ValueError(f"an image file has 1 or 3 channels, and the model takes {shape[0]}")
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("its pixels are floats: expected 8 or 16 bits")
     if image.mode.startswith("I"):  # 16 bits, of which PIL would cut off the lower 8
@@ -40,63 +116,83 @@ def pixels(image: Image.Image, shape: tuple[int, ...], resize: str) -> np.ndarra
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = resized(image.convert("L" if shape[0] == 1 else "RGB"), shape[2], shape[1], resize)
+    mode = "L" if shape[0] == 1 else "RGB"
+    if image.mode != mode:
+        image = image.convert(mode)
+    image = resized(image, shape[2], shape[1], resize, region)
     return np.asarray(image).reshape(shape[1], shape[2], -1).transpose(2, 0, 1)
 
 
-def resized(image: Image.Image, width: int, height: int, resize: str) -> Image.Image:
-    """Bring an image to a size: stretch it, crop what is too long in the middle, or pad what is too short in black."""
-    if resize == "stretch":
-        return image.resize((width, height), Image.Resampling.BILINEAR)
+def resized(image: Image.Image, width: int, height: int, resize: str, region: Box | None = None) -> Image.Image:
+    """Bring an image to a size: stretch it, crop what is too long in the middle, or pad what is too short in black.
+
+    Args:
+        image: of any size.
+        width: in pixels.
+        height: in pixels.
+        resize: stretch, crop or pad.
+        region: what of the image is taken; None for all.
+    """
+    region = region or (0, 0, *image.size)
     if resize == "pad":
-        scale = min(width / image.width, height / image.height)
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        size = _size_inside(region[2] - region[0], region[3] - region[1], width, height)
         corner = round((width - size[0]) / 2), round((height - size[1]) / 2)
         padded = Image.new(image.mode, (width, height))
-        padded.paste(image.resize(size, Image.Resampling.BILINEAR), corner)
+        padded.paste(image.resize(size, Image.Resampling.BILINEAR, region), corner)
         return padded
-    return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    if resize == "crop":
+        region = _middle(region, width / height)
+    return image.resize((width, height), Image.Resampling.BILINEAR, region)
 
 
-def read_pixels(path: Path, shape: tuple[int, ...], resize: str) -> np.ndarray:
-    """`pixels` of a file; a ValueError with the reason if it can't be read."""
-    try:
-        with Image.open(path) as image:
-            return pixels(image, shape, resize)
-    except Image.UnidentifiedImageError:
-        raise ValueError("it is empty" if not path.stat().st_size else "it is not an image") from None
-    except Exception as error:  # a damaged file can make a decoder fail in any way
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise ValueError(reason or type(error).__name__) from None
+def _size_inside(width: float, height: float, most_width: int, most_height: int) -> tuple[int, int]:
+    """The largest size of the same shape that has room in another."""
+    scale = min(most_width / width, most_height / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _middle(region: Box, ratio: float) -> Box:
+    """The largest part in the middle of a region whose width is `ratio` of its height."""
+    left, top, right, bottom = region
+    width, height = min(right - left, (bottom - top) * ratio), min(bottom - top, (right - left) / ratio)
+    left, top = left + (right - left - width) / 2, top + (bottom - top - height) / 2
+    return left, top, left + width, top + height
 
 
 class _Reader(Dataset):
-    def __init__(self, paths: list[Path], shape: tuple[int, ...], resize: str) -> None:
-        self.paths, self.shape, self.resize = paths, shape, resize
+    """Batches of files, by their number: why each can't be read ("" if it can), and the pixels of the others."""
 
-    def __getitem__(self, indices: list[int]) -> tuple[list[Path], list[str], Tensor]:
-        paths = [self.paths[index] for index in indices]
-        reasons, images = [], []
-        for path in paths:
+    def __init__(self, batches: list[Sequence[str]], shape: tuple[int, ...], resize: str) -> None:
+        self.batches, self.shape, self.resize = batches, shape, resize
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> tuple[list[str], Tensor]:
+        paths = self.batches[number]
+        images, count = np.empty((len(paths), *self.shape), np.uint8), 0
+        reasons = [""] * len(paths)
+        for index, path in enumerate(paths):
             try:
-                images.append(torch.from_numpy(read_pixels(path, self.shape, self.resize)))
-                reasons.append("")
+                images[count] = read_pixels(path, self.shape, self.resize)
+                count += 1
             except ValueError as error:
-                reasons.append(str(error))
-        return paths, reasons, torch.stack(images) if images else torch.empty(0, *self.shape, dtype=torch.uint8)
+                reasons[index] = str(error)
+        return reasons, torch.from_numpy(images[:count])
 
 
 def read_images(
-    paths: list[Path], shape: tuple[int, ...], resize: str, batch_size: int = 64, workers: int = 0
-) -> Iterator[tuple[list[Path], list[str], Tensor]]:
+    paths: Sequence[str], shape: tuple[int, ...], resize: str, batch_size: int = BATCH, workers: int = 0
+) -> Iterator[tuple[Sequence[str], list[str], Tensor]]:
     """Read files in batches, in order: paths, why each can't be read ("" if it can), pixels (read, C, H, W) uint8."""
-    batches = torch.arange(len(paths)).split(batch_size) if paths else ()
+    batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
     workers = max(0, min(workers, len(batches) - 1))  # another process would cost more than it reads
-    yield from DataLoader(
-        _Reader(paths, shape, resize),
-        sampler=[batch.tolist() for batch in batches],
-        batch_size=None,  # sampled as batches
+    loader = DataLoader(
+        _Reader(batches, shape, resize),
+        batch_size=None,  # read as batches
         num_workers=workers,
         worker_init_fn=start_worker,
         generator=torch.Generator(),  # of its own: a model's weights don't depend on what was read
     )
+    for batch, (reasons, images) in zip(batches, loader, strict=True):
+        yield batch, reasons, images

@@ -5,10 +5,10 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,27 +18,41 @@ from kindling.core.files import whole_file
 from kindling.core.progress import progress
 from kindling.data.base import Data
 from kindling.data.batches import MappedArray
-from kindling.data.image_files import find_images, read_images
+from kindling.data.image_files import BATCH, DRAFT, read_images
+from kindling.data.image_listing import Listing
 
 # The split that a folder is for, by its name in lower case; in the order of the splits.
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-BATCH = 64  # images that are decoded at once
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+# Names that no class is likely to have, such as test_images; in lower case.
+LIKE_A_SPLIT = re.compile(rf"({'|'.join(SPLITS)}|dev|eval)[\W\d_]*(set|split|data|images?|imgs?)?[\W\d_]*")
+SOME = 1000  # images that are looked at for how dark they are
+DARK = 32  # of 255: 16-bit images of which 12 bits are used go up to 15
 
 
-class ImageFile(NamedTuple):
-    """An image on disk: which split and which class its folder stands for."""
+class ClassFolder(NamedTuple):
+    """The images of a class that are of one split, by their names below the whole folder."""
 
     split: str
     label: str
-    path: Path
+    names: list[str]
 
 
 class ImageFolder(Data):
     """Image files in a folder a class: `path/cat/1.jpg`, or `path/train/cat/1.jpg` beside `val` and `test`.
 
-    JPEG, PNG, WebP, BMP, TIFF and GIF of any size; grey, palette, alpha and 16-bit images too. They become (1 or 3,
-    height, width) pixels, and what is transparent becomes white. Without a folder `val` or `test` that split is drawn.
+    JPEG, PNG, WebP, BMP, TIFF, GIF and PPM of any size; grey, palette, alpha and 16-bit images too. They become (1 or
+    3, height, width) pixels, and what is transparent becomes white. Linked folders are followed, and what is left out,
+    such as hidden files and those of other formats, is told. Without a folder `val` or `test` that split is drawn.
     All images are decoded once, in worker processes, before the training: 64×64 pixels in colour take 12 KB each.
+    JPEGs much larger than that are decoded at a fraction of their size, which changes no pixel visibly.
 
     Args:
         path: the folder.
@@ -77,72 +91,120 @@ class ImageFolder(Data):
             raise ValueError(f"group is {group!r}: expected a regular expression ({error})") from None
         if not self.root.is_dir():
             raise ValueError(f"path is {path!r}: there is no such folder")
-        self.files = self._find()  # in the order train, val, test
+        self.folders = self._find()  # in the order train, val, test
         self.preparation = {"resize": resize}
 
-    def _find(self) -> list[ImageFile]:
-        """All images; sets the classes, which are the folders of the training split."""
-        folders = self._split_folders()
-        self.classes = [folder.name for folder in _folders(folders["train"])]
-        files = []
-        for split, split_folder in folders.items():
-            labels = _folders(split_folder)
-            if not labels:
-                count = len(find_images(split_folder))
-                content = f"{count:,} images but no folder a class" if count else "no images"
-                raise ValueError(f"{split_folder} has {content}: expected {split_folder}/<class>/<image>")
-            for folder in labels:
-                if folder.name not in self.classes:
-                    raise ValueError(
-                        f"{folder} is a class that {folders['train']} lacks: it has {', '.join(self.classes)}"
-                    )
-                paths = find_images(folder)
-                if not paths:
-                    raise ValueError(f"{folder} has no images (JPEG, PNG …): put some in, or remove the folder")
-                files += [ImageFile(split, folder.name, path) for path in paths]
+    def _find(self) -> list[ClassFolder]:
+        """All images; sets the classes, which are the folders of the training split, and the notes."""
+        listing = Listing(self.root)
+        top = listing.folders()
+        split_folders = self._split_folders(top, listing)
+        labels = {split: listing.folders(name) if name else top for split, name in split_folders.items()}
+        self.classes, train = labels["train"], self.root / split_folders["train"]
+        found = []
+        for split, split_folder in split_folders.items():
+            if not labels[split]:
+                self._refuse_without_classes(split_folder)
+            for label in labels[split]:
+                folder = os.path.join(split_folder, label)
+                if label not in self.classes:
+                    named = ", ".join(self.classes)
+                    raise ValueError(f"{self.root / folder} is a class that {train} lacks: it has {named}")
+                found.append(ClassFolder(split, label, self._images(folder, listing)))
         if len(self.classes) < 2:
-            raise ValueError(
-                f"{folders['train']} has one class, {self.classes[0]}: expected a folder for each of several"
-            )
-        return files
+            raise ValueError(f"{train} has one class, {self.classes[0]}: expected a folder for each of several")
+        self.notes = [*self._notes_of_classes(), *listing.notes()]
+        return found
 
-    def _split_folders(self) -> dict[str, Path]:
-        """The folder of each split, in the order train, val, test; the whole folder is for training if it has none."""
-        own = [folder for folder in _folders(self.root) if folder.name.lower() in SPLITS]
+    def _split_folders(self, folders: list[str], listing: Listing) -> dict[str, str]:
+        """The name of each split's folder, in the order train, val, test; "" for training alone if there is none."""
+        own = [name for name in folders if name.lower() in SPLITS]
         if not own:
-            return {"train": self.root}
-        folders = {SPLITS[folder.name.lower()]: folder for folder in own}
-        if len(folders) < len(own):
-            raise ValueError(f"{self.root} has the folders {', '.join(each.name for each in own)}: keep one a split")
-        if "train" not in folders:
-            raise ValueError(f"{self.root} has a folder {own[0].name}, and no folder train beside it")
-        return {split: folders[split] for split in dict.fromkeys(SPLITS.values()) if split in folders}
+            if folders and all(map(_looks_like_a_split, folders)):
+                raise ValueError(
+                    f"{self.root} has the folders {', '.join(folders)}, which look like splits: "
+                    "call them train, val and test, or give classes other names"
+                )
+            return {"train": ""}
+        split_folders = {SPLITS[name.lower()]: name for name in own}
+        if len(split_folders) < len(own):
+            raise ValueError(f"{self.root} has the folders {', '.join(own)}: keep one a split")
+        if "train" not in split_folders:
+            raise ValueError(f"{self.root} has a folder {own[0]}, and no folder train beside it")
+        for name in folders:
+            if name not in own:
+                listing.leave_out("folder beside the splits", name)
+        return {split: split_folders[split] for split in dict.fromkeys(SPLITS.values()) if split in split_folders}
+
+    def _refuse_without_classes(self, split_folder: str) -> None:
+        folder = self.root / split_folder
+        count = len(Listing(folder).images())
+        content = f"{count:,} images but no folder a class" if count else "no images"
+        raise ValueError(f"{folder} has {content}: expected {folder}/<class>/<image>")
+
+    def _images(self, folder: str, listing: Listing) -> list[str]:
+        names = listing.images(folder)
+        if not names:
+            raise ValueError(f"{self.root / folder} has no images (JPEG, PNG …): put some in, or remove the folder")
+        return names
+
+    def _notes_of_classes(self) -> list[str]:
+        alike = [name for name in self.classes or [] if _looks_like_a_split(name)]
+        return [f"taken for classes, though they look like splits: {', '.join(alike)}"] * bool(alike)
 
     def load(self) -> tuple[MappedArray, Tensor]:
         pixels, reasons = self._pixels()
         self._note_broken(reasons)
-        files = [file for file in self.files if str(file.path) not in reasons]
-        if missing := set(self.classes or []) - {file.label for file in files if file.split == "train"}:
+        self._note_dark(pixels)
+        folders = self._without(reasons)
+        if missing := set(self.classes or []) - {folder.label for folder in folders if folder.split == "train"}:
             raise ValueError(f"{self.root} has no image of {min(missing)} that can be read")
-        if missing := {file.split for file in self.files} - {file.split for file in files}:
+        if missing := {folder.split for folder in self.folders} - {folder.split for folder in folders}:
             raise ValueError(f"{self.root} has no image for {min(missing)} that can be read")
-        self.own_val, self.own_test = (sum(file.split == split for file in files) for split in ("val", "test"))
-        self.names = [str(file.path.relative_to(self.root)) for file in files]
+        counts = [len(folder.names) for folder in folders]
+        self.own_val, self.own_test = (
+            sum(count for folder, count in zip(folders, counts, strict=True) if folder.split == split)
+            for split in ("val", "test")
+        )
+        self.names = [name for folder in folders for name in folder.names]
         if self.group:
             self.groups = np.array([self._group_of(name, self.group) for name in self.names])
         numbers = {name: number for number, name in enumerate(self.classes or [])}
-        return MappedArray(pixels), torch.tensor([numbers[file.label] for file in files])
+        labels = torch.tensor([numbers[folder.label] for folder in folders])
+        return MappedArray(pixels), labels.repeat_interleave(torch.tensor(counts))
+
+    def _paths(self) -> list[str]:
+        """Where all images are, readable or not."""
+        root = os.path.join(self.root, "")
+        return [root + name for folder in self.folders for name in folder.names]
+
+    def _without(self, reasons: dict[str, str]) -> list[ClassFolder]:
+        """The folders with the images that can be read; none without any."""
+        root, left = os.path.join(self.root, ""), []
+        for split, label, names in self.folders:
+            if readable := [name for name in names if root + name not in reasons]:
+                left.append(ClassFolder(split, label, readable))
+        return left
 
     def _note_broken(self, reasons: dict[str, str]) -> None:
         """Refuse files that can't be read, or note that they are left out, as `broken` says."""
-        broken = [str(file.path) for file in self.files if str(file.path) in reasons]
-        if not broken:
+        if not reasons:
             return
-        first, reason = broken[0], reasons[broken[0]]
+        first, reason = next(iter(reasons.items()))  # in the order of the files
         if self.broken == "refuse":
-            more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+            more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
             raise ValueError(f"{first} can't be read: {reason}{more}; --data.broken skip leaves such out")
-        self.notes = [f"left out, since they can't be read: {len(broken):,}, such as {first} ({reason})"]
+        told = f"left out, since they can't be read: {len(reasons):,}, such as {first} ({reason})"
+        self.notes = [*self.notes, told]
+
+    def _note_dark(self, pixels: np.ndarray) -> None:
+        """Note if hardly any grey values are left, of which some images are enough to judge."""
+        some = pixels[:: max(1, len(pixels) // SOME)]
+        brightest = int(some.max(initial=0))
+        if len(some) and brightest < DARK:
+            told = f"dark: of {len(some):,} images no pixel is above {brightest} of 255"
+            why = "files of 16 bits that use fewer should be brought to their full range before"
+            self.notes = [*self.notes, f"{told}; {why}"]
 
     @staticmethod
     def _group_of(name: str, pattern: re.Pattern[str]) -> str:
@@ -155,49 +217,52 @@ class ImageFolder(Data):
 
     def _pixels(self) -> tuple[np.ndarray, dict[str, str]]:
         """The pixels (N, C, H, W) of all images that can be read, and why others can't; from the cache if possible."""
+        paths, reasons = self._paths(), dict[str, str]()
         if not self.cache:
-            buffer = BytesIO()
-            reasons = self._decode(buffer)
-            return np.frombuffer(buffer.getbuffer(), np.uint8).reshape(-1, *self.shape), reasons
-        path = self._cache_file(self.cache)
+            pixels, count = np.empty((len(paths), *self.shape), np.uint8), 0
+            for batch in self._decode(paths, reasons):
+                pixels[count : count + len(batch)] = batch
+                count += len(batch)
+            return pixels[:count], reasons
+        path = self._cache_file(self.cache, paths)
         with suppress(OSError, ValueError):  # not there, or damaged
-            pixels, reasons = self._mapped(path)
-            if not self._is_any_restored(reasons):
-                return pixels, reasons
+            pixels, reasons_then = self._mapped(path, len(paths))
+            if not self._is_any_restored(reasons_then):
+                return pixels, reasons_then
         with whole_file(path) as part, part.open("wb") as file:
-            reasons = self._decode(file)
+            for batch in self._decode(paths, reasons):
+                file.write(batch.data)
         with whole_file(path.with_suffix(".json")) as part:
             part.write_text(json.dumps(reasons))
-        return self._mapped(path)
+        return self._mapped(path, len(paths))
 
-    def _cache_file(self, cache: str) -> Path:
+    def _cache_file(self, cache: str, paths: list[str]) -> Path:
         """The file in the cache that holds these images as they are now, in this size."""
-        stats = [(str(file.path), file.path.stat()) for file in self.files]
-        content = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-        key = hashlib.sha256(json.dumps([content, self.shape, self.resize]).encode()).hexdigest()[:16]
-        return Path(cache, f"{self.root.resolve().name}-{key}.pixels")
+        content = hashlib.sha256(json.dumps([self.shape, self.resize, f"JPEG drafted to {DRAFT}"]).encode())
+        for path in paths:
+            stat = os.stat(path)
+            content.update(os.fsencode(f"{path}\n{stat.st_size} {stat.st_mtime_ns}\n"))
+        return Path(cache, f"{self.root.resolve().name}-{content.hexdigest()[:16]}.pixels")
 
     def _is_any_restored(self, reasons: dict[str, str]) -> bool:
         """Whether a file that could not be read can be read now, such as one whose permissions have changed."""
-        batches = read_images([Path(path) for path in reasons], self.shape, self.resize)
+        batches = read_images(list(reasons), self.shape, self.resize)
         return any("" in new_reasons for _, new_reasons, _ in batches)
 
-    def _mapped(self, path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    def _mapped(self, path: Path, count: int) -> tuple[np.ndarray, dict[str, str]]:
+        """The pixels in a file of the cache, and why others of so many images could not be read."""
         reasons = json.loads(path.with_suffix(".json").read_text())
-        shape = (len(self.files) - len(reasons), *self.shape)
+        shape = (count - len(reasons), *self.shape)
         return np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8), reasons
 
-    def _decode(self, file: BinaryIO) -> dict[str, str]:
-        """Write the pixels of the images that can be read, one after the other; return why others can't."""
-        reasons = dict[str, str]()
-        paths = [image.path for image in self.files]
-        batches = read_images(paths, self.shape, self.resize, BATCH, workers=min(4, os.cpu_count() or 1))
+    def _decode(self, paths: list[str], reasons: dict[str, str]) -> Iterator[np.ndarray]:
+        """The pixels of the images that can be read, in batches; `reasons` gets why others can't."""
+        batches = read_images(paths, self.shape, self.resize, workers=min(4, os.cpu_count() or 1))
         count = math.ceil(len(paths) / BATCH)
         for batch_paths, batch_reasons, pixels in progress(batches, f"reading {len(paths):,} images", count):
-            file.write(pixels.numpy().tobytes())
-            reasons |= {str(path): reason for path, reason in zip(batch_paths, batch_reasons, strict=True) if reason}
-        return reasons
+            reasons |= {path: reason for path, reason in zip(batch_paths, batch_reasons, strict=True) if reason}
+            yield pixels.numpy()
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name[0] != ".")
+def _looks_like_a_split(name: str) -> bool:
+    return LIKE_A_SPLIT.fullmatch(name.lower()) is not None

@@ -5,6 +5,7 @@ import math
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -15,7 +16,8 @@ import numpy as np
 import torch
 
 from kindling.core.errors import UsageError
-from kindling.data.image_files import SUFFIXES, find_images, read_images
+from kindling.data.image_files import BATCH, read_images
+from kindling.data.image_listing import SUFFIXES, Listing
 from kindling.use.input_batches import InputBatch, InputBatches
 from kindling.use.predictor import Predictor
 
@@ -69,18 +71,25 @@ def _batches_in_a_sentence(path: Path, batches: Iterator[InputBatch]) -> Iterato
 
 
 def _read_images(path: Path, predictor: Predictor, size: int) -> InputBatches:
-    folder = path if path.is_dir() else path.parent
-    paths = find_images(path) if path.is_dir() else [path]
-    if not paths:
+    folder, names, left_out = path.parent, [path.name], Counter[tuple[str, str]]()
+    if path.is_dir():
+        listing = Listing(path)
+        folder, names = path, listing.images()
+        left_out.update({("files left out", kind): count for kind, count in listing.left_out.items()})
+    if not names:
         raise ValueError("there are no images in this folder")
     preprocessing, workers = predictor.preprocessing, min(4, os.cpu_count() or 1)
+    root = os.path.join(folder, "")
+    paths = [root + name for name in names]
 
     def batches() -> Iterator[InputBatch]:
         for files, reasons, pixels in read_images(
-            paths, preprocessing.shape, preprocessing.resize, min(size, 64), workers=workers
+            paths, preprocessing.shape, preprocessing.resize, min(size, BATCH), workers=workers
         ):
-            names = [str(file.relative_to(folder)) for file in files]
-            yield InputBatch(names, reasons, predictor.batch(predictor.raw_inputs.of_pixels(pixels)))
+            raw = predictor.raw_inputs.of_pixels(pixels)
+            names = [file.removeprefix(root) for file in files]
+            yield InputBatch(names, reasons, predictor.batch(raw), counts=Counter(left_out))
+            left_out.clear()  # told once
 
     return InputBatches(len(paths), batches())
 

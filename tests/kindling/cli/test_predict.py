@@ -238,7 +238,7 @@ def test_a_broken_input_is_a_row_with_its_reason(kindling: Run) -> None:
     rows = {row["input"]: row for row in read(Path("out.csv"))}
     assert list(rows) == ["a.png", "b.png", "c.jpg", "empty.jpg", "inner/d.webp", "words.png", "z.bmp"]
     assert rows["empty.jpg"]["error"] == "it is empty"
-    assert rows["words.png"]["error"] == "it is not an image"
+    assert rows["words.png"]["error"] == "it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"
     assert "truncated" in rows["b.png"]["error"]
     assert not rows["b.png"]["prediction"]
     for name in ("a.png", "inner/d.webp", "z.bmp"):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
-from kindling.data.image_files import find_images, pixels, read_images, read_pixels
+from kindling.data.image_files import pixels, read_images, read_pixels
 
 # Four squares, so that what compresses with loss keeps their middles.
 COLOURS = np.array([[[200, 30, 60], [20, 180, 90]], [[240, 240, 240], [0, 0, 0]]], np.uint8)
@@ -203,7 +203,7 @@ def cut(path: Path) -> None:
 
 BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "empty": ("a.png", lambda path: path.touch(), "it is empty"),
-    "text": ("a.png", lambda path: path.write_text("cat"), "it is not an image"),
+    "text": ("a.png", lambda path: path.write_text("cat"), "it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"),
     "cut PNG": ("a.png", cut, "truncated"),
     "cut JPEG": ("a.jpg", cut, "truncated"),
     "cut WebP": ("a.webp", cut, ""),
@@ -228,25 +228,16 @@ def test_other_numbers_of_channels_are_refused() -> None:
         pixels(NOISE, (2, 8, 8), "crop")
 
 
-def test_images_are_found_in_order_and_hidden_ones_left_out(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.jpeg", "deep/er/c.webp", ".hidden.png", ".git/d.png", "notes.txt", "e.png.bak"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    assert [str(path.relative_to(tmp_path)) for path in find_images(tmp_path)] == ["a.jpeg", "b.PNG", "deep/er/c.webp"]
-    assert len(find_images(tmp_path / ".git")) == 1  # asked for by name
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_files_are_read_in_order_with_the_reason_of_each_that_can_not(workers: int, tmp_path: Path) -> None:
-    paths = [tmp_path / f"{index}.png" for index in range(10)]
-    images = {path: write(path, index) for index, path in enumerate(paths)}
+    paths = [f"{tmp_path}/{index}.png" for index in range(10)]
+    images = {path: write(Path(path), index) for index, path in enumerate(paths)}
     for index in (0, 4, 5, 6, 7):  # the second batch can't be read at all
-        paths[index].write_text("no image")
+        Path(paths[index]).write_text("no image")
     found = list(read_images(paths, (3, 5, 4), "crop", batch_size=4, workers=workers))
     assert [path for names, _, _ in found for path in names] == paths
     reasons = {path: reason for names, why, _ in found for path, reason in zip(names, why, strict=True) if reason}
-    assert reasons == {paths[index]: "it is not an image" for index in (0, 4, 5, 6, 7)}
+    assert reasons == {paths[index]: "it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM" for index in (0, 4, 5, 6, 7)}
     assert [tuple(read.shape) for _, _, read in found] == [(3, 3, 5, 4), (0, 3, 5, 4), (2, 3, 5, 4)]
     expected = np.stack([images[path] for path in paths if path not in reasons])
     assert (torch.cat([read for _, _, read in found]).numpy() == expected).all()

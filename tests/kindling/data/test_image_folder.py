@@ -72,7 +72,13 @@ def test_a_folder_a_class_is_split_by_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cache", [False, True])
 @pytest.mark.parametrize(
-    "names", [("train", "val", "test"), ("Train", "validation", "TEST"), ("train", "valid", "test")]
+    "names",
+    [
+        ("train", "val", "test"),
+        ("Train", "validation", "TEST"),
+        ("train", "valid", "test"),
+        ("Training", "val", "Testing"),
+    ],
 )
 def test_own_splits_are_kept(names: tuple[str, str, str], cache: bool, tmp_path: Path) -> None:
     train, val, test = (tmp_path / "photos" / name for name in names)
@@ -105,6 +111,65 @@ def test_images_lie_deeper_and_anything_else_is_left_alone(tmp_path: Path) -> No
     assert torch.bincount(data.samples[1]).tolist() == [9, 9]
     assert data.names is not None
     assert data.names[0] == "cat/a/00.png"
+    assert data.notes == [f"left out: 1 (.txt 1), such as {tmp_path}/dog/notes.txt"]
+
+
+def test_what_lies_beside_the_classes_or_the_splits_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "classes", cat=5, dog=5)
+    write(tmp_path / "splits" / "train", cat=5, dog=5)
+    write(tmp_path / "splits" / "more", cat=5)
+    for name in ("classes/loose.png", "classes/list.csv", "splits/train/z.jpg", "splits/train/dog/a.heic"):
+        (tmp_path / name).touch()
+    data = ImageFolder(str(tmp_path / "classes"), **SMALL)
+    assert len(data.samples[1]) == 10
+    assert data.notes == [f"left out: 1 (in no class 1), such as {tmp_path}/classes/loose.png"]
+    (tmp_path / "classes" / "owl").symlink_to(tmp_path / "gone")
+    assert ImageFolder(str(tmp_path / "classes"), **SMALL).notes[0].startswith("left out: 2 (")
+    data = ImageFolder(str(tmp_path / "splits"), **SMALL)
+    assert len(data.samples[1]) == 10
+    (note,) = data.notes
+    assert note.startswith("left out: 3 (folder beside the splits 1, in no class 1, .heic 1), such as ")
+
+
+@pytest.mark.parametrize(("top", "told"), [(4095, 15), (2**13 - 1, 31), (2**13 + 600, None), (65_535, None)])
+def test_sixteen_bits_of_which_few_are_used_are_told(top: int, told: int | None, tmp_path: Path) -> None:
+    for kind in ("cat", "dog"):
+        (tmp_path / kind).mkdir()
+        for index in range(5):
+            values = np.linspace(0, top, 16).astype(np.uint16).reshape(4, 4)
+            Image.fromarray(values).save(tmp_path / kind / f"{index}.png")
+    data = ImageFolder(str(tmp_path), **SMALL)
+    assert data.samples
+    notes = f"dark: of 10 images no pixel is above {told} of 255; files of 16 bits that use fewer should be brought to "
+    assert [note.startswith(notes) for note in data.notes] == [True] * (told is not None)
+
+
+def test_classes_that_look_like_splits_are_told(tmp_path: Path) -> None:
+    data = ImageFolder(str(write(tmp_path, cat=5, test_images=5)), **SMALL)
+    assert data.classes == ["cat", "test_images"]
+    assert data.notes == ["taken for classes, though they look like splits: test_images"]
+    write(tmp_path / "other", **{"test tube": 5, "valley": 5, "training shoe": 5})
+    assert not ImageFolder(str(tmp_path / "other"), **SMALL).notes
+
+
+def test_linked_folders_are_read_in_fit_and_in_predict(kindling: Run) -> None:
+    write(Path("photos"), cat=20, dog=20)
+    write(Path("store"), cat=10)
+    Path("photos", "cat", "more").symlink_to(Path("store/cat").resolve())
+    shutil.copytree("photos/dog", "dogs")
+    shutil.rmtree("photos/dog")
+    Path("photos", "dog").symlink_to(Path("dogs").resolve())
+    finished = kindling("fit", *CNN, "--data.path", "photos", "--data.workers", "0", *QUICK, "--name", "photos")
+    assert finished.code == 0, finished.err
+    data = ImageFolder("photos", **SMALL)
+    assert torch.bincount(data.samples[1]).tolist() == [30, 20]
+    (Path("photos") / "cat" / "notes.txt").touch()
+    finished = kindling("predict", "--run", "lightning_logs/photos/version_0", "--input", "photos", "--output", "a.csv")
+    assert finished.code == 0, finished.err
+    assert "50 of 50 inputs are predicted" in finished.out
+    assert "files left out: 1 (.txt 1)" in finished.out
+    predicted = [line.partition(",")[0] for line in Path("a.csv").read_text().splitlines()[1:]]
+    assert predicted == data.names
 
 
 @pytest.mark.parametrize(
@@ -200,8 +265,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were decoded."""
     names, read = [], image_files.read_pixels
 
-    def counted(path: Path, *arguments: Any) -> np.ndarray:
-        names.append(path.name)
+    def counted(path: str, *arguments: Any) -> np.ndarray:
+        names.append(path)
         return read(path, *arguments)
 
     monkeypatch.setattr("kindling.data.image_files.read_pixels", counted)
@@ -310,7 +375,10 @@ def test_what_is_skipped_is_told(kindling: Run) -> None:
     (root / "cat" / "02.png").write_text("cat")
     finished = kindling("fit", *CNN, "--data.path", root, "--data.broken", "skip", "--data.workers", "0", *QUICK)
     assert finished.code == 0
-    assert "left out, since they can't be read: 1, such as photos/cat/02.png (it is not an image)" in finished.out
+    assert (
+        "left out, since they can't be read: 1, such as photos/cat/02.png (it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM)"
+        in finished.out
+    )
 
 
 def spoil(*names: str) -> Callable[[Path], object]:
@@ -372,7 +440,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "group of each class": (nothing, ["--data.group", "cat|dog"], "there are too few groups: train, val and test need"),
     "an empty file": (spoil("dog/03.png"), [], "photos/dog/03.png can't be read: it is empty; --data.broken skip leaves such out"),
     "two broken": (spoil("cat/01.png", "dog/03.png"), [], "photos/cat/01.png can't be read: it is empty (and 1 more); --data.broken"),
-    "a text": (lambda root: (root / "cat/05.png").write_text("hi"), ["--data.cache", "cache"], "photos/cat/05.png can't be read: it is not an image"),
+    "a text": (lambda root: (root / "cat/05.png").write_text("hi"), ["--data.cache", "cache"], "photos/cat/05.png can't be read: it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"),
     "all broken of a class": (spoil(*(f"cat/{index:02}.png" for index in range(8))), SKIP, "photos has no image of cat that can be read"),
     "all broken, with a cache": (spoil(*(f"{kind}/{index:02}.png" for kind in ("cat", "dog") for index in range(8))), [*SKIP, "--data.cache", "cache"], "photos has no image of cat that can be read"),
     "all broken of a split": (both(own("val"), spoil("val/cat/00.png", "val/cat/01.png", "val/dog/00.png", "val/dog/01.png")), SKIP, "photos has no image for val that can be read"),
@@ -382,9 +450,11 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "an empty split": (both(own(), lambda root: (root / "val").mkdir()), [], "photos/val has no images: expected photos/val/<class>/<image>"),
     "one class": (without("dog"), [], "photos has one class, cat: expected a folder for each of several"),
     "another class in val": (both(own("val"), rename("val/dog", "val/cow")), [], "photos/val/cow is a class that photos/train lacks: it has cat, dog"),
+    "another class in Test": (both(own("Test"), rename("Test/dog", "Test/cow"), rename("train", "Training")), [], "photos/Test/cow is a class that photos/Training lacks: it has cat, dog"),
     "val without train": (rename("cat", "val"), [], "photos has a folder val, and no folder train beside it"),
     "val twice": (own("val", "valid"), [], "photos has the folders train, val, valid: keep one a split"),
     "own val and folds": (own("val"), ["--data.folds", "2"], "data.folds is set, but the data has a validation split of its own"),
+    "classes that look like splits": (both(rename("cat", "Train_set"), rename("dog", "Test-Images")), [], "photos has the folders Test-Images, Train_set, which look like splits: call them train, val and test, or give classes other names"),
     "a class of one image": (lambda root: [(root / f"dog/{index:02}.png").unlink() for index in range(1, 8)], [], "has too few samples (1): train, val and test need some each"),
     "cache in a file": (lambda root: Path("cache").write_text("x"), ["--data.cache", "cache"], "can't write cache/photos-"),
     "cache below a file": (lambda root: Path("cache").write_text("x"), ["--data.cache", "cache/deep"], "can't write cache/deep/photos-"),
