@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A", "?"]
 INFINITE = ["inf", "-inf"]  # counts as missing too
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+AT_ONCE = 4096  # rows whose columns are put side by side: few enough for the processor's cache
 
 Column = dict[str, Any]  # what is to be known of a column, as plain values: see fit_column
 Counts = Counter[tuple[str, str]]  # (what was counted, name of the column) → how often
@@ -169,13 +170,13 @@ class Values:
         is_infinite = np.array([word in INFINITE for word in self.words.words] + [True])  # or missing
         return np.isnan(self.numbers) & ~is_infinite[self.words.places]
 
-    def is_given(self, rows: Any) -> np.ndarray:
-        """Which of some rows have a value that is not infinite."""
-        return np.isfinite(self.numbers[rows]) | self.is_wrong[rows]
+    def given(self, rows: Any = slice(None)) -> tuple[int, int]:
+        """How many of some rows hold a number, and how many something else that is not infinite."""
+        return int(np.isfinite(self.numbers[rows]).sum()), int(self.is_wrong[rows].sum())
 
     def is_numeric(self, rows: Any = slice(None)) -> bool:
         """Whether some rows hold numbers; a few values, a tenth at most, may be none by mistake."""
-        return bool(self.is_wrong[rows].sum() <= 0.1 * self.is_given(rows).sum())
+        return _are_numbers(*self.given(rows))
 
     def refuse_other_decimal(self, rows: Any = slice(None)) -> None:
         """A ValueError if some rows, which hold text, would be numbers with the other decimal mark."""
@@ -189,6 +190,10 @@ class Values:
             f"{self.decimal!r}: set it to {other!r} if that stands before the fraction, take the separators of "
             "thousands out, or name the column in data.categorical"
         )
+
+
+def _are_numbers(numbers: int, others: int) -> bool:
+    return others <= 0.1 * (numbers + others)
 
 
 def _to_numpy(values: Any) -> np.ndarray:
@@ -205,10 +210,11 @@ def fit_column(values: Values, rows: Any, is_categorical: bool, limit: int) -> C
         ValueError: if the column is empty, has more than `limit` categories, or numbers with another decimal mark.
     """
     name = values.name
-    if not values.is_given(rows).any():
+    given = values.given(rows)
+    if not any(given):
         raise ValueError(f"column {name} has no value in the training split: leave it out with data.drop")
     if not is_categorical:
-        if values.is_numeric(rows):
+        if _are_numbers(*given):
             return {"name": name, "fill": float(np.nanmedian(values.numbers[rows]))}
         values.refuse_other_decimal(rows)
     categories = sorted(values.words.among(rows))
@@ -259,7 +265,11 @@ class Encoded:
     @property
     def inputs(self) -> np.ndarray:
         """All columns, float32 (N, F)."""
-        return np.concatenate(self.blocks, axis=1)
+        inputs = np.empty((len(self.blocks[0]), sum(block.shape[1] for block in self.blocks)), np.float32)
+        for start in range(0, len(inputs), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            np.concatenate([block[rows] for block in self.blocks], axis=1, out=inputs[rows])
+        return inputs
 
     def _categories(self, values: Values, column: Column) -> np.ndarray:
         """A 1 for the category of each row, (N, categories)."""
