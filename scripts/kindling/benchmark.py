@@ -3,6 +3,7 @@
   steps          a training step of fit, a bare loop, the guide's loop, and Lightning as it is usually written
   image_example  the usual Lightning image example
   loader         batches from memory, images and sequences against torch's DataLoader; how long a fit waits for data
+  tables         CSVs read against pandas, encoded against scikit-learn, predicted against a bare loop; over their size
   attention      time and memory over the length, against the guide's and torch's
   startup        --help, and the time to the first step, against `import lightning`
   evaluation     predict, validate and test against a bare forward loop
@@ -34,7 +35,18 @@ from benchmarks.targets import judge
 
 from kindling.core.errors import UsageError
 
-PARTS = ("steps", "image_example", "loader", "attention", "startup", "evaluation", "growth", "checkpoints", "accuracy")
+PARTS = (
+    "steps",
+    "image_example",
+    "loader",
+    "tables",
+    "attention",
+    "startup",
+    "evaluation",
+    "growth",
+    "checkpoints",
+    "accuracy",
+)
 LONG = ("accuracy",)
 
 

@@ -74,6 +74,9 @@ FOLDER = "Kindling, cached, 0 workers", "ImageFolder of torchvision, 0 workers"
 ATTENTION = "Kindling, length 1024", "guide's, length 1024"
 HELP = "kindling --help", "import lightning"
 STEPS = "memory at step 20,000", "memory at step 1,000"
+PANDAS, SCIKIT = ("Kindling", "pandas"), ("Kindling", "pandas and scikit-learn")
+PANDAS_MEMORY = "Kindling, memory", "pandas, memory"
+PANDAS_PREDICT = "kindling predict", "pandas and a bare loop"
 WITHIN = "best accuracy within 5 minutes"
 TARGETS = [
     fit("MLP, batch 64", "mlp64", "bare loop", 0.85),
@@ -86,6 +89,12 @@ TARGETS = [
     Target("fit ÷ image example", faster("image_example", "mlp", "Kindling", "usual Lightning"), 12),
     Target("batches in memory ÷ DataLoader(TensorDataset)", faster("loader", "memory", *MEMORY), 8),
     Target("cached image folder ÷ decoded every epoch", faster("loader", "folder", *FOLDER), 10),
+    Target("table of numbers ÷ pandas: time", share("tables", "numbers", *PANDAS), 2.5, at_most=True),
+    Target("table of numbers ÷ pandas: memory", share("tables", "numbers", *PANDAS_MEMORY), 2.5, at_most=True),
+    Target("table with categories ÷ scikit-learn: time", share("tables", "categories", *SCIKIT), 1, at_most=True),
+    Target(
+        "predict of a table ÷ pandas and a bare loop", share("tables", "predict", *PANDAS_PREDICT), 1.2, at_most=True
+    ),
     Target("attention ÷ the guide's, length 1024", faster("attention", "lengths", *ATTENTION), 3),
     Target("its memory grows with the length to the power of", power, 1.1, at_most=True),
     Target("recipe ÷ the guide's loop and ResNet-18: to 92 %", to_92, 15),

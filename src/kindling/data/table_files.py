@@ -22,7 +22,7 @@ from kindling.data.columns import MISSING, as_column, refuse_twice
 PARQUET = (".parquet", ".pq")
 # How much of a file is read at once: enough rows for a column to be worth a call, within some megabytes.
 PART_ROWS = 4096
-SMALLEST_BLOCK, LARGEST_BLOCK = 2**20, 2**26  # bytes
+SMALLEST_BLOCK, LARGEST_BLOCK = 2**22, 2**26  # bytes
 
 
 @dataclass
@@ -39,7 +39,9 @@ class TablePart:
 
     def with_reasons(self, reasons: dict[int, str]) -> list[str]:
         """Why each row of the part can't be used, or "", where `reasons` has it for rows of the table."""
-        said = [reasons.get(row, "") for row in range(len(self.table))]
+        said = [""] * len(self.table)
+        for row, reason in reasons.items():
+            said[row] = reason
         for position, reason in self.wrong.items():  # in the order of their positions
             said.insert(position, f"the row {reason}")
         return said

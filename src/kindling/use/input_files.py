@@ -106,7 +106,8 @@ def _batches_of_table(parts: Iterable[TablePart], predictor: Predictor, size: in
         counts = encoded.counts
         for first in range(0, len(reasons), size):
             reasons_of_batch = reasons[first : first + size]
-            names = [str(start + first + row) for row in range(len(reasons_of_batch))]
+            place = start + first
+            names = list(map(str, range(place, place + len(reasons_of_batch))))
             count = reasons_of_batch.count("")
             yield InputBatch(names, reasons_of_batch, predictor.batch(raw[:count]), counts=counts)
             raw, counts = raw[count:], Counter()
