@@ -1,7 +1,7 @@
 """Tables: read and encoded against pandas and scikit-learn, predicted against a bare loop, and how both grow.
 
-The CSVs hold normally distributed numbers of six digits, some also ten columns of 5 to 50 categories; a hundredth of the
-values is missing. Kindling's turn makes a `Table` with its splits and samples, all checked; `predict` is the whole
+The CSVs hold normally distributed numbers of six digits, some also ten columns of 5 to 50 categories; a hundredth of
+the values is missing. Kindling's turn makes a `Table` with its splits and samples, all checked; `predict` is the whole
 command. The memory is that at the peak of a turn, beyond what there was before all turns.
 """
 

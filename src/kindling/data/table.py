@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from kindling.data.base import Data
-from kindling.data.columns import Encoded, Values, count_lines, fit_column, width
-from kindling.data.dates import read_dates
+from kindling.data.column_values import Values
+from kindling.data.columns import Encoded, count_lines, fit_column, width
+from kindling.data.dates import read_times
 from kindling.data.table_files import read_table
 
 FEW = 20  # whole numbers with at most this many different values are read as classes
@@ -35,6 +36,7 @@ class Table(Data):
         time: a column, of numbers or dates, in whose order the splits follow each other; likewise.
         separator: what stands between two values of a CSV; \\t for a tab.
         decimal: what stands before the fraction of a number: a point or a comma.
+        time_format: how the dates of `time` are written, such as %d/%m/%Y; null to find out.
         max_categories: how many different values a column of categories may have.
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize: see Data.
 
@@ -55,6 +57,7 @@ class Table(Data):
         time: str | None = None,
         separator: str = ",",
         decimal: str = ".",
+        time_format: str | None = None,
         max_categories: int = 100,
         **data: Any,
     ) -> None:
@@ -90,7 +93,7 @@ class Table(Data):
         if group:
             self.groups = self._read_groups(group)
         if time:
-            self.times = self._read_times(time)
+            self.times = self._read_times(time, time_format)
         no_inputs = {*self.target, *drop, *groups, *times}
         self.features = [name for name in table.column_names if name not in no_inputs]
         if not self.features:
@@ -159,16 +162,15 @@ class Table(Data):
             raise ValueError(f"group is {name!r}, which has no value in {missing:,} rows: fill them in")
         return np.array(words.words)[words.places]
 
-    def _read_times(self, name: str) -> np.ndarray:
-        """Numbers as they are, or dates as they are written in most of the rows."""
+    def _read_times(self, name: str, time_format: str | None) -> np.ndarray:
         values = self._values(name)
-        times = values.numbers if values.is_numeric() else read_dates(values)
+        times = read_times(values, time_format)
         is_missing = np.isnan(times) if times.dtype.kind == "f" else np.isnat(times)
         if is_missing.any():
             row = int(is_missing.argmax())
+            expected = f"dates like {time_format}" if time_format else "numbers, or dates such as 2024-12-31"
             raise ValueError(
-                f"time is {name!r}, where row {self.names[row]} (from 0) has {values.text(row)!r}: "
-                "expected numbers, or dates such as 2024-12-31"
+                f"time is {name!r}, where row {self.names[row]} (from 0) has {values.text(row)!r}: expected {expected}"
             )
         return times
 
@@ -179,6 +181,8 @@ class Table(Data):
         for name in self.features:
             values = self._values(name)
             columns.append(fit_column(values, train, name in self.categorical, self.max_categories))
+            if "fill" in columns[-1]:
+                self.notes = self.notes + _notes_of_numbers(values)
             encoded.add(values, columns[-1])
         if encoded.reasons:
             row = min(encoded.reasons)
@@ -190,6 +194,18 @@ class Table(Data):
         self.preparation = {"columns": columns, "separator": self.separator, "decimal": self.decimal}
         self.scaled = [("fill" in column) for column in columns for _ in range(width(column))]
         return torch.from_numpy(encoded.inputs), self.values
+
+
+def _notes_of_numbers(values: Values) -> list[str]:
+    """A note if float32, in which a model computes, can hardly tell a column's numbers apart, such as Unix times."""
+    low, high = np.nanmin(values.numbers), np.nanmax(values.numbers)
+    with np.errstate(over="ignore"):
+        step = np.spacing(np.float32(max(abs(low), abs(high))))
+    if not 0 < high - low < 100 * step:
+        return []
+    return [
+        f"column {values.name} goes from {low:.10g} to {high:.10g} in float32's steps of {step:g}: subtract {low:.10g}"
+    ]
 
 
 def _by_number(word: str) -> tuple[float, str]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from kindling.data.columns import MISSING, as_column, refuse_twice
+from kindling.data.column_values import MISSING, as_column, refuse_twice
 
 PARQUET = (".parquet", ".pq")
 # How much of a file is read at once: enough rows for a column to be worth a call, within some megabytes.

@@ -72,7 +72,8 @@ class RawInputs:
 
     def of_table(self, table: Any) -> Encoded:
         """Rows (N, F) of a DataFrame or an Arrow table, and why any of them can't be used."""
-        from kindling.data.columns import as_table, encode
+        from kindling.data.column_values import as_table
+        from kindling.data.columns import encode
 
         if len(self.shape) > 1:
             raise ValueError(f"the model takes {self.form}, not the rows of a table")

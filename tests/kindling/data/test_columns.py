@@ -11,18 +11,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
-from kindling.data.columns import (
-    INFINITE,
-    MISSING,
-    Column,
-    Values,
-    as_column,
-    as_table,
-    count_lines,
-    encode,
-    fit_column,
-    width,
-)
+from kindling.data.column_values import INFINITE, MISSING, Values, as_column, as_table
+from kindling.data.columns import Column, count_lines, encode, fit_column, width
 
 TABLE = pd.DataFrame(
     {

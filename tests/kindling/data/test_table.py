@@ -189,6 +189,43 @@ def test_splits_follow_each_other_in_time(written: Callable[[Any], Any], tmp_pat
     assert "sold" not in data.features
 
 
+DATES = pd.date_range("2024-01-01", periods=12).union(pd.date_range("2024-02-01", periods=12))
+AMBIGUOUS = {  # how dates are written → what is said
+    "%d/%m/%Y": "can be read in more than one way: set data.time_format, such as %d/%m/%Y",
+    "%m.%d.%Y": "can be read in more than one way",
+    "%d/%m/%y": "can be read in more than one way",
+    "%m.%Y": "can be read as a number or as a month: set data.time_format to %m.%Y",
+}
+
+
+@pytest.mark.parametrize(("written", "told"), AMBIGUOUS.items())
+def test_dates_that_can_be_read_in_two_ways_are_refused(written: str, told: str, tmp_path: Path) -> None:
+    days = DATES if "%d" in written else pd.date_range("2020-01-01", periods=24, freq="MS")
+    known = frame().iloc[:24].assign(sold=days.strftime(written))
+    with pytest.raises(ValueError, match=f"time is 'sold', where '.*' {told}"):
+        table(tmp_path, known, time="sold", drop=["owner"])
+    data = table(tmp_path, known, time="sold", drop=["owner"], time_format=written)
+    train, val, test = (data.splits[split] for split in ("train", "val", "test"))
+    assert train.max() < val.min() <= val.max() < test.min()
+
+
+def test_dates_alone_cause_no_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    known = frame().assign(sold=pd.date_range("2023-11-20", periods=SIZE).strftime("%d.%m.%Y"))
+    table(tmp_path, known, time="sold", drop=["owner"])
+    assert not recwarn.list
+    assert capfd.readouterr() == ("", "")
+
+
+def test_numbers_that_float32_can_not_tell_apart_are_told(tmp_path: Path) -> None:
+    known = frame().assign(seconds=1_750_000_000 + np.arange(SIZE), metres=-311_030 + np.arange(SIZE) / 2)
+    data = table(tmp_path, known)
+    data.setup("fit")
+    start = "column seconds goes from 1750000000 to 1750000059 in float32's steps of 128: subtract 1750000000"
+    assert [note for note in data.notes if note.startswith("column")] == [start]
+
+
 def test_separators_and_columns_of_numbers_that_are_names(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"drop": ["owner", "sold", "price"], "categorical": ["rooms"]}
     expected = table(tmp_path, frame(), **arguments)
@@ -310,6 +347,8 @@ REFUSED: dict[str, tuple[Callable[[], object], list[str], str]] = {
     "a time that is none": (with_values("sold", "someday", 4), [*KIND, "--data.time", "sold"], "data.time is 'sold', where row 4 (from 0) has 'someday': expected numbers, or dates such as 2024-12-31"),
     "a missing time": (with_values("sold", [None, *range(1, SIZE)]), [*KIND, "--data.time", "sold"], "data.time is 'sold', where row 0 (from 0) has None"),
     "dates in two ways": (with_values("sold", "31.12.2023", 4), [*KIND, "--data.time", "sold"], "data.time is 'sold', where row 4 (from 0) has '31.12.2023': expected numbers, or dates such as 2024-12-31"),
+    "dates in another format": (good, [*KIND, "--data.time", "sold", "--data.time_format", "%d.%m.%Y"], "data.time is 'sold', where row 0 (from 0) has '2024-01-01': expected dates like %d.%m.%Y"),
+    "no format of dates": (good, [*KIND, "--data.time", "sold", "--data.time_format", "%Q"], "data.time_format is '%Q': "),
     "names for a time": (good, [*KIND, "--data.time", "city"], "data.time is 'city', where row 0 (from 0) has "),
     "one group": (with_values("owner", "me"), [*KIND, "--data.group", "owner"], "there are too few groups: train, val and test need at least one each"),
     "one moment": (with_values("sold", "2024-01-01"), [*KIND, "--data.time", "sold"], "the split leaves no sample for train: the data is too small, or of too few moments"),

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from kindling.data import table_files
-from kindling.data.columns import Values, as_table, encode, fit_column
+from kindling.data.column_values import Values, as_table
+from kindling.data.columns import encode, fit_column
 from kindling.data.table_files import read_parts, read_table
 
 
