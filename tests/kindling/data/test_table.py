@@ -14,7 +14,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from kindling.data import table_files
 from kindling.data.table import Table
+from kindling.use.raw_inputs import RawInputs
 
 Run = Callable[..., Result]
 SIZE = 60
@@ -360,3 +362,44 @@ REFUSED: dict[str, tuple[Callable[[], object], list[str], str]] = {
 def test_a_mistake_is_told(write: Callable[[], object], flags: list[str], message: str, kindling: Run) -> None:
     write()
     assert_refused(kindling(*MLP, *GOOD, *flags), message)
+
+
+def mixed(size: int = 400) -> pd.DataFrame:
+    """Columns whose type the first rows do not tell, beside those of `frame`."""
+    rows = np.arange(size)
+    known = frame(size).drop(columns=["owner", "sold"])
+    return known.assign(
+        late_text=np.where(rows < 300, rows % 7, "x"),  # numbers for long, then more than a tenth is text
+        postcode=[f"0{row % 3}0" for row in rows],
+        late_fraction=np.where(rows < 350, rows, rows + 0.5),
+        truth=rows % 2 == 0,
+        gaps=np.where(rows % 5 == 0, np.nan, rows / 3),
+    )
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "semicolons.csv", "a.parquet"])
+def test_what_a_training_reads_a_prediction_reads_alike(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, path = mixed(), tmp_path / name
+    flags: dict[str, Any] = {}
+    if name == "a.parquet":
+        known.assign(late_text=known["late_text"].astype(str)).to_parquet(path)
+    elif name == "semicolons.csv":
+        flags = {"separator": ";", "decimal": ","}
+        known.to_csv(path, sep=";", decimal=",", index=False)
+    else:
+        known.to_csv(path, sep="\t" if name == "a.tsv" else ",", index=False)
+    data = Table(str(path), "kind", categorical=["postcode"], **flags)
+    read = RawInputs(data.preprocessing, None)
+    for block in (100, 1000, 2**22):
+        monkeypatch.setattr(table_files, "SMALLEST_BLOCK", block)
+        monkeypatch.setattr(table_files, "PART_ROWS", 10 if block < 2**22 else 4096)
+        parts = list(table_files.read_parts(path, data.preprocessing.separator)[1])
+        assert len(parts) > 5 or block > 1000
+        inputs = np.concatenate([read.of_table(part.table).inputs for part in parts])
+        assert torch.equal(torch.from_numpy(inputs), data.samples[0])
+    categories = {column["name"]: column.get("categories") for column in data.preprocessing.columns or []}
+    assert categories["late_text"] == ["0", "1", "2", "3", "4", "5", "6", "x"]
+    assert categories["postcode"] == ["000", "010", "020"]
+    assert categories["late_fraction"] is categories["gaps"] is None
