@@ -193,6 +193,7 @@ class Table(Data):
         self.notes = self.notes + count_lines(encoded.counts)
         self.preparation = {"columns": columns, "separator": self.separator, "decimal": self.decimal}
         self.scaled = [("fill" in column) for column in columns for _ in range(width(column))]
+        del self.table  # whose text takes as much memory again
         return torch.from_numpy(encoded.inputs), self.values
 
 

@@ -87,6 +87,8 @@ def _in_a_sentence() -> Iterator[None]:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in reason:
             reason = "it is not text in UTF-8"
+        elif "straddl" in reason:
+            reason = f"a row takes more than {SMALLEST_BLOCK >> 20} MB, or a quote is opened and never closed"
         raise ValueError(reason) from None
 
 
