@@ -174,7 +174,7 @@ class Values:
         """Whether some rows hold numbers; a few values, a tenth at most, may be none by mistake."""
         return are_numbers(*self.given(rows))
 
-    def refuse_other_decimal(self, rows: Any = slice(None)) -> None:
+    def refuse_other_decimal(self, rows: Any = slice(None), otherwise: str = "set data.kind to classification") -> None:
         """A ValueError if some rows, which hold text, would be numbers with the other decimal mark."""
         other = "," if self.decimal == "." else "."
         read_so = Values(self.name, self.column, other)
@@ -184,7 +184,7 @@ class Values:
         raise ValueError(
             f"column {self.name} has numbers such as {self.text(int(is_such.argmax()))!r}, but data.decimal is "
             f"{self.decimal!r}: set it to {other!r} if that stands before the fraction, take the separators of "
-            "thousands out, or name the column in data.categorical"
+            f"thousands out, or {otherwise}"
         )
 
 

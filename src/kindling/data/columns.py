@@ -31,7 +31,7 @@ def fit_column(values: Values, rows: Any, is_categorical: bool, limit: int) -> C
     if not is_categorical:
         if are_numbers(*given):
             return {"name": name, "fill": float(np.nanmedian(values.numbers[rows]))}
-        values.refuse_other_decimal(rows)
+        values.refuse_other_decimal(rows, "name the column in data.categorical")
     categories = sorted(values.words.among(rows))
     if len(categories) > limit:
         raise ValueError(
