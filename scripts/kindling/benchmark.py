@@ -4,6 +4,7 @@
   image_example  the usual Lightning image example
   loader         batches from memory, images and sequences against torch's DataLoader; how long a fit waits for data
   images         folders of images, found and read, against os.scandir and torchvision's ImageFolder
+  tables         CSVs read against pandas, encoded against scikit-learn, predicted against a bare loop; over their size
   attention      time and memory over the length, against the guide's and torch's
   startup        --help, and the time to the first step, against `import lightning`
   evaluation     predict, validate and test against a bare forward loop
@@ -41,6 +42,7 @@ PARTS = (
     "image_example",
     "loader",
     "images",
+    "tables",
     "attention",
     "startup",
     "evaluation",

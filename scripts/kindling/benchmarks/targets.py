@@ -79,6 +79,9 @@ HELP = "kindling --help", "import lightning"
 FIRST_STEP = "kindling fit, to the end of the first step", "import lightning"
 SMALL = "MLP, 1,167 digits, 20 epochs"
 STEPS = "memory at step 20,000", "memory at step 1,000"
+PANDAS, SCIKIT = ("Kindling", "pandas"), ("Kindling", "pandas and scikit-learn")
+PANDAS_MEMORY = "Kindling, memory", "pandas, memory"
+PANDAS_PREDICT = "kindling predict", "pandas and a bare loop"
 WITHIN = "best accuracy within 5 minutes"
 TARGETS = [
     fit("MLP, batch 64", "mlp64", "careful loop", 0.9),
@@ -94,6 +97,12 @@ TARGETS = [
     Target("photos read ÷ torchvision's ImageFolder, images a second", share("images", "photos", *PHOTOS), 3),
     Target("time to find 200,000 images ÷ a bare walk", share("images", "listing", *LISTING), 3, at_most=True),
     Target("memory for them, MB", single("images", "listing", LISTED), 200, at_most=True),
+    Target("table of numbers ÷ pandas: time", share("tables", "numbers", *PANDAS), 2.5, at_most=True),
+    Target("table of numbers ÷ pandas: memory", share("tables", "numbers", *PANDAS_MEMORY), 2.5, at_most=True),
+    Target("table with categories ÷ scikit-learn: time", share("tables", "categories", *SCIKIT), 1, at_most=True),
+    Target(
+        "predict of a table ÷ pandas and a bare loop", share("tables", "predict", *PANDAS_PREDICT), 1.2, at_most=True
+    ),
     Target("attention ÷ the guide's, length 1024", faster("attention", "lengths", *ATTENTION), 3),
     Target("its memory grows with the length to the power of", power, 1.1, at_most=True),
     Target("recipe ÷ the guide's loop and ResNet-18: to 92 %", to_92, 15),

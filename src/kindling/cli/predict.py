@@ -129,7 +129,7 @@ class Summary:
 
     def add(self, predictions: "Predictions", columns: dict[str, Any]) -> None:
         self.inputs += len(predictions.names)
-        self.failed += sum(reason != "" for reason in predictions.reasons)
+        self.failed += len(predictions.reasons) - predictions.reasons.count("")
         self.counts.update(predictions.counts)
         classes = columns.get("prediction")
         if isinstance(classes, list):
@@ -169,12 +169,14 @@ def _columns(predictor: "Predictor", predictions: "Predictions") -> dict[str, An
     return predictor.model.task.target_columns(predictions.targets, predictor.names) | columns
 
 
-def _rows(predictions: "Predictions", columns: dict[str, Any]) -> Iterator[list[str]]:
+def _rows(predictions: "Predictions", columns: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     """A row for each input: what is said of it, or why it can't be read."""
-    cells = zip(*map(_cells, columns.values()), strict=True)
-    for name, reason in zip(predictions.names, predictions.reasons, strict=True):
-        said = [""] * len(columns) if reason else next(cells)
-        yield [name, *said, reason]
+    names, reasons = predictions.names, predictions.reasons
+    cells = list(map(_cells, columns.values()))
+    if not any(reasons):  # as nearly always, and twice as fast
+        return zip(names, *cells, reasons, strict=True)
+    said, nothing = zip(*cells, strict=True), ("",) * len(columns)
+    return [(name, *(nothing if reason else next(said)), reason) for name, reason in zip(names, reasons, strict=True)]
 
 
 def _cells(column: Any) -> list[str]:

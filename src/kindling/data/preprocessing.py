@@ -31,6 +31,7 @@ class Preprocessing(nn.Module):
         resize: how an image of another size is brought to `shape`: see image_files.resized.
         columns: of a table, as columns.py has them; null if inputs are arrays.
         separator: of a table's values in a CSV.
+        decimal: what stands before the fraction of a number there.
     """
 
     mean: Tensor | None
@@ -49,6 +50,7 @@ class Preprocessing(nn.Module):
         resize: str = "crop",
         columns: list[dict[str, Any]] | None = None,
         separator: str = ",",
+        decimal: str = ".",
     ) -> None:
         self.plain: dict[str, Any] = {  # all arguments, from which a checkpoint rebuilds it
             "shape": shape,
@@ -62,12 +64,13 @@ class Preprocessing(nn.Module):
             "resize": resize,
             "columns": columns,
             "separator": separator,
+            "decimal": decimal,
         }
         super().__init__()
         self.shape, self.dtype, self.divisor = tuple(shape), dtype, divisor
         self.bounded = bounded or dtype == "uint8"
         self.lengths, self.further_inputs = lengths, further_inputs
-        self.resize, self.columns, self.separator = resize, columns, separator
+        self.resize, self.columns, self.separator, self.decimal = resize, columns, separator, decimal
         self.form = form_of(self.shape, dtype == "int64")
         broadcast = (-1, 1, 1) if self.form == "images" else (-1,)
         for name, values in {"mean": mean, "std": std}.items():

@@ -2,25 +2,20 @@
 
 from pathlib import Path
 from typing import Any, Literal
-from warnings import catch_warnings, simplefilter
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from kindling.data.base import Data
-from kindling.data.columns import count_lines, encode, fit_columns, is_numeric, numbers, read_table, texts, width
+from kindling.data.column_values import Values
+from kindling.data.columns import Encoded, count_lines, fit_column, width
+from kindling.data.dates import read_times
+from kindling.data.table_files import read_table
 
 FEW = 20  # whole numbers with at most this many different values are read as classes
-# How dates may be written; {} lets pandas infer it from the first one.
-DATE_FORMATS: list[dict[str, Any]] = [
-    {"format": "ISO8601"},
-    {},
-    {"dayfirst": True},
-    {"format": "%m/%d/%y"},
-    {"format": "%d/%m/%y"},
-]
+DECIMALS = (".", ",")
 
 
 class Table(Data):
@@ -40,6 +35,8 @@ class Table(Data):
         group: a column that no split may cut, such as the patient; it is left out of the inputs.
         time: a column, of numbers or dates, in whose order the splits follow each other; likewise.
         separator: what stands between two values of a CSV; \\t for a tab.
+        decimal: what stands before the fraction of a number: a point or a comma.
+        time_format: how the dates of `time` are written, such as %d/%m/%Y; null to find out.
         max_categories: how many different values a column of categories may have.
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize: see Data.
 
@@ -59,21 +56,25 @@ class Table(Data):
         group: str | None = None,
         time: str | None = None,
         separator: str = ",",
+        decimal: str = ".",
+        time_format: str | None = None,
         max_categories: int = 100,
         **data: Any,
     ) -> None:
         super().__init__(**data)
         self.path, self.kind, self.separator = path, kind, separator.replace("\\t", "\t")
-        self.categorical, self.max_categories = categorical, max_categories
+        self.decimal, self.categorical, self.max_categories = decimal, categorical, max_categories
         if not Path(path).is_file():
             raise ValueError(f"path is {path!r}: there is no such file")
         if len(self.separator) != 1:
             raise ValueError(f"separator is {separator!r}: expected one character, such as ';', or \\t for a tab")
+        if decimal not in DECIMALS:
+            raise ValueError(f"decimal is {decimal!r}: expected . or ,")
         table = read_table(Path(path), self.separator)
-        if table.shape[1] < 2:
+        if table.num_columns < 2:
             raise ValueError(
-                f"{path} has one column, {', '.join(table.columns)!r}: does {separator!r} stand between its values "
-                "(data.separator)?"
+                f"{path} has one column, {', '.join(table.column_names)!r}: does {self.separator!r} stand between its "
+                "values (data.separator)?"
             )
         self.target = [target] if isinstance(target, str) else target
         if not self.target or len({*self.target}) < len(self.target):
@@ -82,37 +83,45 @@ class Table(Data):
         roles = {"target": self.target, "drop": drop, "categorical": categorical, "group": groups, "time": times}
         for role, names in roles.items():
             for name in names:
-                if name not in table.columns:
-                    raise ValueError(f"{role} is {name!r}, which is not a column of {path}: {', '.join(table.columns)}")
-        has_target = pd.concat([texts(table[name]).notna() for name in self.target], axis=1).all(axis=1)
-        if not has_target.any():
-            raise ValueError(f"target is {target!r}: {path} has no row with a value there")
-        if not has_target.all():
-            self.notes = [f"{(~has_target).sum():,} rows without a target are left out"]
-        self.table = table[has_target]  # which keeps the numbers of the rows
-        self.names = [str(row) for row in self.table.index]
+                if name not in table.column_names:
+                    known = ", ".join(table.column_names)
+                    raise ValueError(f"{role} is {name!r}, which is not a column of {path}: {known}")
+        self.table, self.rows = table, np.arange(len(table))
+        self._leave_out_rows_without_target()
+        self.names = [str(row) for row in self.rows.tolist()]
         self._read_targets()
         if group:
             self.groups = self._read_groups(group)
         if time:
-            self.times = self._read_times(time)
+            self.times = self._read_times(time, time_format)
         no_inputs = {*self.target, *drop, *groups, *times}
-        self.features = [name for name in table.columns if name not in no_inputs]
+        self.features = [name for name in table.column_names if name not in no_inputs]
         if not self.features:
             raise ValueError(f"{path} has no column besides the target and those left out")
 
+    def _values(self, name: str) -> Values:
+        return Values(name, self.table.column(name), self.decimal)
+
+    def _leave_out_rows_without_target(self) -> None:
+        has_no_target = np.any([self._values(name).is_missing for name in self.target], axis=0)
+        if has_no_target.all():
+            raise ValueError(f"target is {self._target_names!r}: {self.path} has no row with a value there")
+        if has_no_target.any():
+            self.notes = [f"{has_no_target.sum():,} rows without a target are left out"]
+            self.table, self.rows = self.table.filter(pa.array(~has_no_target)), self.rows[~has_no_target]
+
     def _read_targets(self) -> None:
         """Take the target for classes, several classes a sample, or numbers: as `kind` says, or else by its values."""
-        columns = [self.table[name] for name in self.target]
-        values = np.stack([numbers(column) for column in columns], axis=1)  # (N, T), NaN for what is not a number
+        columns = [self._values(name) for name in self.target]
+        values = np.stack([column.numbers for column in columns], axis=1)  # (N, T), NaN for what is not a number
         several = len(columns) > 1
         is_few = not several and not np.any(values % 1) and len(np.unique(values)) <= FEW
-        are_amounts = self.kind is None and not is_few and all(map(is_numeric, columns))
+        are_amounts = self.kind is None and not is_few and all(column.is_numeric() for column in columns)
         if several and self.kind != "regression" and np.isin(values, (0, 1)).all():
             self.classes, self.multilabel = self.target, True
             self.values = torch.from_numpy(values).long()
         elif self.kind == "regression" or are_amounts:
-            self._check_numbers(values)
+            self._check_numbers(columns, values)
             self.targets, self.values = self.target, torch.from_numpy(values).float()
         elif several:
             raise ValueError(
@@ -125,73 +134,79 @@ class Table(Data):
     def _target_names(self) -> str:
         return ", ".join(self.target)
 
-    def _check_numbers(self, values: np.ndarray) -> None:
+    def _check_numbers(self, columns: list[Values], values: np.ndarray) -> None:
         missing = np.argwhere(np.isnan(values))
         if not len(missing):
             return
-        row, column = missing[0]
+        row, column = missing[0].tolist()
+        columns[column].refuse_other_decimal()
         raise ValueError(
             f"target is {self._target_names!r}, where row {self.names[row]} (from 0) has "
-            f"{self.table[self.target[column]].iloc[row]!r}: expected finite numbers, or data.kind classification"
+            f"{columns[column].text(row)!r}: expected finite numbers, or data.kind classification"
         )
 
-    def _read_classes(self, column: pd.Series) -> None:
+    def _read_classes(self, column: Values) -> None:
         """One class a sample: the values as text, in the order of the numbers among them."""
-        words = texts(column)
-        self.classes = sorted(words.unique(), key=_by_number)
+        if self.kind is None:
+            column.refuse_other_decimal()
+        self.classes = sorted(column.words.words, key=_by_number)
         if len(self.classes) < 2:
             raise ValueError(
                 f"target is {self._target_names!r}, which is {self.classes[0]} in every row: expected two classes"
             )
-        self.values = torch.from_numpy(pd.Index(self.classes).get_indexer(pd.Index(words))).long()
+        self.values = torch.from_numpy(column.words.numbered(self.classes)).long()
 
     def _read_groups(self, name: str) -> np.ndarray:
-        words = texts(self.table[name])
-        if missing := int(words.isna().sum()):
+        words = self._values(name).words
+        if missing := int((words.places < 0).sum()):
             raise ValueError(f"group is {name!r}, which has no value in {missing:,} rows: fill them in")
-        return words.to_numpy(str)
+        return np.array(words.words)[words.places]
 
-    def _read_times(self, name: str) -> np.ndarray:
-        """Numbers as they are, or dates as they are written in most of the rows."""
-        column = self.table[name]
-        times = pd.Series(numbers(column))
-        if not is_numeric(column):
-            for options in DATE_FORMATS:
-                dates = _read_dates(column, options)
-                if dates is not None and dates.isna().sum() < times.isna().sum():
-                    times = dates
-        if times.isna().any():
-            row = int(times.isna().to_numpy().argmax())
+    def _read_times(self, name: str, time_format: str | None) -> np.ndarray:
+        values = self._values(name)
+        times = read_times(values, time_format)
+        is_missing = np.isnan(times) if times.dtype.kind == "f" else np.isnat(times)
+        if is_missing.any():
+            row = int(is_missing.argmax())
+            expected = f"dates like {time_format}" if time_format else "numbers, or dates such as 2024-12-31"
             raise ValueError(
-                f"time is {name!r}, where row {self.names[row]} (from 0) has {texts(column).iloc[row]!r}: "
-                "expected numbers, or dates such as 2024-12-31"
+                f"time is {name!r}, where row {self.names[row]} (from 0) has {values.text(row)!r}: expected {expected}"
             )
-        return times.to_numpy(np.float64 if times.dtype.kind == "f" else "datetime64[us]")
+        return times
 
     def load(self) -> tuple[Tensor, Tensor]:
         self.splits = self.split(self.values)
-        table = self.table[self.features]
-        columns = fit_columns(table.iloc[self.splits["train"].numpy()], self.categorical, self.max_categories)
-        inputs, counts, reasons = encode(table, columns)
-        if reasons:
-            row = min(reasons)
+        train = self.splits["train"].numpy()
+        columns, encoded = [], Encoded()
+        for name in self.features:
+            values = self._values(name)
+            columns.append(fit_column(values, train, name in self.categorical, self.max_categories))
+            if "fill" in columns[-1]:
+                self.notes = self.notes + _notes_of_numbers(values)
+            encoded.add(values, columns[-1])
+        if encoded.reasons:
+            row = min(encoded.reasons)
+            reason = encoded.reasons[row]
             raise ValueError(
-                f"{self.path}, row {self.names[row]} (from 0): {reasons[row]}, or the column named in data.categorical"
+                f"{self.path}, row {self.names[row]} (from 0): {reason}, or the column named in data.categorical"
             )
-        self.notes = self.notes + count_lines(counts)
-        self.preparation = {"columns": columns, "separator": self.separator}
+        self.notes = self.notes + count_lines(encoded.counts)
+        self.preparation = {"columns": columns, "separator": self.separator, "decimal": self.decimal}
         self.scaled = [("fill" in column) for column in columns for _ in range(width(column))]
-        return torch.from_numpy(inputs), self.values
+        del self.table  # whose text takes as much memory again
+        return torch.from_numpy(encoded.inputs), self.values
 
 
-def _read_dates(column: pd.Series, options: dict[str, Any]) -> pd.Series | None:
-    """Dates that are written in one way, NaT for any other; None if pandas would have to guess for each of them."""
-    with catch_warnings():
-        simplefilter("error", UserWarning)  # that guess would mix 3/4 and 4/3
-        try:
-            return pd.to_datetime(texts(column), errors="coerce", utc=True, **options)
-        except UserWarning:
-            return None
+def _notes_of_numbers(values: Values) -> list[str]:
+    """A note if float32, in which a model computes, can hardly tell a column's numbers apart, such as Unix times."""
+    low, high = np.nanmin(values.numbers), np.nanmax(values.numbers)
+    with np.errstate(over="ignore"):
+        step = np.spacing(np.float32(max(abs(low), abs(high))))
+    if not 0 < high - low < 100 * step:
+        return []
+    return [
+        f"column {values.name} goes from {low:.10g} to {high:.10g} in float32's steps of {step:g}: subtract {low:.10g}"
+    ]
 
 
 def _by_number(word: str) -> tuple[float, str]:

@@ -1,6 +1,7 @@
 """Reads what a model is to predict from a user's files, batch by batch: images, tables or arrays."""
 
-import csv
+from __future__ import annotations
+
 import math
 import os
 import zipfile
@@ -8,9 +9,8 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from kindling.data.image_files import BATCH, read_images
 from kindling.data.image_listing import SUFFIXES, Listing
 from kindling.use.input_batches import InputBatch, InputBatches
 from kindling.use.predictor import Predictor
+
+if TYPE_CHECKING:
+    from kindling.data.table_files import TablePart
 
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 ARRAYS = (".npz", ".npy")
@@ -61,7 +64,7 @@ def _in_a_sentence(path: Path, read: Callable[[], Any]) -> Any:
     """What `read` gives; a UsageError if the file is damaged or doesn't fit the model."""
     try:
         return read()
-    except (ValueError, OSError, csv.Error, zipfile.BadZipFile, EOFError, zlib.error) as error:
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise UsageError(f"{path} can't be predicted: {' '.join(str(error).split())}") from error
 
 
@@ -95,49 +98,28 @@ def _read_images(path: Path, predictor: Predictor, size: int) -> InputBatches:
 
 
 def _read_table(path: Path, predictor: Predictor, size: int) -> InputBatches:
-    if path.suffix.lower() in (".parquet", ".pq"):
-        from kindling.data.columns import read_table
+    from kindling.data.table_files import read_parts
 
-        table = read_table(path)
-        parts = (table.iloc[start : start + size] for start in range(0, len(table), size))
-        return InputBatches(len(table), _encoded(((part, [""] * len(part)) for part in parts), predictor))
-    separator = "\t" if path.suffix.lower() == ".tsv" else predictor.preprocessing.separator
-    return InputBatches(None, _encoded(_parts_of_csv(path, separator, size), predictor))
+    total, parts = read_parts(path, predictor.preprocessing.separator)
+    return InputBatches(total, _batches_of_table(parts, predictor, size))
 
 
-def _parts_of_csv(path: Path, separator: str, size: int) -> Iterator[tuple[Any, list[str]]]:
-    """Tables of at most `size` rows, all as text, and what is wrong with each row, or "".
-
-    pandas would stop at the first row of another length than the header.
-    """
-    import pandas as pd
-
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = filter(None, csv.reader(file, delimiter=separator, skipinitialspace=True))  # no blank lines
-        header = next(rows, [])
-        width = len(header)
-        while part := list(islice(rows, size)):
-            reasons = ["" if len(row) == width else _other_width(row, width) for row in part]
-            full = [[*row, *[""] * width][:width] for row in part]
-            yield pd.DataFrame(full, columns=header, dtype=object), reasons
-
-
-def _other_width(row: list[str], width: int) -> str:
-    return f"the row has {len(row)} values, and the header {width}"
-
-
-def _encoded(parts: Iterable[tuple[Any, list[str]]], predictor: Predictor) -> Iterator[InputBatch]:
+def _batches_of_table(parts: Iterable[TablePart], predictor: Predictor, size: int) -> Iterator[InputBatch]:
     """Rows as the model takes them, without those that have the wrong length or can't be encoded."""
     start = 0
-    for table, reasons in parts:
-        whole_rows = [row for row, reason in enumerate(reasons) if not reason]
-        raw, counts, bad = predictor.raw_inputs.of_table(table.iloc[whole_rows])
-        for position, reason in bad.items():
-            reasons[whole_rows[position]] = reason
-        is_good = torch.tensor([position not in bad for position in range(len(whole_rows))], dtype=torch.bool)
-        names = [str(start + row) for row in range(len(table))]
-        yield InputBatch(names, reasons, predictor.batch(raw[is_good]), counts=counts)
-        start += len(table)
+    for part in parts:
+        encoded = predictor.raw_inputs.of_table(part.table)
+        reasons = part.with_reasons(encoded.reasons)
+        raw = torch.from_numpy(np.delete(encoded.inputs, list(encoded.reasons), axis=0))
+        counts = encoded.counts
+        for first in range(0, len(reasons), size):
+            reasons_of_batch = reasons[first : first + size]
+            place = start + first
+            names = list(map(str, range(place, place + len(reasons_of_batch))))
+            count = reasons_of_batch.count("")
+            yield InputBatch(names, reasons_of_batch, predictor.batch(raw[:count]), counts=counts)
+            raw, counts = raw[count:], Counter()
+        start += len(reasons)
 
 
 def _read_arrays(path: Path, predictor: Predictor, size: int) -> InputBatches:

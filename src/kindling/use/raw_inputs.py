@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from kindling.data.image_files import pixels
 from kindling.data.preprocessing import Preprocessing, arranged
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from kindling.data.columns import Encoded
 
 SLACK = 0.01  # by which a float image may leave 0 to 1
 
@@ -46,11 +45,11 @@ class RawInputs:
         if isinstance(inputs, list) and inputs and isinstance(inputs[0], Image.Image):
             return self.of_images(inputs), None
         if hasattr(inputs, "columns"):
-            raw, _, reasons = self.of_table(inputs)
-            if reasons:
-                row = min(reasons)
-                raise ValueError(f"row {row}: {reasons[row]}")
-            return raw, None
+            encoded = self.of_table(inputs)
+            if encoded.reasons:
+                row = min(encoded.reasons)
+                raise ValueError(f"row {row}: {encoded.reasons[row]}")
+            return torch.from_numpy(encoded.inputs), None
         raw, lengths = self.of_array(inputs, lengths)
         if not raw.isfinite().all():
             raise ValueError("the inputs hold values that are no finite numbers")
@@ -71,23 +70,24 @@ class RawInputs:
             raise ValueError("the model was trained on floats that are not from 0 to 1: it takes no pixels")
         return raw.float() / 255
 
-    def of_table(self, frame: pd.DataFrame) -> tuple[Tensor, Counter[tuple[str, str]], dict[int, str]]:
-        """Rows (N, F), what was missing or never seen, and why a row can't be used, by position: see columns.encode."""
+    def of_table(self, table: Any) -> Encoded:
+        """Rows (N, F) of a DataFrame or an Arrow table, and why any of them can't be used."""
+        from kindling.data.column_values import as_table
         from kindling.data.columns import encode
 
         if len(self.shape) > 1:
             raise ValueError(f"the model takes {self.form}, not the rows of a table")
-        columns = self.preprocessing.columns or self._columns_in_order(frame)
-        raw, counts, reasons = encode(frame, columns)
-        return torch.from_numpy(raw), counts, reasons
+        table = as_table(table)
+        columns = self.preprocessing.columns or self._columns_in_order(table.column_names)
+        return encode(table, columns, self.preprocessing.decimal)
 
-    def _columns_in_order(self, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    def _columns_in_order(self, names: list[str]) -> list[dict[str, Any]]:
         """For a model that saw no table: its features are the columns, in this order, and the mean fills a gap."""
         (size,) = self.shape
-        if frame.shape[1] != size:
-            raise ValueError(f"the model takes {size} columns of numbers, and the table has {frame.shape[1]}")
+        if len(names) != size:
+            raise ValueError(f"the model takes {size} columns of numbers, and the table has {len(names)}")
         means = self.preprocessing.plain["mean"] or [0.0] * size
-        return [{"name": name, "fill": mean} for name, mean in zip(frame.columns, means, strict=True)]
+        return [{"name": name, "fill": mean} for name, mean in zip(names, means, strict=True)]
 
     def of_array(self, inputs: Any, lengths: Any = None) -> tuple[Tensor, Tensor | None]:
         """An array (N, …), or one sample of it, and the lengths of padded sequences."""

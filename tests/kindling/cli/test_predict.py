@@ -275,6 +275,9 @@ def test_rows_of_a_csv_that_are_odd(kindling: Run) -> None:
         "",
     ]
     assert [row["input"] for row in rows] == list("0123456")
+    again = kindling("predict", "--run", "latest", "--input", "new.csv", "--output", "pairs.csv", "--batch_size", "2")
+    assert again.out.replace("pairs.csv", "out.csv") == finished.out
+    assert Path("pairs.csv").read_text() == Path("out.csv").read_text()
     predict = package.load("lightning_logs/people/version_0")
     good = pd.DataFrame({"age": [30, None, 40, 30], "town": ["Ulm", "Bonn", "Köln", "Ulm"]})
     found = [float(row["prediction_income"]) for row in rows if not row["error"]]
