@@ -28,7 +28,7 @@ HELP["data"] = (
     "Look at the data before a training: sizes, classes and ranges, how fast it loads, and a picture of a batch as the "
     "model will see it. Takes what fit takes, of which --data or a config with data: is enough."
 )
-COMMANDS = (*HELP, "compare", "export", "folds", "predict")
+PLAIN = ("compare", "export", "folds", "predict")  # commands that take no config, and read their options themselves
 COMMAND_LINE = "command line"  # the source of a setting that is a flag
 
 
@@ -79,8 +79,8 @@ def read_arguments(argv: list[str]) -> Arguments:
         UsageError: if a run or a file is missing, is no YAML, or does not go with the command.
     """
     command = argv[0]
-    if command not in COMMANDS:
-        raise UsageError(f"unknown command {command!r}: expected {', '.join(COMMANDS)}")
+    if command not in HELP:
+        raise UsageError(f"unknown command {command!r}: expected {', '.join((*HELP, *PLAIN))}")
     own, flags = _own_options(command, argv[1:])
     name = own.name or _name(own.run, own.configs)
     if command == "fit" and not own.run and (begun := requeued_run(name)):

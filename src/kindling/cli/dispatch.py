@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from kindling import __version__
-from kindling.cli.arguments import read_arguments
+from kindling.cli.arguments import PLAIN, read_arguments
 from kindling.core.errors import NothingToDo, Stopped, UsageError
 
 HELP = """\
@@ -41,7 +41,6 @@ What a model, a data set or a task takes: kindling fit --model.help MLP.
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
 MODULES = {"validate": "evaluate", "test": "evaluate"}  # of commands that have no module of their own name
-PLAIN = ("compare", "export", "folds", "predict")  # commands that take no config, and read their options themselves
 
 
 def main(argv: list[str] | None = None) -> int:
