@@ -88,7 +88,7 @@ class Parts(LightningCLI):
         )
 
     def _read_configs(self) -> list[str]:
-        """The configs as the parser takes them; class paths in that of a run are made to fit what is installed."""
+        """The configs as the parser takes them; in a run's own, class paths follow what is installed."""
         configs = []
         for path in self.arguments.configs:
             config = f"--config={path}"

@@ -26,8 +26,8 @@ def main(arguments: Arguments) -> None:
     tries_only = settings["fast_dev_run"]
     if run:
         folder.lock_run(run)
-        ckpt, first_step = resume_point(run, parts.model, settings)
-        Training(parts, None if tries_only else run, first_step).fit(ckpt)
+        ckpt, resumed_after = resume_point(run, parts.model, settings)
+        Training(parts, None if tries_only else run, resumed_after).fit(ckpt)
     elif tries_only:
         Training(parts, None, None).fit(None)
     else:
@@ -58,18 +58,18 @@ class Training:
     Args:
         parts: what is trained on what, with every setting.
         run: the run's folder; None to write nothing.
-        first_step: of a training that goes on; 0 if it has saved nothing yet, None for a new one.
+        resumed_after: the step that a resumed training goes on from, 0 if it had saved nothing; None for a new one.
     """
 
-    def __init__(self, parts: Parts, run: Path | None, first_step: int | None) -> None:
-        self.parts, self.run, self.first_step = parts, run, first_step
+    def __init__(self, parts: Parts, run: Path | None, resumed_after: int | None) -> None:
+        self.parts, self.run, self.resumed_after = parts, run, resumed_after
         self.record: Record | None = None
         watchers: list[Any] = []
         if run:
             config = self._config()
             self.record = Record(run, config, parts.seed)
             watchers = [self.record, Dashboard(config)]
-        self.trainer = make_trainer(parts, run, watchers, first_step)
+        self.trainer = make_trainer(parts, run, watchers, resumed_after)
 
     def _config(self) -> dict[str, Any]:
         """Every setting except `split_file`: the run holds it."""
@@ -91,8 +91,8 @@ class Training:
         if not self.trainer.is_global_zero:
             return
         print_header(self.parts, self.trainer, self.run, left_out(self.parts))
-        if self.record and self.first_step is not None:
-            print(f"resume after step {self.first_step}; changed: {'; '.join(self.record.changes) or 'nothing'}")
+        if self.record and self.resumed_after is not None:
+            print(f"resume after step {self.resumed_after}; changed: {'; '.join(self.record.changes) or 'nothing'}")
 
     def _finish(self, trainer: Trainer) -> None:
         reasons = [getattr(each, "stopping_reason_message", None) for each in trainer.early_stopping_callbacks]

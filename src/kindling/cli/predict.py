@@ -58,7 +58,7 @@ def predict_by_step(trained: "Trained", options: argparse.Namespace) -> None:
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
     if options.input:
-        because = f"{trained.run} is of no Model of Kindling, so nothing says how a file becomes its inputs"
+        because = f"{trained.run} is not of one of Kindling's Models, so nothing says how a file becomes its inputs"
         raise UsageError(f"--input is {options.input}, but {because}: leave it out to predict the run's own data")
     module = trained.parts.model
     name = type(module).__name__

@@ -22,7 +22,7 @@ SPLITS = {"validate": "val", "test": "test"}  # that a command measures
 
 
 def make_trainer(
-    parts: Parts, run: Path | None, extra: list[L.Callback], first_step: int | None = None, **fixed: Any
+    parts: Parts, run: Path | None, extra: list[L.Callback], resumed_after: int | None = None, **fixed: Any
 ) -> Trainer:
     """The trainer of a command, which writes to the run's folder, if there is one.
 
@@ -30,7 +30,7 @@ def make_trainer(
         parts: what is trained on what, with every setting.
         run: the run's folder.
         extra: callbacks besides those of the settings.
-        first_step: of a training that goes on.
+        resumed_after: the step that a resumed training goes on from; None for a new one.
         **fixed: settings of the trainer that the command decides.
     """
     settings = {**parts.config_init["trainer"], **fixed}
@@ -40,7 +40,7 @@ def make_trainer(
     if run:
         settings["default_root_dir"] = str(run)
         if settings["logger"] in (None, True):
-            settings["logger"] = run_loggers(run, parts.arguments.command, first_step)
+            settings["logger"] = run_loggers(run, parts.arguments.command, resumed_after)
         for callback in callbacks:
             if isinstance(callback, Checkpoint):
                 callback.dirpath = str(run.resolve() / "checkpoints")
@@ -101,7 +101,7 @@ def told_in_a_sentence(parts: Parts, run: Path | None) -> Iterator[None]:
 
 
 def left_out(parts: Parts) -> list[str]:
-    """What the engine does without, as the model or the data does not say it, and what would switch each on."""
+    """What the engine leaves out because the model or the data lacks it, and what would switch each on."""
     model = parts.model
     missing = []
     if not has_stage(parts, "validate"):

@@ -35,7 +35,7 @@ ONLY_PREDICT: dict[str, Any] = {
 
 
 class Trained:
-    """A checkpoint, and the run that it is of, if one is named.
+    """A checkpoint, and the run that it belongs to, if one is named.
 
     Args:
         options: of the command line, as `arguments.run_options` has them.
@@ -67,7 +67,7 @@ class Trained:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it is of a module that only the run's config describes."""
+        """Whether only the run's config describes its module, which is no Model."""
         return self.run is not None and self.model_class is None
 
     def folder(self, name: str) -> Path:

@@ -91,7 +91,7 @@ class Batches(Dataset):
     Args:
         *tensors: inputs (also a MappedArray), lengths if they are padded sequences, and targets, of all splits.
         indices: of the samples of this split.
-        transform: what brings raw inputs (and lengths) to the model's; None if they are brought already.
+        transform: turns raw inputs (and lengths) into the model's; None if they are the model's already.
     """
 
     def __init__(self, *tensors: Any, indices: Tensor, transform: Callable[..., Tensor] | None = None) -> None:

@@ -49,7 +49,7 @@ def as_table(frame: Any) -> pa.Table:
     return pa.table(columns, names=[str(name) for name in frame.columns])
 
 
-def refuse_twice(names: Iterable[str]) -> None:
+def refuse_duplicates(names: Iterable[str]) -> None:
     """A ValueError if two columns have the same name."""
     for name, count in Counter(names).items():
         if count > 1:
@@ -118,7 +118,7 @@ class Values:
         return np.append(values, np.nan)[self._places]
 
     def _with_point(self, text: Any) -> Any:
-        """Text with a point before the fraction of a number; one that was there already makes it no number."""
+        """Text with a point before the fraction of a number; text that had a point before is no number."""
         if self.decimal == ".":
             return text
         return pc.replace_substring(pc.replace_substring(text, ".", "_"), self.decimal, ".")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kindling.data.column_values import Values, are_numbers, refuse_twice
+from kindling.data.column_values import Values, are_numbers, refuse_duplicates
 
 AT_ONCE = 4096  # rows whose columns are put side by side: few enough for the processor's cache
 
@@ -124,7 +124,7 @@ def encode(table: pa.Table, columns: list[Column], decimal: str = ".") -> Encode
     names, found = dict.fromkeys(column["name"] for column in columns), {*table.column_names}
     if lacking := [name for name in names if name not in found]:
         raise ValueError(f"the table lacks the columns {', '.join(lacking)}: it has {', '.join(table.column_names)}")
-    refuse_twice(name for name in table.column_names if name in names)
+    refuse_duplicates(name for name in table.column_names if name in names)
     encoded = Encoded()
     for column in columns:
         encoded.add(Values(column["name"], table.column(column["name"]), decimal), column)

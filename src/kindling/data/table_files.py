@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from kindling.data.column_values import MISSING, as_column, refuse_twice
+from kindling.data.column_values import MISSING, as_column, refuse_duplicates
 
 PARQUET = (".parquet", ".pq")
 # How much of a file is read at once: enough rows for a column to be worth a call, within some megabytes.
@@ -71,15 +71,15 @@ def read_parts(path: Path, separator: str = ",") -> tuple[int | None, Iterator[T
     Raises:
         ValueError: with what is wrong with the file in one sentence; also when a part can't be read.
     """
-    with _in_a_sentence():
+    with _any_as_value_error():
         if path.suffix.lower() in PARQUET:
             file = pyarrow.parquet.ParquetFile(path)
-            return file.metadata.num_rows, _named(_parts_of_parquet(file))
-        return None, _named(_Csv(path, separator).parts())
+            return file.metadata.num_rows, _without_unnamed(_parts_of_parquet(file))
+        return None, _without_unnamed(_Csv(path, separator).parts())
 
 
 @contextmanager
-def _in_a_sentence() -> Iterator[None]:
+def _any_as_value_error() -> Iterator[None]:
     """Any error as a ValueError: a file that is not a table can make a reader fail in any way."""
     try:
         yield
@@ -92,13 +92,13 @@ def _in_a_sentence() -> Iterator[None]:
         raise ValueError(reason) from None
 
 
-def _named(parts: Iterator[TablePart]) -> Iterator[TablePart]:
+def _without_unnamed(parts: Iterator[TablePart]) -> Iterator[TablePart]:
     """The columns that have a name; a ValueError if two have the same."""
-    with _in_a_sentence():
+    with _any_as_value_error():
         for part in parts:
             names = part.table.column_names
             part.table = part.table.select([place for place, name in enumerate(names) if name.strip()])
-            refuse_twice(part.table.column_names)
+            refuse_duplicates(part.table.column_names)
             yield part
 
 

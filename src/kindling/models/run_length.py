@@ -21,8 +21,8 @@ def steps_of(trainer: L.Trainer) -> float:
 def adapt_to_run_length(trainer: L.Trainer) -> None:
     """Tell the schedules how long the run is, and log each epoch at least once, as far as its length is known.
 
-    A schedule with a method `start` gets the number of steps; one with an `interval` steps at that. Call it when the
-    training starts; a second time it changes nothing.
+    A schedule with a method `start` is told the number of steps; its attribute `interval` says when it steps. Call it
+    when the training starts; a second time it changes nothing.
 
     Raises:
         MisconfigurationException: if a schedule spans the run, and nobody knows its end.

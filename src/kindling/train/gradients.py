@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 class Gradients:
     """The gradients that an optimiser is about to step by.
 
-    The training loop makes one for each step, and calls `forget` when a hook may have changed a gradient:
-    that of a callback which does not say `keeps_gradients = True`.
+    The training loop makes one for each step, and calls `forget` after a hook that may have changed a gradient,
+    which are all but those of callbacks with `keeps_gradients = True`.
 
     Args:
         optimizer: whose gradients they are.

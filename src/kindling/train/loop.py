@@ -99,9 +99,8 @@ class LeanLoop(_TrainingEpochLoop):
             MisconfigurationException: if the optimiser asks for no loss.
         """
         optimizer = self.trainer.optimizers[0]
-        counts = self.automatic_optimization.optim_progress.optimizer
-        starts = batch_idx % self.trainer.accumulate_grad_batches == 0
-        steps = not self._should_accumulate()
+        is_first_of_step = batch_idx % self.trainer.accumulate_grad_batches == 0
+        is_last_of_step = not self._should_accumulate()
         outputs: dict[str, Any] | None = None
 
         def closure() -> Tensor | None:
@@ -109,31 +108,36 @@ class LeanLoop(_TrainingEpochLoop):
             nonlocal outputs
             with torch.enable_grad():
                 loss, extra = self._forward(batch, batch_idx)
-                if starts:
-                    counts.zero_grad.increment_ready()
-                    self._call("on_before_zero_grad", optimizer)
-                    counts.zero_grad.increment_started()
-                    optimizer.zero_grad()
-                    counts.zero_grad.increment_completed()
+                if is_first_of_step:
+                    self._zero_gradients(optimizer)
                 if loss is not None:
                     self._call("on_before_backward", loss)
                     loss.backward()
                     self._call("on_after_backward")
-                if steps:
+                if is_last_of_step:
                     self._before_step(optimizer)
             outputs = {} if loss is None else {"loss": loss.detach(), **extra}
             return outputs.get("loss")
 
-        if steps:
-            counts.step.increment_ready()
+        if is_last_of_step:
+            step = self.automatic_optimization.optim_progress.optimizer.step
+            step.increment_ready()
             optimizer.step(closure=closure)
-            counts.step.increment_completed()
+            step.increment_completed()
         else:
             closure()
         if outputs is None:
             name = type(optimizer).__name__
             raise MisconfigurationException(f"The closure hasn't been executed: {name}.step has to call it to train")
         return outputs
+
+    def _zero_gradients(self, optimizer: Any) -> None:
+        count = self.automatic_optimization.optim_progress.optimizer.zero_grad
+        count.increment_ready()
+        self._call("on_before_zero_grad", optimizer)
+        count.increment_started()
+        optimizer.zero_grad()
+        count.increment_completed()
 
     def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Any]]:
         """The loss, as its share of a step that accumulates, and what else the module's `training_step` returns."""
@@ -151,7 +155,8 @@ class LeanLoop(_TrainingEpochLoop):
     def _before_step(self, optimizer: Any) -> None:
         """Let callbacks and module see the gradients, then clip them.
 
-        By the length that a callback has asked for, as NonFinite does, if it is still right; else Lightning clips.
+        NonFinite computes the norm of the gradients. As long as no hook has changed them since, it serves for clipping;
+        otherwise Lightning computes it again.
         """
         trainer, module = self.trainer, self.trainer.lightning_module
         self.gradients = Gradients(optimizer)

@@ -57,7 +57,7 @@ def graph_of_predictor(predictor: Predictor) -> Graph:
     if preprocessing.further_inputs:
         raise UsageError(f"{model} takes {1 + preprocessing.further_inputs} inputs a sample: export writes one")
     raw = torch.zeros(2, *preprocessing.shape, dtype=getattr(torch, preprocessing.dtype))
-    example = predictor.batch(raw)
+    example = predictor.with_lengths(raw)
     scores = predictor.scores(*example)  # or a UsageError, which an exporter would wrap
     if not isinstance(scores, Tensor):
         raise UsageError(

@@ -38,8 +38,8 @@ def read_inputs(path: Path, predictor: Predictor, size: int = 256) -> InputBatch
         UsageError: if there is no such file, or the model can't take it; also when a batch can't be read.
     """
     read = _reader(path, predictor.preprocessing.form)
-    inputs = _in_a_sentence(path, partial(read, path, predictor, size))
-    return InputBatches(inputs.total, _batches_in_a_sentence(path, inputs.batches))
+    inputs = _or_usage_error(path, partial(read, path, predictor, size))
+    return InputBatches(inputs.total, _batches_or_usage_error(path, inputs.batches))
 
 
 def _reader(path: Path, form: str) -> Callable[[Path, Predictor, int], InputBatches]:
@@ -60,7 +60,7 @@ def _reader(path: Path, form: str) -> Callable[[Path, Predictor, int], InputBatc
     return read
 
 
-def _in_a_sentence(path: Path, read: Callable[[], Any]) -> Any:
+def _or_usage_error(path: Path, read: Callable[[], Any]) -> Any:
     """What `read` gives; a UsageError if the file is damaged or doesn't fit the model."""
     try:
         return read()
@@ -68,8 +68,8 @@ def _in_a_sentence(path: Path, read: Callable[[], Any]) -> Any:
         raise UsageError(f"{path} can't be predicted: {' '.join(str(error).split())}") from error
 
 
-def _batches_in_a_sentence(path: Path, batches: Iterator[InputBatch]) -> Iterator[InputBatch]:
-    while batch := _in_a_sentence(path, lambda: next(batches, None)):
+def _batches_or_usage_error(path: Path, batches: Iterator[InputBatch]) -> Iterator[InputBatch]:
+    while batch := _or_usage_error(path, lambda: next(batches, None)):
         yield batch
 
 
@@ -91,7 +91,7 @@ def _read_images(path: Path, predictor: Predictor, size: int) -> InputBatches:
         ):
             raw = predictor.raw_inputs.of_pixels(pixels)
             names = [file.removeprefix(root) for file in files]
-            yield InputBatch(names, reasons, predictor.batch(raw), counts=Counter(left_out))
+            yield InputBatch(names, reasons, predictor.with_lengths(raw), counts=Counter(left_out))
             left_out.clear()  # told once
 
     return InputBatches(len(paths), batches())
@@ -117,7 +117,7 @@ def _batches_of_table(parts: Iterable[TablePart], predictor: Predictor, size: in
             place = start + first
             names = list(map(str, range(place, place + len(reasons_of_batch))))
             count = reasons_of_batch.count("")
-            yield InputBatch(names, reasons_of_batch, predictor.batch(raw[:count]), counts=counts)
+            yield InputBatch(names, reasons_of_batch, predictor.with_lengths(raw[:count]), counts=counts)
             raw, counts = raw[count:], Counter()
         start += len(reasons)
 
@@ -136,7 +136,7 @@ def _read_arrays(path: Path, predictor: Predictor, size: int) -> InputBatches:
             is_finite = raw.isfinite().flatten(1).all(dim=1)
             reasons = ["" if fine else "it holds values that are no finite numbers" for fine in is_finite.tolist()]
             rows = [str(start + row) for row in range(len(raw))]
-            batch = predictor.batch(raw[is_finite], None if of_part is None else of_part[is_finite])
+            batch = predictor.with_lengths(raw[is_finite], None if of_part is None else of_part[is_finite])
             yield InputBatch(rows, reasons, batch)
 
     return InputBatches(total, batches())

@@ -81,11 +81,11 @@ class Predictor:
         tables = []
         for start in range(0, max(1, len(raw)), batch_size):  # nothing is an empty batch
             part = slice(start, start + batch_size)
-            batch = self.batch(raw[part], None if lengths is None else lengths[part])
+            batch = self.with_lengths(raw[part], None if lengths is None else lengths[part])
             tables.append(pd.DataFrame(self.columns(self.scores(*batch), len(batch[0]))))
         return pd.concat(tables, ignore_index=True)
 
-    def batch(self, raw: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
+    def with_lengths(self, raw: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
         """Raw inputs as `Pipeline` takes them: with lengths if the training had them; a ValueError if more is needed.
 
         Inputs without lengths have the full length.

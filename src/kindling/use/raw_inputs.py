@@ -1,4 +1,4 @@
-"""Brings inputs as a user has them to those that a training saw: images, arrays and tables, none of them normalised."""
+"""Turns a user's images, arrays and tables into inputs like those of the training, not normalised yet."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ def test_a_foreign_module_predicts_its_test_set(fit: Any, kindling: Run, modules
     np.savez("raw.npz", x=np.zeros((2, 3)))
     finished = kindling("predict", *again, "--input", "raw.npz")
     assert finished.code == 2
-    assert "is of no Model of Kindling, so nothing says how a file becomes its inputs" in finished.err
+    assert "is not of one of Kindling's Models, so nothing says how a file becomes its inputs" in finished.err
 
 
 def test_a_loader_for_predictions_comes_first(fit: Any, kindling: Run, modules: Any) -> None:

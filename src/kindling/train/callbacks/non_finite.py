@@ -38,7 +38,7 @@ class NonFinite(L.Callback):
         Stopped: names the step, the cause and where the batch is.
     """
 
-    keeps_gradients = True  # as they are, or says that they are gone: see Gradients
+    keeps_gradients = True  # unchanged; where it drops them, it calls Gradients.forget
 
     def __init__(self, action: Literal["stop", "skip", "ignore"] = "stop") -> None:
         self.action = action
