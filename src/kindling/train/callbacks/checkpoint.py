@@ -26,7 +26,8 @@ class Checkpoint(ModelCheckpoint):
     """Keep `checkpoints/best.ckpt`, and `last.ckpt` after every epoch, by which `--resume` goes on exactly.
 
     The one before it is `previous.ckpt`. Best is Lightning's ModelCheckpoint, with fewer arguments; where there is no
-    metric to go by, the last is the best.
+    metric to go by, the last is the best. After an epoch that is the best, both are names of one file (a hard link): to
+    change a checkpoint, write another file.
 
     Args:
         monitor: the metric that says what is best, as it is logged; null for the module's `monitor`, or else its
