@@ -4,7 +4,6 @@ With the defaults: a checkpoint after each epoch and every 10 minutes, and one w
 data set is the worst case: epochs of a twentieth of a second, or of seconds with a network of 130 MB.
 """
 
-import gc
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -60,7 +59,6 @@ def train(flags: list[str], turns: Turns) -> None:
     ReportAtTheEnd.turns = turns
     for name in SAVES + WAITS:
         timed(name)
-    gc.freeze()  # as the command does
     callback = "--trainer.callbacks+=benchmarks.checkpoints.ReportAtTheEnd"
     main(["fit", *flags, "--figures.enabled", "false", "--trainer.accelerator", "cpu", callback])
 

@@ -1,6 +1,5 @@
 """The command line. This file starts fast, and imports the module of the command: fit.py, predict.py …"""
 
-import gc
 import logging
 import os
 import sys
@@ -46,7 +45,6 @@ MODULES = {"validate": "evaluate", "test": "evaluate"}  # of commands that have 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return the exit code: 0, 2 for bad input, or that of a training that was stopped."""
-    is_process = argv is None  # rather than a call from Python
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -61,8 +59,6 @@ def main(argv: list[str] | None = None) -> int:
         keep_memory()
         command = import_module(f"kindling.cli.{MODULES.get(argv[0], argv[0])}")  # takes seconds
         tame_lightning()
-        if is_process:
-            gc.freeze()  # what was imported: to look through it for garbage takes a quarter of a second each time
         command.main(arguments)
     except NothingToDo as done:
         print(f"nothing to do: {done}")
