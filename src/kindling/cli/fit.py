@@ -57,7 +57,7 @@ def find_setting(parts: Parts, setting: str) -> None:
 
 @contextmanager
 def no_garbage_before() -> Iterator[None]:
-    """Spare Python looking for garbage among all that was imported and built before: a quarter of a second each time."""
+    """Have Python look for garbage among new objects alone: all that is there before takes a quarter of a second."""
     gc.freeze()
     try:
         yield
