@@ -57,7 +57,7 @@ def find_setting(parts: Parts, setting: str) -> None:
 
 @contextmanager
 def no_garbage_before() -> Iterator[None]:
-    """Have Python look for garbage among new objects alone: all that is there before takes a quarter of a second."""
+    """Have Python look for garbage among new objects alone: all that is there before takes as long as many steps."""
     gc.freeze()
     try:
         yield

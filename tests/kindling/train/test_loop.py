@@ -319,6 +319,25 @@ def test_conflicting_logs_of_one_name_are_refused(first: dict[str, Any], tmp_pat
         trainer.fit(Twice(), loader())
 
 
+def test_a_name_can_be_logged_with_values_of_several_types(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    class Mixed(Plain):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            value = torch.tensor(batch_idx) if batch_idx % 2 else torch.tensor(float(batch_idx))
+            self.log("mixed", value, prog_bar=True)
+            return self.loss(batch)
+
+    class Watches(L.Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+            if trainer.global_step:
+                seen.append(float(trainer.callback_metrics["mixed"]))
+
+    settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "default_root_dir": tmp_path, **QUIET}
+    Trainer(max_epochs=1, callbacks=[Watches()], **settings).fit(Mixed(), loader())
+    assert seen == list(range(9))  # before each batch, what the one before it has logged
+
+
 def test_logged_values_are_shown_in_the_order_in_which_they_are_logged(tmp_path: Path) -> None:
     class Several(Plain):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:

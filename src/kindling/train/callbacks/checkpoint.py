@@ -16,7 +16,7 @@ from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO, u
 from kindling.run.monitor import Monitor, take_up_state
 from kindling.train.changed_parts import ChangedParts
 from kindling.train.loop import LeanLoop
-from kindling.train.messages import note
+from kindling.train.messages import note, warn
 from kindling.train.resume import change_learning_rate, position, prepare, restore
 from kindling.train.signals import Interrupts, requeue
 from kindling.train.watch import Watch
@@ -272,8 +272,8 @@ class Checkpoint(ModelCheckpoint):
         message = f"can't write {path}: {reason}; the checkpoints from before are whole"
         if self.full_disk == "stop":
             raise Stopped(message, int(trainer.is_global_zero), trainer.default_root_dir)
-        if trainer.is_global_zero and message not in self.told:
-            print(f"warning: {message}, and the next save tries again", flush=True)
+        if message not in self.told:
+            warn(trainer, f"{message}, and the next save tries again")
         self.told.add(message)
 
     def _stop_if_asked(self, trainer: L.Trainer, number: int) -> None:
