@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from kindling.core.plain_values import plain
 from kindling.data.augmentation import Augmentation
-from kindling.data.batches import Batches, BatchIndices, MemoryLoader, rows, start_worker
+from kindling.data.batches import Batches, BatchIndices, MemoryLoader, on_gpu, rows, start_worker
 from kindling.data.position import Position, Seeded
 from kindling.data.preprocessing import Preprocessing
 from kindling.data.splits import Splitter, draw_splits, fingerprint, read_splits
@@ -175,6 +175,8 @@ class Data(L.LightningDataModule):
         transform: Any = self.preprocessing
         if isinstance(inputs, Tensor):  # in memory: transformed once and for all
             inputs, transform = transform(inputs, *others[:-1]), None
+            if self.trainer and not self.workers:  # no process that loads batches could share a GPU's memory
+                inputs, *others = on_gpu([inputs, *others], self.trainer.strategy.root_device)
         self.sets = {
             name: Batches(inputs, *others, indices=index, transform=transform) for name, index in self.splits.items()
         }
