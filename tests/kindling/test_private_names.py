@@ -64,7 +64,7 @@ RESULTS = f"{CONNECTORS}.logger_connector.result"
 LOOP = "lightning.pytorch.loops.training_epoch_loop._TrainingEpochLoop"
 KEEPER = "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint"
 # The files that use most of them.
-LEAN = "kindling/train/loop.py"
+LEAN, USUAL = "kindling/train/loop.py", "kindling/train/lean.py"
 RESUME = "kindling/train/resume.py"
 UNFINISHED = "kindling/train/unfinished_epoch.py"
 CHECKPOINT = "kindling/train/callbacks/checkpoint.py"
@@ -137,17 +137,20 @@ TABLE: tuple[Row, ...] = (
         "or an epoch that is over goes on wherever there are max_steps (Lightning's issue 19617)"),
     Row("lightning.pytorch.loops.fit_loop._FitLoop._data_fetcher", "attribute", ("kindling/train/loaders/wrap.py",),
         "to call iter() again, which Lightning does before a checkpoint is restored"),
-    Row("lightning.pytorch.loops.fetchers._DataFetcher", "class()", (LEAN,), "the type of an argument"),
-    Row("lightning.pytorch.loops.fetchers._DataLoaderIterDataFetcher", "class(*args, **kwargs)", (LEAN,),
+    Row("lightning.pytorch.loops.fetchers._DataFetcher", "class()", (LEAN, USUAL), "the type of an argument"),
+    Row("lightning.pytorch.loops.fetchers._DataLoaderIterDataFetcher", "class(*args, **kwargs)", (USUAL,),
         "a training_step that takes the iterator is left to Lightning's loop"),
-    Row("lightning.pytorch.loops.optimization.automatic._AutomaticOptimization._skip_backward", "attribute", (LEAN,),
+    Row("lightning.pytorch.loops.optimization.automatic._AutomaticOptimization._skip_backward", "attribute", (USUAL,),
         "a training of the average alone is left to Lightning's loop"),
     Row("lightning.pytorch.core.module.LightningModule._current_fx_name", "attribute",
         (LEAN, "kindling/train/trainer.py"),
         "`self.log` asks it where it is called, and the trainer whether a module configures its schedules"),
+    Row("lightning.pytorch.utilities.argparse._defaults_from_env_vars", "(fn)", ("kindling/train/trainer.py",),
+        "PL_TRAINER_… variables, which Lightning reads for arguments that its own Trainer is not given"),
     Row("torch._foreach_add", "built-in", ("kindling/models/muon.py",), SPEED),
     Row("torch._foreach_add_", "built-in", ("kindling/models/muon.py",), SPEED),
-    Row("torch._foreach_mul_", "built-in", ("kindling/train/gradients.py", "kindling/models/muon.py"), SPEED),
+    Row("torch._foreach_mul_", "built-in",
+        ("kindling/train/gradients.py", "kindling/train/accumulation.py", "kindling/models/muon.py"), SPEED),
     Row("torch._foreach_norm", "built-in", ("kindling/train/gradients.py",), SPEED),
     # Callbacks
     Row(f"{KEEPER}._save_topk_checkpoint", "(self, trainer, monitor_candidates)", (CHECKPOINT,),
@@ -158,6 +161,8 @@ TABLE: tuple[Row, ...] = (
         "without a validation the end of an epoch saves; the public argument would switch the validation's off"),
     Row(f"{KEEPER}._last_global_step_saved", "attribute", (CHECKPOINT,),
         "of two validations at a step one counts, also after a resume; it is not in the state"),
+    Row("lightning.pytorch.callbacks.early_stopping.EarlyStopping._run_early_stopping_check", "(self, trainer)",
+        ("kindling/train/callbacks/early_stopping.py",), "the one place where it decides, after a validation or an epoch"),
     Row("lightning.pytorch.callbacks.weight_averaging.WeightAveraging._average_model", "attribute",
         ("kindling/train/callbacks/weight_averaging.py",), "to start the average anew; it has no other name"),
     Row("lightning.pytorch.callbacks.progress.rich_progress.RichProgressBar._get_train_description",

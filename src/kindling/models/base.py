@@ -151,22 +151,22 @@ class Model(Loadable):
         if metric is None:
             scheduler.step()
 
-    def on_train_epoch_end(self) -> None:
-        """Step a schedule that follows a metric if there is a new value, and before the checkpoint is saved.
+    def on_validation_end(self) -> None:
+        """Step a schedule that follows a metric of the validation: its patience counts validations."""
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self._step_plateaus(of_training=False)
 
-        Lightning does after it is saved, and in epochs without a validation by the value of the one before.
-        """
+    def on_train_epoch_end(self) -> None:
+        """Step a schedule that follows a metric of the training."""
+        self._step_plateaus(of_training=True)
+
+    def _step_plateaus(self, of_training: bool) -> None:
+        """Lightning steps them after the checkpoint of an epoch, by a value that can be older than the epoch."""
         values = self.trainer.callback_metrics
         for config in self.trainer.lr_scheduler_configs:
             metric = config.monitor
-            if not config.reduce_on_plateau or metric not in values:
-                continue
-            if self._validates_this_epoch() or not metric.startswith("val/"):
+            if config.reduce_on_plateau and metric in values and metric.startswith("train/") == of_training:
                 config.scheduler.step(values[metric])  # type: ignore[arg-type]
-
-    def _validates_this_epoch(self) -> bool:
-        every = self.trainer.check_val_every_n_epoch
-        return self.trainer.enable_validation and (every is None or (self.trainer.current_epoch + 1) % every == 0)
 
     def outputs(self, batch: Any) -> Tensor:
         """Run `forward` on the inputs of a batch: (B, num_outputs), or what the task says."""

@@ -11,6 +11,8 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import _Result
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
+BUILT_IN: dict[Any, Any] = {max: torch.max, min: torch.min, sum: torch.sum}  # reductions that Lightning takes alike
+
 
 class LoggedValues(_ResultCollection):
     """What model and callbacks log. A value for its step alone is kept as it is, not in a torchmetrics.Metric."""
@@ -44,6 +46,8 @@ class LoggedValues(_ResultCollection):
         else:
             if (fx, name) in self.uses:
                 self.of_step.pop(name, None)  # an older value, of another type
+            if more.get("reduce_fx") in BUILT_IN:  # which a checkpoint could not tell from torch's
+                more["reduce_fx"] = BUILT_IN[more["reduce_fx"]]
             super().log(fx, name, value, prog_bar, logger, on_step, on_epoch, sync_dist=sync_dist, **more)
 
     def metrics(self, on_step: bool) -> dict[str, Any]:  # type: ignore[override]

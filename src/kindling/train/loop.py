@@ -12,13 +12,8 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
-from lightning.pytorch.loops.optimization.automatic import ClosureResult
+from lightning.pytorch.loops.fetchers import _DataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
-from lightning.pytorch.plugins import MixedPrecision, Precision
-from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -26,18 +21,15 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 
 from kindling.models.run_length import adapt_to_run_length
+from kindling.train.accumulation import SharesOfSteps
 from kindling.train.gradients import Gradients
+from kindling.train.lean import can_be_lean
 from kindling.train.logged_values import LoggedValues
 from kindling.train.to_device import to_device
 
 BEFORE_STEP = "on_before_optimizer_step"
 HOOKS = {"on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"}
 HOOKS |= {BEFORE_STEP, "on_train_batch_end"}
-# A module or data that defines one of these is trained by Lightning's own loop.
-RARE = {"on_train_batch_start", "on_before_batch_transfer", "transfer_batch_to_device", "backward", "optimizer_step"}
-RARE |= {"optimizer_zero_grad", "configure_gradient_clipping"}
-# Likewise if somebody has replaced one of these on the object: the module, its data, the strategy or its precision.
-REPLACEABLE = RARE | {"batch_to_device", "convert_input", "forward_context"}
 
 
 class LeanLoop(_TrainingEpochLoop):
@@ -58,6 +50,8 @@ class LeanLoop(_TrainingEpochLoop):
     def __init__(self, loop: _TrainingEpochLoop) -> None:
         super().__init__(loop.trainer, loop.min_steps, loop.max_steps)
         self._results = LoggedValues()
+        self.shares = SharesOfSteps(loop.trainer)
+        self.automatic_optimization.output_result_cls = self.shares  # type: ignore[assignment]
 
     # A step, from top to bottom
 
@@ -67,6 +61,8 @@ class LeanLoop(_TrainingEpochLoop):
             super().advance(data_fetcher)
             return
         progress = self.batch_progress
+        if self.val_loop.restarting:  # of a checkpoint that a validation has saved at its end
+            self.val_loop.restarting = False
         batch, _, _ = next(data_fetcher)
         batch_idx = progress.current.ready
         progress.is_last_batch = data_fetcher.done
@@ -148,7 +144,7 @@ class LeanLoop(_TrainingEpochLoop):
             return output, {}
         if output is None:
             self._warning_cache.warn("`training_step` returned `None`: no gradients come from this batch")
-        result = ClosureResult.from_training_step_output(output, trainer.accumulate_grad_batches)
+        result = self.shares.from_training_step_output(output, trainer.accumulate_grad_batches)
         return result.closure_loss, result.extra
 
     def _before_step(self, optimizer: Any) -> None:
@@ -159,6 +155,8 @@ class LeanLoop(_TrainingEpochLoop):
         """
         trainer, module = self.trainer, self.trainer.lightning_module
         self.gradients = Gradients(optimizer, are_of_the_loop=True)
+        if self.ends_unforeseen:
+            self.shares.make_up(self.gradients)
         vars(module)["_current_fx_name"] = BEFORE_STEP
         for hook, keeps_gradients in zip(self.hooks[BEFORE_STEP], self.keeps_gradients, strict=True):
             hook(optimizer)
@@ -204,7 +202,7 @@ class LeanLoop(_TrainingEpochLoop):
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
         trainer = self.trainer
-        self.lean, self.connector = self.can_be_lean(data_fetcher), trainer._logger_connector
+        self.lean, self.connector = can_be_lean(trainer, data_fetcher), trainer._logger_connector
         self.hooks = {name: self._hooks(name) for name in HOOKS}
         self.keeps_gradients = [getattr(owner, "keeps_gradients", False) for owner in self._owners(BEFORE_STEP)]
         self.takes_index = is_param_in_hook_signature(trainer.lightning_module.training_step, "batch_idx", min_args=2)
@@ -219,25 +217,6 @@ class LeanLoop(_TrainingEpochLoop):
         self.ends_unforeseen = math.isinf(trainer.num_training_batches)
         done = self.batch_progress.current.completed // trainer.accumulate_grad_batches
         self.steps_before = self._batches_that_stepped - done  # this epoch
-
-    def can_be_lean(self, data_fetcher: _DataFetcher) -> bool:
-        """Whether the shorter step here does the same as Lightning's would."""
-        trainer, module = self.trainer, self.trainer.lightning_module
-        own = [module] if trainer.datamodule is None else [module, trainer.datamodule]
-        return (
-            type(trainer.strategy) is SingleDeviceStrategy
-            and type(trainer.precision_plugin) in (Precision, MixedPrecision)
-            and not getattr(trainer.precision_plugin, "scaler", None)
-            and type(trainer.profiler) is PassThroughProfiler
-            and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
-            and module.automatic_optimization
-            and not self.automatic_optimization._skip_backward
-            and not isinstance(trainer.optimizers[0], LightningOptimizer)
-            and not any(
-                hook in vars(each) or is_overridden(hook, each) for hook in RARE for each in own if hasattr(each, hook)
-            )
-            and not any(REPLACEABLE & vars(each).keys() for each in (trainer.strategy, trainer.precision_plugin))
-        )
 
     def _owners(self, hook: str) -> list[Any]:
         """The callbacks that define this hook, and the module if it does."""

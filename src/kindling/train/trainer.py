@@ -7,6 +7,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.accelerators import Accelerator, CUDAAccelerator
+from lightning.pytorch.utilities.argparse import _defaults_from_env_vars
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kindling.train.loaders import Loaders
@@ -26,17 +27,20 @@ class Trainer(L.Trainer):
         precision: see Lightning; or auto for bf16-mixed where the hardware is fast with it, and 32-true elsewhere.
         tf32: whether a GPU multiplies float32 in TF32: up to eight times as fast, with 10 bits of its 23.
         accelerator: see Lightning.
+        lean_loop: whether a step is Kindling's, which is shorter, where it does the same as Lightning's.
         **trainer: max_epochs, devices, gradient_clip_val …: see Lightning.
     """
 
+    @_defaults_from_env_vars
     def __init__(
         self,
         precision: Precision | None = None,
         tf32: bool = True,
         accelerator: str | Accelerator = "auto",
+        lean_loop: bool = True,
         **trainer: Any,
     ) -> None:
-        self.chose_precision = precision == "auto"
+        self.chose_precision, self.lean_loop = precision == "auto", lean_loop
         if precision == "auto":
             precision = "bf16-mixed" if has_fast_bfloat16(accelerator) else "32-true"
         super().__init__(accelerator=accelerator, precision=precision, **trainer)

@@ -156,6 +156,21 @@ def test_the_plateau_follows_its_metric(tmp_path: Path) -> None:
     assert rates[-1] < 0.1
 
 
+def test_the_patience_of_a_plateau_counts_validations(tmp_path: Path) -> None:
+    # Two validations an epoch: the first is the best, and every second one after it divides the rate by ten.
+    schedule = partial(ReduceLROnPlateau, mode="max", threshold=1e9, patience=1)
+    rates, _ = train(schedule, tmp_path, "run", max_epochs=3, val_check_interval=0.5, num_sanity_val_steps=2)
+    drops = [step for step in range(1, len(rates)) if rates[step] < rates[step - 1]]
+    half = STEPS // 2
+    assert drops == [STEPS + half, 2 * STEPS + half]
+
+
+def test_a_plateau_does_not_step_where_nothing_was_validated(tmp_path: Path) -> None:
+    schedule = partial(ReduceLROnPlateau, mode="max", threshold=1e9, patience=1)
+    rates, _ = train(schedule, tmp_path, "run", max_epochs=6, check_val_every_n_epoch=2)
+    assert len(set(rates)) == 1  # three validations: the best, and two before the rate falls, at the end
+
+
 def test_a_resumed_plateau_goes_on_where_it_was(tmp_path: Path) -> None:
     schedule = partial(ReduceLROnPlateau, mode="max", threshold=1e9, patience=1)
     whole, _ = train(schedule, tmp_path, "whole", max_epochs=6)

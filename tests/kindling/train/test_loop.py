@@ -22,7 +22,8 @@ from kindling.run.loggers import MetricsTable
 from kindling.train.callbacks.gradient_norm import GradientNorm
 from kindling.train.callbacks.non_finite import NonFinite
 from kindling.train.callbacks.weight_averaging import WeightAveraging
-from kindling.train.loop import HOOKS, RARE, LeanLoop
+from kindling.train.lean import RARE
+from kindling.train.loop import HOOKS, LeanLoop
 from kindling.train.trainer import Trainer
 from my_project.data.digits import Digits
 from my_project.models.mlp import MLP
@@ -130,7 +131,7 @@ CASES: dict[str, dict[str, Any]] = {
     "no clipping": {"gradient_clip_val": None},
     "clipping by value": {"gradient_clip_algorithm": "value", "gradient_clip_val": 0.01},
     "clipping that never acts": {"gradient_clip_val": 1e3},
-    "accumulation": {"accumulate_grad_batches": 4, "cls": Logs},
+    "accumulation": {"accumulate_grad_batches": 3, "cls": Logs},  # of nine batches: see test_accumulation
     "bf16": {"precision": "bf16-mixed"},
     "no schedule": {"model": {"schedule": None}},
     "a schedule by epochs": {"model": {"schedule": partial(StepLR, step_size=1)}},

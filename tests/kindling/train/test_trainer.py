@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
+from simple_modules import QUIET, Plain, loader
 
 from kindling.cli import main
 from kindling.train.trainer import Trainer, has_fast_bfloat16
@@ -59,3 +61,39 @@ def test_auto_chooses_and_the_header_says_what(
 def test_in_python_it_is_lightnings_trainer() -> None:
     trainer = Trainer(max_epochs=3, accelerator="cpu", precision="64-true", logger=False, enable_checkpointing=False)
     assert (trainer.max_epochs, trainer.precision, trainer.chose_precision) == (3, "64-true", False)
+
+
+def test_environment_variables_are_read_as_by_lightning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
+    monkeypatch.setenv("PL_TRAINER_PRECISION", "bf16-mixed")
+    monkeypatch.setenv("PL_TRAINER_MAX_EPOCHS", "3")
+    trainer = Trainer(logger=False, max_epochs=2)
+    assert (trainer.precision, trainer.max_epochs) == ("bf16-mixed", 2)
+
+
+def test_lightnings_own_loop_can_be_had(tmp_path: Path) -> None:
+    found = []
+    for lean in (True, False):
+        L.seed_everything(0)
+        module = Plain()
+        trainer = Trainer(lean_loop=lean, max_epochs=2, default_root_dir=tmp_path, **QUIET)
+        trainer.fit(module, loader())
+        assert trainer.fit_loop.epoch_loop.lean == lean  # type: ignore[attr-defined]
+        found.append(module.state_dict())
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_a_wrapped_model_is_trained_by_lightnings_loop(tmp_path: Path) -> None:
+    """One that somebody has put into the strategy, around the module."""
+
+    class Wraps(L.Callback):
+        def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+            trainer.strategy.model = torch.nn.ModuleList([module])
+
+        def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+            trainer.strategy.model = module
+
+    trainer = Trainer(max_epochs=1, callbacks=[Wraps()], default_root_dir=tmp_path, **QUIET)
+    with pytest.raises(Exception, match="."):  # as by Lightning, which calls the wrapper's forward
+        trainer.fit(Plain(), loader())
+    assert not trainer.fit_loop.epoch_loop.lean  # type: ignore[attr-defined]

@@ -40,6 +40,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         super().__init__(monitor or "", mode=mode or "min", patience=patience, min_delta=min_delta, strict=False)
         self.watch = Watch(monitor, mode)
         self.stands_back = False  # for another EarlyStopping
+        self.has_asked = False  # the trainer to stop
 
     @property
     def state_key(self) -> str:
@@ -69,7 +70,8 @@ class EarlyStopping(callbacks.EarlyStopping):
             self.watch.restored = Monitor(state_dict["monitor"], state_dict["mode"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainer.should_stop |= bool(self.stopping_reason_message)  # it had stopped, and was killed before its end
+        self.has_asked = bool(self.stopping_reason_message)  # it had stopped, and was killed before its end
+        trainer.should_stop |= self.has_asked
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit" and not self.stands_back:
@@ -80,6 +82,14 @@ class EarlyStopping(callbacks.EarlyStopping):
         if not self.stands_back:
             self._look(trainer)
             super().on_train_epoch_end(trainer, pl_module)
+
+    def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
+        """Decide anew if the training has gone on to last for `min_epochs`: the metric may have recovered since."""
+        if self.has_asked:
+            trainer.should_stop, self.stopping_reason_message = False, None
+        is_asked = trainer.should_stop
+        super()._run_early_stopping_check(trainer)
+        self.has_asked = trainer.should_stop and not is_asked
 
     def _look(self, trainer: L.Trainer) -> None:
         """Take the metric to watch when it is first logged; what was counted of another is worth nothing."""

@@ -129,3 +129,17 @@ def test_its_count_goes_on_with_a_resume_and_starts_anew_with_another_metric(tmp
     ):
         last.write_bytes(before)
         assert train(stopping, last, 8) == expected
+
+
+RECOVERS = (3.0, 3.0, 3.0, 2.0, 1.0, 0.5, 0.5, 0.5)  # patience runs out in the third epoch
+
+
+@pytest.mark.parametrize(("least", "expected"), [(1, 3), (3, 3), (5, 8), (7, 8)])
+def test_after_min_epochs_it_decides_anew(least: int, expected: int) -> None:
+    stopping = EarlyStopping(patience=2)
+    assert epochs(Scripted(values=RECOVERS), stopping, min_epochs=least) == expected
+    assert bool(stopping.stopping_reason_message)  # in the end it stopped, or was about to
+
+
+def test_what_has_not_recovered_stops_after_min_epochs() -> None:
+    assert epochs(Scripted(values=(3.0,) * 8), EarlyStopping(patience=2), min_epochs=6) == 6
