@@ -140,6 +140,10 @@ class Arrays(Data):
             raise ValueError(f"{self.path}: classes has the same name twice: {', '.join(names)}")
         return names
 
+    def source_files(self) -> list[str]:
+        path = Path(self.path)
+        return [str(file) for file in sorted(path.glob("*.npy"))] if path.is_dir() else [self.path]
+
     def _joined(self, role: str) -> np.ndarray:
         """An array over all splits; a single one stays mapped."""
         arrays = [self.arrays[f"{role}_{split}"] for split in self.parts]

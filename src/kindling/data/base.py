@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 from kindling.core.plain_values import plain
 from kindling.data.augmentation import Augmentation
 from kindling.data.batches import Batches, BatchIndices, MemoryLoader, rows, start_worker
+from kindling.data.fingerprint import changes_of, fingerprint, has_look, look_of
 from kindling.data.position import Position, Seeded
 from kindling.data.preprocessing import Preprocessing
-from kindling.data.splits import Splitter, draw_splits, fingerprint, read_splits
+from kindling.data.splits import Splitter, draw_splits, read_saved, read_splits
 
 
 class Data(L.LightningDataModule):
@@ -25,7 +26,8 @@ class Data(L.LightningDataModule):
 
     Args:
         batch_size: samples a batch; the last, smaller batch of a training epoch is left out.
-        val_fraction: share of all samples used for validation, in (0, 1), unless the data has a validation split.
+        val_fraction: share of the samples used for validation, in (0, 1), unless the data has a validation split; of
+            all samples, or of those that are not in the data's own test split.
         test_fraction: share of all samples held out for the test, in (0, 1), unless the data has a test split.
         split_seed: seed of the split.
         folds: number of folds of all samples that are not for the test, at least 2; 0 for none.
@@ -98,7 +100,11 @@ class Data(L.LightningDataModule):
 
     @cached_property
     def samples(self) -> tuple[Any, ...]:
-        return self.load()
+        samples = self.load()
+        if self.split_file:
+            kept = read_saved(self.split_file)
+            self.notes = [*self.notes, *(changes_of(kept, self.look_of_inputs(samples[0])) if has_look(kept) else [])]
+        return samples
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -124,6 +130,14 @@ class Data(L.LightningDataModule):
         splitter = Splitter(labels, self.groups, self.times, self.split_seed, self.classes)
         own = self.own_val, self.own_test
         return draw_splits(splitter, len(targets), *own, self.val_fraction, self.test_fraction, self.folds, self.fold)
+
+    def look_of_inputs(self, inputs: Any) -> dict[str, Any]:
+        """What the inputs, those of the samples, look like: see look_of."""
+        return look_of(inputs, self.source_files())
+
+    def source_files(self) -> list[str]:
+        """The files that the samples are read from, if any."""
+        return []
 
     @property
     def class_counts(self) -> dict[str, dict[str, int]]:

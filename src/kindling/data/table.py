@@ -99,6 +99,9 @@ class Table(Data):
         if not self.features:
             raise ValueError(f"{path} has no column besides the target and those left out")
 
+    def source_files(self) -> list[str]:
+        return [self.path]
+
     def _values(self, name: str) -> Values:
         return Values(name, self.table.column(name), self.decimal)
 
