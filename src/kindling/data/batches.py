@@ -41,10 +41,13 @@ class MappedArray:
     Args:
         *arrays: of the same shape and type but for their lengths.
         arrange: brings a batch of them to (B, *input_shape), such as channels first; None if they have that shape.
+        names: what a user calls each of them; None for inputs.
     """
 
-    def __init__(self, *arrays: Any, arrange: Callable[[Tensor], Tensor] | None = None) -> None:
-        self.arrays, self.arrange = arrays, arrange
+    def __init__(
+        self, *arrays: Any, arrange: Callable[[Tensor], Tensor] | None = None, names: list[str] | None = None
+    ) -> None:
+        self.arrays, self.arrange, self.names = arrays, arrange, names or ["inputs"] * len(arrays)
         self.ends = np.cumsum([len(array) for array in arrays])
         first = self[torch.arange(int(self.ends[-1] > 0))]
         self.shape, self.dtype = (int(self.ends[-1]), *first.shape[1:]), first.dtype

@@ -12,6 +12,7 @@ from kindling.data.base import Data
 from kindling.data.column_values import Values
 from kindling.data.columns import Encoded, count_lines, fit_column, width
 from kindling.data.dates import read_times
+from kindling.data.precision import notes_of_precision
 from kindling.data.table_files import read_table
 
 FEW = 20  # whole numbers with at most this many different values are read as classes
@@ -185,7 +186,7 @@ class Table(Data):
             values = self._values(name)
             columns.append(fit_column(values, train, name in self.categorical, self.max_categories))
             if "fill" in columns[-1]:
-                self.notes = self.notes + _notes_of_numbers(values)
+                self.notes = self.notes + notes_of_precision(f"column {name}", values.numbers)
             encoded.add(values, columns[-1])
         if encoded.reasons:
             row = min(encoded.reasons)
@@ -198,18 +199,6 @@ class Table(Data):
         self.scaled = [("fill" in column) for column in columns for _ in range(width(column))]
         del self.table  # whose text takes as much memory again
         return torch.from_numpy(encoded.inputs), self.values
-
-
-def _notes_of_numbers(values: Values) -> list[str]:
-    """A note if float32, in which a model computes, can hardly tell a column's numbers apart, such as Unix times."""
-    low, high = np.nanmin(values.numbers), np.nanmax(values.numbers)
-    with np.errstate(over="ignore"):
-        step = np.spacing(np.float32(max(abs(low), abs(high))))
-    if not 0 < high - low < 100 * step:
-        return []
-    return [
-        f"column {values.name} goes from {low:.10g} to {high:.10g} in float32's steps of {step:g}: subtract {low:.10g}"
-    ]
 
 
 def _by_number(word: str) -> tuple[float, str]:
