@@ -74,6 +74,12 @@ class MappedArray:
         unit = 255 if self.dtype == torch.uint8 else 1
         return deviation / unit, total / count / unit
 
+    def place_of(self, index: int) -> str:
+        """A sample by the name of its array and its number there, such as `x_val, sample 3 (from 0)`."""
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        start = self.ends[number] - len(self.arrays[number])
+        return f"{self.names[number]}, sample {index - start} (from 0)"
+
     def __getstate__(self) -> dict[str, Any]:
         """For a worker process, which maps a file itself rather than get a copy of it all."""
 
@@ -86,6 +92,17 @@ class MappedArray:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.arrays = tuple(np.memmap(*array) if isinstance(array, tuple) else array for array in self.arrays)
+
+
+def first_non_finite(inputs: Tensor | MappedArray, indices: Tensor) -> int | None:
+    """The first of some samples that holds NaN or infinity; None if none does."""
+    if not inputs.dtype.is_floating_point:
+        return None
+    for part in indices.split(max(1, CHUNK // max(1, math.prod(inputs.shape[1:])))):
+        is_fine = inputs[part].isfinite().flatten(1).all(dim=1)
+        if not is_fine.all():
+            return int(part[~is_fine][0])
+    return None
 
 
 class Batches(Dataset):

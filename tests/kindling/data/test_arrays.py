@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import QUICK, Result, assert_refused
 
+from kindling.core.errors import Stopped
 from kindling.data.arrays import Arrays
 from kindling.data.batches import MappedArray
 from kindling.data.fingerprint import fingerprint
@@ -244,10 +245,40 @@ def test_statistics_are_taken_in_parts(tmp_path: Path, monkeypatch: pytest.Monke
     np.testing.assert_allclose(data.preprocessing.plain["std"], real.std(axis=0, ddof=1), rtol=1e-6)
 
 
-def test_a_hole_in_a_mapped_array_is_told_once_it_is_read(tmp_path: Path) -> None:
-    data = arrays(tmp_path, True, x_train=hole(VECTORS))
-    with pytest.raises(ValueError, match="the inputs of the training split hold values that are no finite numbers"):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_hole_in_a_mapped_array_is_told(split: str, value: float, normalize: bool, tmp_path: Path) -> None:
+    parts = {f"x_{each}": hole(VECTORS, value) if each == split else VECTORS for each in ("train", "val", "test")}
+    targets = {f"y_{each}": LABELS for each in ("train", "val", "test")}
+    data = arrays(tmp_path, True, {"normalize": normalize}, **parts, **targets)
+    told = rf"^x_{split}, sample 3 \(from 0\) holds a value that is no finite number, and is for {split}: correct it$"
+    with pytest.raises(Stopped, match=told):
         data.setup("fit")
+    if split != "test":
+        arrays(tmp_path, True, {"normalize": False}, **parts, **targets).setup("test")  # which does not read it
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_hole_stops_a_training_before_it_begins(split: str, kindling: Run) -> None:
+    for each in ("train", "val", "test"):
+        Path("mine").mkdir(exist_ok=True)
+        np.save(f"mine/x_{each}.npy", VECTORS)
+        np.save(f"mine/y_{each}.npy", LABELS)
+    assert kindling(*FIT, *MLP, "--data.path", "mine", "--name", "whole").code == 0
+    np.save(f"mine/x_{split}.npy", hole(VECTORS))
+    stopped = kindling(*FIT, *MLP, "--data.path", "mine")
+    assert (stopped.code, stopped.err.count("\n")) == (1, 1)
+    assert f"x_{split}, sample 3 (from 0) holds a value that is no finite number" in stopped.err
+    run = next(Path("lightning_logs/whole").glob("version_0"))
+    measured = kindling("test" if split == "test" else "validate", "--run", run)
+    assert (measured.code, measured.err.count("\n")) == (1, 1)
+    if split == "test":
+        assert kindling("predict", "--run", run).code == 0
+        table = (run / "predict/predictions.csv").read_text().splitlines()
+        assert (table[4].split(",")[:2], table[5].split(",")[:2]) == (["83", ""], ["84", "0"])
+        reasons = [row.rpartition(",")[2] for row in table[3:6]]
+        assert reasons == ["", "it holds values that are no finite numbers", ""]
 
 
 @pytest.mark.parametrize("mapped", [False, True])
