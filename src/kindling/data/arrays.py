@@ -12,6 +12,7 @@ from kindling.data.array_files import NAMES, NUMERIC, SPLITS, WHOLE, problem, re
 from kindling.data.base import Data
 from kindling.data.batches import MappedArray
 from kindling.data.fingerprint import has_look
+from kindling.data.labels import is_one_hot
 from kindling.data.layout import Layout, layout_of, layout_of_before, told
 from kindling.data.precision import notes_of_columns, notes_of_precision
 from kindling.data.preprocessing import arranged
@@ -246,11 +247,6 @@ def some_of(x: np.ndarray) -> np.ndarray:
     if not isinstance(x, np.memmap):
         return x
     return np.asarray(x[:: max(1, len(x) // SOME)])
-
-
-def is_one_hot(y: np.ndarray) -> bool:
-    """Whether labels (N, K) hold 0 and exactly one 1 a row."""
-    return y.ndim == 2 and y.shape[1] > 1 and bool(np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all())
 
 
 def form_by_shape(x: np.ndarray) -> str:
