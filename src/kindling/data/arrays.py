@@ -18,7 +18,7 @@ from kindling.data.precision import notes_of_columns, notes_of_precision
 from kindling.data.preprocessing import arranged
 from kindling.data.splits import read_saved
 
-SOME = 1000  # samples of a mapped array that are looked at
+SOME = 1000  # samples that are looked at, of a mapped array or for their precision
 
 
 class Arrays(Data):
@@ -215,7 +215,7 @@ class Arrays(Data):
         if self.inputs == "images" and arrays[0].dtype != np.uint8:
             divisor = self._scale_images(arrays)
         elif arrays[0].dtype.kind in "fiu" and arrays[0].dtype.itemsize > 2 and self.inputs != "tokens":
-            self._note_precision(some_of(arrays[0]))
+            self._note_precision(np.asarray(arrays[0][:: max(1, len(arrays[0]) // SOME)]))
         self.preparation = {**self.preparation, "channels": self.channels}
         arrange = partial(arranged, form=self.inputs, divisor=divisor, channels=self.channels)
         inputs: Any = MappedArray(*arrays, arrange=arrange, names=[f"x_{split}" for split in self.parts])

@@ -62,7 +62,7 @@ def _reader(path: Path, form: str) -> Callable[[Path, Predictor, int], InputBatc
 
 def is_folder_of_arrays(path: Path) -> bool:
     """Whether a folder holds inputs as the training's data Arrays reads them."""
-    return path.is_dir() and any(path.glob("x*.npy"))
+    return path.is_dir() and any((path / f"{name}.npy").is_file() for name in ("x", "x_train", "x_val", "x_test"))
 
 
 def _or_usage_error(path: Path, read: Callable[[], Any]) -> Any:
