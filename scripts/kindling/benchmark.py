@@ -10,15 +10,16 @@
   evaluation     predict, validate and test against a bare forward loop
   growth         time and memory over data size, width, batch size, loader workers and steps
   checkpoints    the share of a training that goes into saving
-  accuracy       seconds to an accuracy on Fashion-MNIST, against the guide's loop; takes hours, so only if it is named
+  accuracy       seconds to an accuracy on Fashion-MNIST, against the guide's loop; takes hours
+  gpu            a training step on a GPU against plain and compiled loops; Fashion-MNIST on it
 
-Without a part all run but the last. `steps:mlp64` runs one case of a part, and a wrong name lists them. Each table is
-printed when it is known, and everything is merged into one JSON file with all samples.
+Without a part all run but the last two. `steps:mlp64` runs one case of a part, and a wrong name lists them. Each table
+is printed when it is known, and everything is merged into one JSON file with all samples.
 
 Contestants are processes that take turns, so that what disturbs the machine disturbs all: the median over the rounds,
-the spread (least to most), and as ratio the median of the ratios within each round. All run on the CPU, on as many
-threads as torch takes. Where a sample is a whole training (growth, checkpoints), rounds are fewer, and accuracy has no
-rounds. Progress goes to the standard error. Needs Linux.
+the spread (least to most), and as ratio the median of the ratios within each round. All but those of `gpu` run on the
+CPU, on as many threads as torch takes. Where a sample is a whole training (growth, checkpoints), rounds are fewer, and
+accuracy has no rounds. Progress goes to the standard error. Needs Linux.
 """
 
 import argparse
@@ -49,13 +50,14 @@ PARTS = (
     "growth",
     "checkpoints",
     "accuracy",
+    "gpu",
 )
-LONG = ("accuracy",)
+ONLY_IF_NAMED = ("accuracy", "gpu")
 
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="all but the long one by default")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="all but the last two by default")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="by default lightning_logs/benchmark.json, or benchmark_quick.json"
     )
@@ -64,8 +66,11 @@ def read_arguments() -> argparse.Namespace:
     for name in options.parts:
         if name.partition(":")[0] not in PARTS:
             parser.error(f"unknown part {name}: there are {', '.join(PARTS)}")
+    options.gpu = any(name.startswith("gpu") for name in options.parts)
+    if options.gpu and not all(name.startswith("gpu") for name in options.parts):
+        parser.error("gpu runs alone: the other parts see no GPU")
     options.output = options.output or Path("lightning_logs", f"benchmark{'_quick' * options.quick}.json")
-    options.parts = options.parts or [part for part in PARTS if part not in LONG]
+    options.parts = options.parts or [part for part in PARTS if part not in ONLY_IF_NAMED]
     return options
 
 
@@ -98,7 +103,7 @@ def main() -> int:
     selected = [(name.partition(":")[0], cases_of(name)) for name in options.parts]
     from kindling.run.record import git  # takes seconds
 
-    turns.prepare()
+    turns.prepare(options.gpu)
     here, when = machine.describe(), {"date": f"{datetime.now():%Y-%m-%d %H:%M}", "commit": git("rev-parse", "HEAD")}
     report = Report(options.output.resolve(), here, when)
     print(machine.told(here))

@@ -145,7 +145,9 @@ TABLE: tuple[Row, ...] = (
     Row("lightning.pytorch.core.module.LightningModule._current_fx_name", "attribute",
         (LEAN, "kindling/train/trainer.py"),
         "`self.log` asks it where it is called, and the trainer whether a module configures its schedules"),
-    Row("torch._foreach_mul_", "built-in", ("kindling/train/gradients.py",), SPEED),
+    Row("torch._foreach_add", "built-in", ("kindling/models/muon.py",), SPEED),
+    Row("torch._foreach_add_", "built-in", ("kindling/models/muon.py",), SPEED),
+    Row("torch._foreach_mul_", "built-in", ("kindling/train/gradients.py", "kindling/models/muon.py"), SPEED),
     Row("torch._foreach_norm", "built-in", ("kindling/train/gradients.py",), SPEED),
     # Callbacks
     Row(f"{KEEPER}._save_topk_checkpoint", "(self, trainer, monitor_candidates)", (CHECKPOINT,),

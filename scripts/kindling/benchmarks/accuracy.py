@@ -101,10 +101,10 @@ class Milestones(L.Callback):
             self.turns.take(trained=self.trained, accuracy=float(trainer.callback_metrics["val/accuracy"]))
 
 
-def train_recipe(seed: int, root: str, quick: bool, turns: Turns) -> None:
+def train_recipe(seed: int, turns: Turns, root: str, quick: bool, accelerator: str) -> None:
     turns.take()
     Milestones.turns, start = turns, perf_counter()
-    flags = ["--seed_everything", str(seed), "--data.root", root, "--trainer.accelerator", "cpu"]
+    flags = ["--seed_everything", str(seed), "--data.root", root, "--trainer.accelerator", accelerator]
     flags += ["--trainer.callbacks+=benchmarks.accuracy.Milestones"]
     flags += ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "2"] if quick else []
     main(["fit", "--config", str(CONFIG), *flags])
@@ -148,11 +148,12 @@ def measure_guide(network: Callable[[], nn.Module], epochs: int, goal: float, qu
     return rows_of([curve_of("guide's loop", work)])
 
 
-def measure_recipe(quick: bool) -> list[Row]:
+def measure_recipe(quick: bool, accelerator: str = "cpu") -> list[Row]:
     if not CONFIG.exists():
         raise Failure(f"there is no {CONFIG}")
     root = real_images(quick)
-    found = [curve_of(f"seed {seed}", partial(train_recipe, seed, root, quick)) for seed in SEEDS]
+    work = partial(train_recipe, root=root, quick=quick, accelerator=accelerator)
+    found = [curve_of(f"seed {seed}", partial(work, seed)) for seed in SEEDS]
     ends = [curve.pop() for curve in found]
     rows = rows_of(found)
     rows.append(Row("test accuracy", [end["test"] for end in ends], ""))

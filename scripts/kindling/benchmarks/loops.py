@@ -38,6 +38,8 @@ class TakeTurns(L.Callback):
         self.turns = Turns(Connection(int(os.environ[PIPE])))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize()
         self.turns.take(steps=trainer.num_training_batches)
 
 
@@ -123,11 +125,11 @@ def fit_as_usual(module: UsualModule, turns: Turns, *loaders: Any, **more: Any) 
     trainer.fit(module, *loaders, **more)
 
 
-def kindling(workload: Workload, turns: Turns) -> None:
+def kindling(workload: Workload, turns: Turns, fit: list[str] = FIT) -> None:
     """`kindling fit` with its default callbacks and loggers. The command takes the place of this process."""
     os.set_inheritable(turns.pipe.fileno(), True)
     os.environ[PIPE] = str(turns.pipe.fileno())
-    command = ["-m", "kindling", "fit", *workload.flags, *FIT, "--trainer.callbacks+=benchmarks.loops.TakeTurns"]
+    command = ["-m", "kindling", "fit", *workload.flags, *fit, "--trainer.callbacks+=benchmarks.loops.TakeTurns"]
     os.execv(sys.executable, [sys.executable, *command])
 
 

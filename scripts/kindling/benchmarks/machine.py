@@ -20,6 +20,7 @@ def describe() -> dict[str, Any]:
     flags = known.get("flags", known.get("Features", "")).split()
     return {
         "cpu": known.get("model name", platform.processor() or platform.machine()),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "flags": [flag for flag in FLAGS if flag in flags],
@@ -32,8 +33,9 @@ def describe() -> dict[str, Any]:
 def told(machine: dict[str, Any]) -> str:
     flags = ", ".join(machine["flags"]) or "none of " + ", ".join(FLAGS)
     packages = ", ".join(f"{name} {machine[name]}" for name in ("python", *PACKAGES))
+    gpu = f"{machine['gpu']}; " if "gpu" in machine else ""
     return (
-        f"{machine['cpu']}, {machine['cores']} cores ({flags}), {machine['threads']} threads, "
+        f"{gpu}{machine['cpu']}, {machine['cores']} cores ({flags}), {machine['threads']} threads, "
         f"{machine['memory_gb']} GB; {packages}"
     )
 

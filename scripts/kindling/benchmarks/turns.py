@@ -100,12 +100,13 @@ class Contestant:
             pass
 
 
-def prepare() -> None:
-    """Import once what all workers import; each is then a fork that is ready in milliseconds. All run on the CPU.
+def prepare(gpu: bool = False) -> None:
+    """Import once what all workers import; each is then a fork that is ready in milliseconds. They see a GPU if `gpu`.
 
     Commands that are started from here, or by a worker, can import the benchmarks too.
     """
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if not gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     scripts = str(Path(__file__).parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [scripts, os.environ.get("PYTHONPATH")]))
     CONTEXT.set_forkserver_preload(["kindling.cli.fit", "kindling.cli.predict", "kindling.use.predictor"])

@@ -21,12 +21,12 @@ def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[st
     """What is trained on what and how, where the run is, and what a user should know of the data and the model."""
     model, data = parts.model, parts.datamodule
     batch_size, classes = getattr(data, "batch_size", None), getattr(data, "classes", None)
-    precision = trainer.precision + " (auto)" * trainer.chose_precision
-    device = "cpu" if trainer.strategy.root_device.type == "cpu" else f"{trainer.num_devices} × {trainer.accelerator}"
+    kind = trainer.strategy.root_device.type
+    device = kind if kind == "cpu" else f"{trainer.num_devices} × {kind}"
     batch = f"batch {batch_size}, " if batch_size else ""
     print(
         f"{_describe_model(model)}{_describe_data(data)}\n"
-        f"device {device}, precision {precision}, {batch}seed {parts.seed}\n"
+        f"device {device}, precision {trainer.described_precision}, {batch}seed {parts.seed}\n"
         f"run    {run or 'none (nothing is written)'}"
     )
     if classes and isinstance(data, Data):

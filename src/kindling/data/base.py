@@ -13,7 +13,16 @@ from torch.utils.data import DataLoader
 from kindling.core.errors import Stopped
 from kindling.core.plain_values import plain
 from kindling.data.augmentation import Augmentation
-from kindling.data.batches import Batches, BatchIndices, MappedArray, MemoryLoader, first_non_finite, rows, start_worker
+from kindling.data.batches import (
+    Batches,
+    BatchIndices,
+    MappedArray,
+    MemoryLoader,
+    first_non_finite,
+    on_gpu,
+    rows,
+    start_worker,
+)
 from kindling.data.fingerprint import changes_of, fingerprint, has_look, look_of
 from kindling.data.position import Position, Seeded
 from kindling.data.preprocessing import Preprocessing
@@ -209,6 +218,8 @@ class Data(L.LightningDataModule):
         self._refuse_non_finite(SPLITS_OF_STAGE.get(stage, ("val", "test") if self.normalize else SPLITS))
         if isinstance(inputs, Tensor):  # in memory: transformed once and for all
             inputs, transform = transform(inputs, *others[:-1]), None
+            if self.trainer and not self.workers:  # no process that loads batches could share a GPU's memory
+                inputs, *others = on_gpu([inputs, *others], self.trainer.strategy.root_device)
         self.sets = {
             name: Batches(inputs, *others, indices=index, transform=transform) for name, index in self.splits.items()
         }

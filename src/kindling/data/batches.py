@@ -22,6 +22,7 @@ from kindling.data.position import Position, run_seed
 
 CHUNK = 2**22  # numbers that are held at once while statistics are taken
 GATHERED = 2**18  # numbers that a loader gathers at once: more are memory that the system hands out anew each time
+GPU_SHARE = 0.25  # of a GPU's free memory that a data set may take
 
 
 def rows(inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -173,7 +174,7 @@ class BatchIndices(DistributedSampler):
 class MemoryLoader(DataLoader):
     """Loads `Batches` of tensors without workers or transform: several are gathered at once, and then cut.
 
-    A DataLoader gathers each by itself, which takes three times as long.
+    A DataLoader gathers each by itself, which takes three times as long. Tensors can lie on a GPU: see `on_gpu`.
     """
 
     dataset: Batches
@@ -182,11 +183,21 @@ class MemoryLoader(DataLoader):
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:  # type: ignore[override]
         size, tensors = self.sampler.batch_size, self.dataset.tensors
         batches = max(1, GATHERED // (size * math.prod(tensors[0].shape[1:])))
-        for indices in self.dataset.indices[self.sampler.order()].split(size * batches):
+        order, device = self.dataset.indices[self.sampler.order()], tensors[0].device
+        for indices in order.to(device).split(size * batches):
             parts = [tensor.index_select(0, indices) for tensor in tensors]
-            if self.pin_memory:
+            if self.pin_memory and device.type == "cpu":
                 parts = [part.pin_memory() for part in parts]
             yield from zip(*(part.split(size) for part in parts), strict=True)
+
+
+def on_gpu(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Tensors on a GPU if all fit there, so that no batch has to be brought there; otherwise as they are."""
+    if device.type != "cuda":
+        return tensors
+    free, _ = torch.cuda.mem_get_info(device)
+    fits = sum(tensor.nbytes for tensor in tensors) <= GPU_SHARE * free
+    return [tensor.to(device) for tensor in tensors] if fits else tensors
 
 
 def batch_size_of(batch: Any) -> int:

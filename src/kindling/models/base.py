@@ -43,7 +43,8 @@ class Model(Loadable):
         l1: weight of a penalty on the absolute weights, added to the loss; biases and norms are free.
         l2: weight of a penalty on the squared weights, likewise.
         init: how the layers start: torch's way, or guide: see layers.initialize.
-        compile: whether torch compiles `forward`: it needs a C++ compiler and 20 s or more, and gains little on a CPU.
+        compile: whether torch compiles `forward`, or in which of its modes: reduce-overhead for a small network on a
+            GPU. It needs a C++ compiler and 20 s or more, and gains little on a CPU.
 
     Raises:
         ValueError: if an argument is out of range or does not fit the data.
@@ -67,7 +68,7 @@ class Model(Loadable):
         l1: float = 0.0,
         l2: float = 0.0,
         init: Literal["torch", "guide"] = "torch",
-        compile: bool = False,
+        compile: bool | Literal["reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False,
     ) -> None:
         super().__init__()
         if not (classes or targets) and (task is None or task.fits in TASK_FOR):
@@ -104,7 +105,8 @@ class Model(Loadable):
 
     def setup(self, stage: str) -> None:
         if self.compiles:
-            self.compile()  # in place: checkpoints are the same with and without it
+            mode = None if self.compiles is True else self.compiles
+            self.compile(mode=mode)  # in place: checkpoints are the same with and without it
 
     @property  # type: ignore[misc]
     def example_input_array(self) -> Tensor | None:  # type: ignore[override]
@@ -207,6 +209,8 @@ class Model(Loadable):
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, loss: MeanMetric) -> dict[str, Tensor]:
         outputs, targets = self.outputs(batch), self.task.targets_of(batch)
+        if isinstance(self.compiles, str) and outputs.is_cuda:
+            outputs = outputs.clone()  # where a CUDA graph has written them, the next batch's are written
         scores = self.task.scores(outputs)
         metrics.update(scores, targets)
         loss.update(self.task.loss_of(outputs, targets), batch_size_of(targets))

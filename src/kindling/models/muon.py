@@ -1,6 +1,6 @@
 """Muon, an optimiser: `--model.optimizer Muon --model.optimizer.lr 0.05`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,25 +12,47 @@ A, B, C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalize(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """Bring the singular values of a matrix (M, N) near 1 and keep its singular vectors.
+    """Bring the singular values of a matrix (M, N) near 1 and keep its singular vectors."""
+    return orthogonalize_all([matrix], rounds)[0]
+
+
+def orthogonalize_all(matrices: list[Tensor], rounds: int = 5) -> list[Tensor]:
+    """Orthogonalise matrices (M, N), those with the same smaller side at once: it takes a GPU no longer than one.
 
     X ← A·X + B·(XXᵀ)X + C·(XXᵀ)²X multiplies X by a polynomial of XXᵀ. So only the small product is iterated, which
     takes a third of the time for the weights of convolutions; in float32, since it squares the singular values: with
     fewer digits some would come out negative, and grow.
     """
-    if len(matrix) > matrix.shape[1]:
-        return orthogonalize(matrix.T, rounds).T
-    exact = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    gram = exact @ exact.T  # (M, M), M ≤ N
-    norm = gram.trace().sqrt().clamp(min=1e-7)
-    gram = gram / norm**2
-    product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / norm  # of the polynomials of all rounds
+    wide = [matrix.T if len(matrix) > matrix.shape[1] else matrix for matrix in matrices]
+    exact = [matrix.to(torch.promote_types(matrix.dtype, torch.float32)) for matrix in wide]
+    found: list[Tensor] = [*exact]
+    for positions in _alike(exact):
+        grams = torch.stack([exact[position] @ exact[position].T for position in positions])  # (G, M, M), M ≤ N
+        for position, product in zip(positions, _polynomial(grams, rounds), strict=True):
+            result = (product @ exact[position]).to(matrices[position].dtype)
+            found[position] = result if wide[position] is matrices[position] else result.T
+    return found
+
+
+def _alike(matrices: list[Tensor]) -> list[list[int]]:
+    """The positions of matrices that can be iterated together."""
+    groups: dict[Any, list[int]] = {}
+    for position, matrix in enumerate(matrices):
+        groups.setdefault((len(matrix), matrix.dtype, matrix.device), []).append(position)
+    return list(groups.values())
+
+
+def _polynomial(grams: Tensor, rounds: int) -> Tensor:
+    """What orthogonalises X, from XXᵀ: (G, M, M) → (G, M, M)."""
+    norms = torch.stack([gram.trace() for gram in grams]).sqrt().clamp(min=1e-7)[:, None, None]
+    grams = grams / norms**2
+    product = torch.eye(grams.shape[1], dtype=grams.dtype, device=grams.device) / norms  # of those of all rounds
     for _ in range(rounds):
-        factor = torch.addmm(gram, gram, gram, beta=B, alpha=C)
-        factor.diagonal().add_(A)
+        factor = torch.baddbmm(grams, grams, grams, beta=B, alpha=C)
+        factor.diagonal(dim1=1, dim2=2).add_(A)
         product = factor @ product
-        gram = factor @ gram @ factor
-    return (product @ exact).to(matrix.dtype)
+        grams = factor @ grams @ factor
+    return product
 
 
 class Muon(Optimizer):
@@ -68,24 +90,33 @@ class Muon(Optimizer):
         torch.set_float32_matmul_precision("highest")  # no TF32 in `orthogonalize`
         try:
             for group in self.param_groups:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        self._update(parameter, parameter.grad, group)
+                self._update(group)
         finally:
             torch.set_float32_matmul_precision(precision)
         return loss
 
-    def _update(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, group: dict[str, Any]) -> None:
         lr, momentum, weight_decay = group["lr"], group["momentum"], group["weight_decay"]
-        state = self.state[parameter]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(grad)
-        buffer = state["momentum_buffer"].mul_(momentum).add_(grad)
-        update = grad.add(buffer, alpha=momentum)
-        matrix = update.flatten(1) if update.dim() > 1 else update.view(1, -1)
-        if len(matrix) > 1:
-            rows, columns = matrix.shape
-            update = orthogonalize(matrix).view_as(update) * max(1, rows / columns) ** 0.5
-        else:
-            update = update / update.norm().clamp(min=1e-7)
-        parameter.mul_(1 - lr * weight_decay).add_(update, alpha=-lr)
+        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if not parameters:
+            return
+        gradients = [parameter.grad for parameter in parameters]
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.grad)
+        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_mul_(buffers, momentum)
+        torch._foreach_add_(buffers, gradients)
+        updates = _directions(torch._foreach_add(gradients, buffers, alpha=momentum))
+        torch._foreach_mul_(parameters, 1 - lr * weight_decay)
+        torch._foreach_add_(parameters, updates, alpha=-lr)
+
+
+def _directions(updates: Sequence[Tensor]) -> list[Tensor]:
+    """Updates with the lengths of their directions made alike, each as a matrix: outputs × all else."""
+    matrices = [update.flatten(1) if update.dim() > 1 else update.view(1, -1) for update in updates]
+    found = [matrix / matrix.norm().clamp(min=1e-7) if len(matrix) == 1 else matrix for matrix in matrices]
+    several = [position for position, matrix in enumerate(matrices) if len(matrix) > 1]
+    for position, matrix in zip(several, orthogonalize_all([matrices[each] for each in several]), strict=True):
+        found[position] = matrix * max(1, len(matrix) / matrix.shape[1]) ** 0.5
+    return [matrix.view_as(update) for matrix, update in zip(found, updates, strict=True)]

@@ -12,7 +12,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
 from lightning.pytorch.loops.optimization.automatic import ClosureResult
@@ -29,6 +28,7 @@ from torch import Tensor
 from kindling.models.run_length import adapt_to_run_length
 from kindling.train.gradients import Gradients
 from kindling.train.logged_values import LoggedValues
+from kindling.train.to_device import to_device
 
 BEFORE_STEP = "on_before_optimizer_step"
 HOOKS = {"on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"}
@@ -88,9 +88,8 @@ class LeanLoop(_TrainingEpochLoop):
         self._hand_over_metrics()
 
     def _to_device(self, batch: Any) -> Any:
-        batch, device = self.trainer.precision_plugin.convert_input(batch), self.trainer.strategy.root_device
-        is_there = device.type == "cpu" and type(batch) is tuple and all(isinstance(part, Tensor) for part in batch)
-        return self.after_transfer(batch if is_there else move_data_to_device(batch, device), 0)
+        batch = self.trainer.precision_plugin.convert_input(batch)
+        return self.after_transfer(to_device(batch, self.trainer.strategy.root_device), 0)
 
     def _train_on(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Forward and backward pass, and a step of the optimiser unless gradients accumulate; what the module returned.
@@ -159,7 +158,7 @@ class LeanLoop(_TrainingEpochLoop):
         otherwise Lightning computes it again.
         """
         trainer, module = self.trainer, self.trainer.lightning_module
-        self.gradients = Gradients(optimizer)
+        self.gradients = Gradients(optimizer, are_of_the_loop=True)
         vars(module)["_current_fx_name"] = BEFORE_STEP
         for hook, keeps_gradients in zip(self.hooks[BEFORE_STEP], self.keeps_gradients, strict=True):
             hook(optimizer)

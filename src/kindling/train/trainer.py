@@ -1,11 +1,12 @@
 """Lightning's Trainer with a leaner step, loaders that go on exactly, and a precision that suits the machine."""
 
 import math
+import os
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.accelerators import Accelerator
+from lightning.pytorch.accelerators import Accelerator, CUDAAccelerator
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kindling.train.loaders import Loaders
@@ -23,6 +24,7 @@ class Trainer(L.Trainer):
 
     Args:
         precision: see Lightning; or auto for bf16-mixed where the hardware is fast with it, and 32-true elsewhere.
+        tf32: whether a GPU multiplies float32 in TF32: up to eight times as fast, with 10 bits of its 23.
         accelerator: see Lightning.
         **trainer: max_epochs, devices, gradient_clip_val …: see Lightning.
     """
@@ -30,6 +32,7 @@ class Trainer(L.Trainer):
     def __init__(
         self,
         precision: Precision | None = None,
+        tf32: bool = True,
         accelerator: str | Accelerator = "auto",
         **trainer: Any,
     ) -> None:
@@ -37,8 +40,18 @@ class Trainer(L.Trainer):
         if precision == "auto":
             precision = "bf16-mixed" if has_fast_bfloat16(accelerator) else "32-true"
         super().__init__(accelerator=accelerator, precision=precision, **trainer)
+        self.tf32 = tf32 and isinstance(self.accelerator, CUDAAccelerator)
+        if isinstance(self.accelerator, CUDAAccelerator):
+            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # or each step of an optimiser counts the devices anew
+            torch.set_float32_matmul_precision("high" if tf32 else "highest")
+            torch.backends.cudnn.allow_tf32 = tf32
         self.fit_loop.epoch_loop = LeanLoop(self.fit_loop.epoch_loop)
         self.loaders = Loaders(self)
+
+    @property
+    def described_precision(self) -> str:
+        """The precision, whether the trainer chose it, and how float32 is multiplied."""
+        return self.precision + " (auto)" * self.chose_precision + ", float32 by TF32" * self.tf32
 
     @property
     def estimated_stepping_batches(self) -> int | float:

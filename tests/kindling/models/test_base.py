@@ -204,7 +204,7 @@ def test_a_compiled_model_has_the_checkpoints_of_another(tmp_path: Path, monkeyp
         compiled.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(nn.Module, "compile", lambda model: compile(model, backend=backend))
+    monkeypatch.setattr(nn.Module, "compile", lambda model, mode: compile(model, backend=backend))
     found = []
     for chosen in (True, False):
         L.seed_everything(0)

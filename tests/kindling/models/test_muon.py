@@ -30,8 +30,8 @@ def test_in_bfloat16_no_singular_value_grows() -> None:
 def test_a_step_iterates_in_full_precision_and_leaves_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, before = list[str](), torch.get_float32_matmul_precision()
     monkeypatch.setattr(
-        "kindling.models.muon.orthogonalize",
-        lambda matrix: seen.append(torch.get_float32_matmul_precision()) or matrix,
+        "kindling.models.muon.orthogonalize_all",
+        lambda matrices: seen.append(torch.get_float32_matmul_precision()) or matrices,
     )
     weight = nn.Parameter(torch.ones(2, 2))
     weight.grad = torch.ones(2, 2)

@@ -96,8 +96,8 @@ def train(module: Any, *callbacks: L.Callback, **settings: Any) -> Trainer:
 
 def count_norms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     computed: list[int] = []
-    compute = Gradients._compute_norm
-    monkeypatch.setattr(Gradients, "_compute_norm", lambda self: computed.append(1) or compute(self))
+    compute = Gradients._compute_norms
+    monkeypatch.setattr(Gradients, "_compute_norms", lambda self: computed.append(1) or compute(self))
     return computed
 
 

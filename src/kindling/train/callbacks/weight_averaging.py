@@ -4,8 +4,10 @@ import math
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from kindling.models.run_length import steps_of
@@ -30,16 +32,39 @@ class WeightAveraging(callbacks.WeightAveraging):
                 raise ValueError(f"{name} is {fraction}: expected a fraction in [0, 1)")
         super().__init__(multi_avg_fn=self._average)
         self.enabled, self.decay, self.start = enabled, decay, start
+        self.count: int | None = None  # of what is averaged; None before it is known
         self.first: float | None = None  # the step that the average starts after, once the length of the run is known
 
-    def _average(self, averages: Any, weights: Any, count: Any) -> None:
+    def _update(self, model: nn.Module) -> None:
+        """Average once more: what AveragedModel.update_parameters does, which looks for all tensors in every step.
+
+        That takes longer than a small network's step on a GPU, for which it also waits.
+        """
+        averaged = self._average_model
+        assert averaged is not None
+        if self.count is None:
+            self.count = int(averaged.n_averaged)
+            self.places = [_places(averaged.module), _places(model)]
+        groups: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}
+        for average, weight in zip(*map(_tensors, self.places), strict=True):
+            averages, weights = groups.setdefault((average.device, average.dtype), ([], []))
+            averages.append(average)
+            weights.append(weight.to(average.device))
+        for averages, weights in groups.values():
+            if self.count:
+                self._average(averages, weights, self.count)
+            else:
+                _copy(averages, weights)
+        self.count += 1
+        averaged.n_averaged.fill_(self.count)
+
+    def _average(self, averages: list[Tensor], weights: list[Tensor], count: int) -> None:
         if not averages[0].is_floating_point():  # the counters of batch norms
-            for average, weight in zip(averages, weights, strict=True):
-                average.copy_(weight)
+            _copy(averages, weights)
         elif self.decay is None:
-            get_swa_multi_avg_fn()(averages, weights, count)
+            get_swa_multi_avg_fn()(averages, weights, torch.tensor(count))
         else:  # the first steps count more, or the average would long stay where the training began
-            get_ema_multi_avg_fn(min(self.decay, float((1 + count) / (10 + count))))(averages, weights, count)
+            get_ema_multi_avg_fn(min(self.decay, (1 + count) / (10 + count)))(averages, weights, count)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not self.enabled:
@@ -52,9 +77,11 @@ class WeightAveraging(callbacks.WeightAveraging):
             del attributes[name]
         super().setup(trainer, pl_module, stage)
         attributes.update(recipe)
+        if self._average_model is not None:
+            self._average_model.update_parameters = self._update  # type: ignore[method-assign]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.first = None
+        self.first = self.count = None
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         if not self.enabled or self.first is not None:
@@ -74,6 +101,7 @@ class WeightAveraging(callbacks.WeightAveraging):
             trainer.global_step - 1 if by_itself else trainer.fit_loop.total_batch_idx
         )  # not those of all optimisers
         if steps <= self.first:
+            self.count = None
             self._average_model.n_averaged.zero_()  # with none averaged, the next are copied
         super().on_train_batch_end(trainer, *args)
 
@@ -91,3 +119,19 @@ class WeightAveraging(callbacks.WeightAveraging):
     def on_load_checkpoint(self, *args: Any) -> None:
         if self.enabled:
             super().on_load_checkpoint(*args)
+
+
+def _places(module: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Where all parameters and buffers are, in the order in which torch averages them."""
+    names = [name for name, _ in [*module.named_parameters(), *module.named_buffers()]]
+    parts = [name.rpartition(".") for name in names]
+    return [(module.get_submodule(owner), name) for owner, _, name in parts]
+
+
+def _tensors(places: list[tuple[nn.Module, str]]) -> list[Tensor]:
+    return [getattr(owner, name).detach() for owner, name in places]
+
+
+def _copy(averages: list[Tensor], weights: list[Tensor]) -> None:
+    for average, weight in zip(averages, weights, strict=True):
+        average.copy_(weight)

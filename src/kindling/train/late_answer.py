@@ -1,0 +1,47 @@
+"""Asks a GPU whether a step is fine, without waiting for the answer."""
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
+
+READ_FOUND_INF = (Adam, AdamW, SGD, Adagrad)  # in their fused form
+ASYNCHRONOUS = {"cuda"}  # devices that are still at work when Python goes on
+
+
+def can_leave_out(optimizer: Optimizer, device: torch.device) -> bool:
+    """Whether the device can leave a step of this optimiser out by itself, which is worth it if Python runs ahead."""
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    return device.type in ASYNCHRONOUS and type(optimizer) in READ_FOUND_INF and fused
+
+
+class LateAnswer:
+    """Whether the losses and gradients of a step are finite, as a GPU finds out while Python goes on.
+
+    If they are not, the optimiser's kernel leaves the step out: it reads `found_inf`, as with torch's GradScaler. To
+    ask a step later costs no time, since by then the GPU has long computed the answer.
+
+    Args:
+        optimizer: that is about to step; see `can_leave_out`.
+        norm: length of its gradients, a scalar; one that is too long for its type counts as infinite.
+        losses: scalars, from which the gradients come.
+    """
+
+    def __init__(self, optimizer: Optimizer, norm: Tensor, losses: list[Tensor]) -> None:
+        total = sum(losses, norm).float()
+        self.found_inf = torch.nan_to_num(total * 0, nan=1.0)  # 0 or 1: zero times infinity is NaN
+        optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
+        self.answer = self.found_inf.to("cpu", non_blocking=True)
+        self.copied = torch.cuda.Event() if norm.is_cuda else None
+        if self.copied:
+            self.copied.record()
+
+    @property
+    def is_fine(self) -> bool:
+        if self.copied:
+            self.copied.synchronize()
+        return not self.answer.item()
+
+    def restore_unless_fine(self, tensors: list[Tensor], before: list[Tensor]) -> None:
+        """Bring tensors, which the step may have changed, back to what they were, on the device as well."""
+        for tensor, old in zip(tensors, before, strict=True):
+            tensor.copy_(torch.where(self.found_inf > 0, old, tensor))
