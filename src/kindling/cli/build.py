@@ -32,7 +32,7 @@ from kindling.core.settings import settings_in
 from kindling.data.base import Data
 from kindling.figures.callback import Figures
 from kindling.models.base import Model
-from kindling.run.saved_split import unchanged_split_of
+from kindling.run.saved_split import compare_with_run, unchanged_split_of
 from kindling.train.callbacks import CALLBACKS
 from kindling.train.faults import explain_fault
 from kindling.train.trainer import Trainer
@@ -198,6 +198,8 @@ class Parts(LightningCLI):
         self.model, self.datamodule = self.config_init["model"], self.config_init.get("data")
         if isinstance(self.datamodule, Data):
             self.datamodule.splits  # noqa: B018 (drawn here, where what is wrong with the data can be told)
+            if run := self.arguments.run:
+                compare_with_run(run, self.datamodule, self.arguments.changes, self.arguments.command == "fit")
             if self.config["trainer"].overfit_batches:
                 better = "use trainer.limit_train_batches"
                 raise UsageError(f"trainer.overfit_batches needs a loader of single samples: {better}")

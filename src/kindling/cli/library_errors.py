@@ -20,7 +20,7 @@ SENTENCES = {
     "`train_dataloader` must be implemented": "the model has no train_dataloader, and there is no data: name some with "
     "--data",
     r"Error\(s\) in loading state_dict": None,
-    "val_check_interval|conditioned on metric|no finite numbers": None,
+    "val_check_interval|conditioned on metric|no finite number": None,
 }
 
 

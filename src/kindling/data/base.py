@@ -1,5 +1,6 @@
 """What all data shares: seeded splits, normalisation with training statistics, and loaders of whole batches."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -9,12 +10,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from kindling.core.errors import Stopped
 from kindling.core.plain_values import plain
 from kindling.data.augmentation import Augmentation
-from kindling.data.batches import Batches, BatchIndices, MemoryLoader, on_gpu, rows, start_worker
+from kindling.data.batches import (
+    Batches,
+    BatchIndices,
+    MappedArray,
+    MemoryLoader,
+    first_non_finite,
+    on_gpu,
+    rows,
+    start_worker,
+)
+from kindling.data.fingerprint import changes_of, fingerprint, has_look, look_of
 from kindling.data.position import Position, Seeded
 from kindling.data.preprocessing import Preprocessing
-from kindling.data.splits import Splitter, draw_splits, fingerprint, read_splits
+from kindling.data.splits import SPLITS, Splitter, draw_splits, read_saved, read_splits
+
+SPLITS_OF_STAGE = {"validate": ("val",), "test": ("test",), "predict": ("test",)}  # what a stage of Lightning's reads
 
 
 class Data(L.LightningDataModule):
@@ -25,7 +39,8 @@ class Data(L.LightningDataModule):
 
     Args:
         batch_size: samples a batch; the last, smaller batch of a training epoch is left out.
-        val_fraction: share of all samples used for validation, in (0, 1), unless the data has a validation split.
+        val_fraction: share of the samples used for validation, in (0, 1), unless the data has a validation split; of
+            all samples, or of those that are not in the data's own test split.
         test_fraction: share of all samples held out for the test, in (0, 1), unless the data has a test split.
         split_seed: seed of the split.
         folds: number of folds of all samples that are not for the test, at least 2; 0 for none.
@@ -98,7 +113,11 @@ class Data(L.LightningDataModule):
 
     @cached_property
     def samples(self) -> tuple[Any, ...]:
-        return self.load()
+        samples = self.load()
+        if self.split_file:
+            kept = read_saved(self.split_file)
+            self.notes = [*self.notes, *(changes_of(kept, self.look_of_inputs(samples[0])) if has_look(kept) else [])]
+        return samples
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -124,6 +143,14 @@ class Data(L.LightningDataModule):
         splitter = Splitter(labels, self.groups, self.times, self.split_seed, self.classes)
         own = self.own_val, self.own_test
         return draw_splits(splitter, len(targets), *own, self.val_fraction, self.test_fraction, self.folds, self.fold)
+
+    def look_of_inputs(self, inputs: Any) -> dict[str, Any]:
+        """What the inputs, those of the samples, look like: see look_of."""
+        return look_of(inputs, self.source_files())
+
+    def source_files(self) -> list[str]:
+        """The files that the samples are read from, if any."""
+        return []
 
     @property
     def class_counts(self) -> dict[str, dict[str, int]]:
@@ -162,7 +189,8 @@ class Data(L.LightningDataModule):
     def _scale(self, deviation: Tensor, mean: Tensor) -> dict[str, list[float]]:
         """The `mean` and `std` that Preprocessing takes, from those of the training split, (F,) each."""
         if not mean.isfinite().all():
-            raise ValueError("the inputs of the training split hold values that are no finite numbers")
+            self._refuse_non_finite(["train"])
+            raise ValueError("the inputs of the training split are too large: their mean is no finite number")
         if self.scaled is not None:
             unscaled = ~torch.tensor(self.scaled)
             mean, deviation = mean.masked_fill(unscaled, 0.0), deviation.masked_fill(unscaled, 1.0)
@@ -170,9 +198,24 @@ class Data(L.LightningDataModule):
         constant = ~(deviation > 1e-6 * mean.abs())
         return {"mean": mean.tolist(), "std": deviation.float().masked_fill(constant, 1.0).tolist()}
 
+    @property
+    def takes_only_finite(self) -> bool:
+        """Whether NaN or infinity in the inputs is a mistake, rather than for a model that may know what they mean."""
+        return self.normalize or isinstance(self.samples[0], MappedArray)
+
+    def _refuse_non_finite(self, splits: Iterable[str]) -> None:
+        """End the command if the inputs of a split hold NaN or infinity, before they spoil its metrics."""
+        inputs = self.samples[0]
+        for split in splits:
+            index = first_non_finite(inputs, self.splits[split]) if self.takes_only_finite else None
+            if index is not None:
+                place = inputs.place_of(index) if isinstance(inputs, MappedArray) else f"sample {index} (from 0)"
+                raise Stopped(f"{place} holds a value that is no finite number, and is for {split}: correct it")
+
     def setup(self, stage: str) -> None:
         inputs, *others = self.samples
         transform: Any = self.preprocessing
+        self._refuse_non_finite(SPLITS_OF_STAGE.get(stage, ("val", "test") if self.normalize else SPLITS))
         if isinstance(inputs, Tensor):  # in memory: transformed once and for all
             inputs, transform = transform(inputs, *others[:-1]), None
             if self.trainer and not self.workers:  # no process that loads batches could share a GPU's memory

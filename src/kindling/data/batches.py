@@ -42,10 +42,13 @@ class MappedArray:
     Args:
         *arrays: of the same shape and type but for their lengths.
         arrange: brings a batch of them to (B, *input_shape), such as channels first; None if they have that shape.
+        names: what a user calls each of them; None for inputs.
     """
 
-    def __init__(self, *arrays: Any, arrange: Callable[[Tensor], Tensor] | None = None) -> None:
-        self.arrays, self.arrange = arrays, arrange
+    def __init__(
+        self, *arrays: Any, arrange: Callable[[Tensor], Tensor] | None = None, names: list[str] | None = None
+    ) -> None:
+        self.arrays, self.arrange, self.names = arrays, arrange, names or ["inputs"] * len(arrays)
         self.ends = np.cumsum([len(array) for array in arrays])
         first = self[torch.arange(int(self.ends[-1] > 0))]
         self.shape, self.dtype = (int(self.ends[-1]), *first.shape[1:]), first.dtype
@@ -72,6 +75,12 @@ class MappedArray:
         unit = 255 if self.dtype == torch.uint8 else 1
         return deviation / unit, total / count / unit
 
+    def place_of(self, index: int) -> str:
+        """A sample by the name of its array and its number there, such as `x_val, sample 3 (from 0)`."""
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        start = self.ends[number] - len(self.arrays[number])
+        return f"{self.names[number]}, sample {index - start} (from 0)"
+
     def __getstate__(self) -> dict[str, Any]:
         """For a worker process, which maps a file itself rather than get a copy of it all."""
 
@@ -84,6 +93,17 @@ class MappedArray:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.arrays = tuple(np.memmap(*array) if isinstance(array, tuple) else array for array in self.arrays)
+
+
+def first_non_finite(inputs: Tensor | MappedArray, indices: Tensor) -> int | None:
+    """The first of some samples that holds NaN or infinity; None if none does."""
+    if not inputs.dtype.is_floating_point:
+        return None
+    for part in indices.split(max(1, CHUNK // max(1, math.prod(inputs.shape[1:])))):
+        is_fine = inputs[part].isfinite().flatten(1).all(dim=1)
+        if not is_fine.all():
+            return int(part[~is_fine][0])
+    return None
 
 
 class Batches(Dataset):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from kindling.data.column_values import Values, are_numbers, refuse_duplicates
+from kindling.data.dates import are_dates
 
 AT_ONCE = 4096  # rows whose columns are put side by side: few enough for the processor's cache
 
@@ -34,8 +35,9 @@ def fit_column(values: Values, rows: Any, is_categorical: bool, limit: int) -> C
         values.refuse_other_decimal(rows, "name the column in data.categorical")
     categories = sorted(values.words.among(rows))
     if len(categories) > limit:
+        kind = "dates" if are_dates(categories) else "values"
         raise ValueError(
-            f"column {name} has {len(categories)} different values, such as {categories[0]!r}: leave it out with "
+            f"column {name} has {len(categories)} different {kind}, such as {categories[0]!r}: leave it out with "
             "data.drop, or raise data.max_categories"
         )
     return {"name": name, "categories": categories}

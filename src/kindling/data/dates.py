@@ -11,7 +11,34 @@ from kindling.data.column_values import Values
 # How dates may be written; {} lets pandas infer it from the first one.
 ISO: dict[str, Any] = {"format": "ISO8601"}
 OTHERS: list[dict[str, Any]] = [{}, {"dayfirst": True}, {"format": "%m/%d/%y"}, {"format": "%d/%m/%y"}]
+MONTH_NAME = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+DAY = r"\d{1,2}(st|nd|rd|th|\.)?"
+# A date as text, whatever follows it, such as a time: 2024-01-31, 31.1.24, 31 Jan 2024, January 31, 2024.
+DATE = re.compile(
+    r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?"
+    r"|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d\d)"
+    rf"|{DAY}[ -]{MONTH_NAME}[ -,]+\d{{2,4}}"
+    rf"|{MONTH_NAME} {DAY},? \d{{4}})([T ,].*|Z)?",
+    re.IGNORECASE,
+)
 MONTH = re.compile(r"(0?[1-9]|1[0-2])\.(19|20)\d\d")  # such as 03.2015, which is a number too
+
+
+def are_dates(words: list[str]) -> bool:
+    """Whether all of some values look like dates."""
+    return all(map(DATE.fullmatch, words))
+
+
+def are_dates_as_numbers(numbers: np.ndarray) -> bool:
+    """Whether all numbers, but for missing ones, are dates such as 20240131, of 1900 to 2099."""
+    known = numbers[np.isfinite(numbers)]
+    return len(known) > 0 and _are_days(known[:100]) and _are_days(known)  # nearly always the first few tell
+
+
+def _are_days(numbers: np.ndarray) -> bool:
+    month, day = numbers // 100 % 100, numbers % 100
+    is_date = (numbers >= 19000101) & (numbers < 21000101) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    return bool((is_date & (numbers % 1 == 0)).all())
 
 
 def read_times(values: Values, date_format: str | None = None) -> np.ndarray:

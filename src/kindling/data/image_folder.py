@@ -18,6 +18,7 @@ from kindling.core.files import whole_file
 from kindling.core.progress import progress
 from kindling.data.base import Data
 from kindling.data.batches import MappedArray
+from kindling.data.fingerprint import look_of
 from kindling.data.image_files import BATCH, DRAFT, read_images
 from kindling.data.image_listing import Listing
 
@@ -172,6 +173,13 @@ class ImageFolder(Data):
         numbers = {name: number for number, name in enumerate(self.classes or [])}
         labels = torch.tensor([numbers[folder.label] for folder in folders])
         return MappedArray(pixels), labels.repeat_interleave(torch.tensor(counts))
+
+    def source_files(self) -> list[str]:
+        return self._paths()
+
+    def look_of_inputs(self, inputs: Any) -> dict[str, Any]:
+        """The sizes of the files rather than pixels, to which another decoder would give other last bits."""
+        return look_of(inputs, self.source_files(), looks_at_values=False)
 
     def _paths(self) -> list[str]:
         """Where all images are, readable or not."""

@@ -24,6 +24,8 @@ class Preprocessing(nn.Module):
         dtype: of raw inputs: uint8 (0 to 255), float32, or int64 for tokens.
         mean: of each feature or channel, uint8 being divided by 255; null for no normalisation.
         std: likewise; not zero.
+        channels: where those of images and sequences were in the training's own arrays, first or last; null for a
+            checkpoint of before, and for other inputs.
         divisor: what brings the float images of a user to those of `dtype`, such as 255 for 0 to 1.
         bounded: whether images lie between 0 and 1.
         lengths: whether inputs are padded sequences, which come with their lengths.
@@ -43,6 +45,7 @@ class Preprocessing(nn.Module):
         dtype: str = "float32",
         mean: list[float] | None = None,
         std: list[float] | None = None,
+        channels: str | None = None,
         divisor: float = 1.0,
         bounded: bool = False,
         lengths: bool = False,
@@ -57,6 +60,7 @@ class Preprocessing(nn.Module):
             "dtype": dtype,
             "mean": mean,
             "std": std,
+            "channels": channels,
             "divisor": divisor,
             "bounded": bounded,
             "lengths": lengths,
@@ -67,7 +71,7 @@ class Preprocessing(nn.Module):
             "decimal": decimal,
         }
         super().__init__()
-        self.shape, self.dtype, self.divisor = tuple(shape), dtype, divisor
+        self.shape, self.dtype, self.divisor, self.channels = tuple(shape), dtype, divisor, channels
         self.bounded = bounded or dtype == "uint8"
         self.lengths, self.further_inputs = lengths, further_inputs
         self.resize, self.columns, self.separator, self.decimal = resize, columns, separator, decimal
@@ -95,19 +99,31 @@ class Preprocessing(nn.Module):
         return inputs
 
 
-def arranged(batch: Tensor, form: str, divisor: float = 1.0) -> Tensor:
+def arranged(batch: Tensor, form: str, divisor: float = 1.0, channels: str | None = None) -> Tensor:
     """Bring arrays (B, …) to what Preprocessing takes: tokens int64, images (B, C, H, W), anything else float32.
 
-    Images can come as (B, H, W), or with their channels last. Other than uint8 they are divided by `divisor`.
+    Images can come as (B, H, W), or with their channels last; sequences as (B, C, L), with their channels first.
+    Images other than uint8 are divided by `divisor`.
+
+    Args:
+        batch: of raw inputs.
+        form: what they are.
+        divisor: of images.
+        channels: where they are, first or last; None to tell by the numbers of channels that are common.
     """
     if form == "tokens":
         return batch.long()
     if form != "images":
-        return batch.float()
+        is_turned = form == "sequences" and channels == "first" and batch.dim() == 3
+        return (batch.transpose(1, 2) if is_turned else batch).float()
     if batch.dim() == 3:
         batch = batch[:, None]
-    elif batch.dim() == 4 and batch.shape[1] not in CHANNELS and batch.shape[3] in CHANNELS:
+    elif batch.dim() == 4 and (channels or _common_layout(batch)) == "last":
         batch = batch.permute(0, 3, 1, 2)
     if batch.dtype == torch.uint8:
         return batch
     return batch.float() if divisor == 1 else batch.float() / divisor
+
+
+def _common_layout(images: Tensor) -> str:
+    return "last" if images.shape[1] not in CHANNELS and images.shape[3] in CHANNELS else "first"

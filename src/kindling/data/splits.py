@@ -1,7 +1,6 @@
 """Draws splits that don't leak: stratified, by group, in the order of time, and as one of several folds."""
 
 import math
-import zlib
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from sklearn import model_selection as ms
 from torch import Tensor
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
+SPLITS = ("train", "val", "test")
 
 
 class Splitter:
@@ -114,7 +114,8 @@ def draw_splits(
     """Indices of the splits `train`, `val` and `test` of `size` samples.
 
     The last `own_test` samples and the `own_val` before them are splits of their own. The fractions `val` and `test`
-    are of all samples. With `folds`, validation is fold number `fold` of all that is not for the test.
+    are of all samples, but for those of the data's own test. With `folds`, validation is fold number `fold` of all that
+    is not for the test.
     """
     if folds and own_val:
         raise ValueError("folds is set, but the data has a validation split of its own")
@@ -124,7 +125,7 @@ def draw_splits(
     if folds:
         train, validation = splitter.fold(train, folds, fold)
     elif not own_val:
-        train, validation = splitter.cut(train, math.ceil(val * size - 1e-6))
+        train, validation = splitter.cut(train, math.ceil(val * (size - own_test) - 1e-6))
     splits = {"train": train, "val": validation, "test": testing}
     _check(splits, splitter, size)
     return {name: torch.from_numpy(indices) for name, indices in splits.items()}
@@ -144,30 +145,34 @@ def _check(splits: dict[str, Indices], splitter: Splitter, size: int) -> None:
                 raise ValueError(f"group {min(shared)} is in {one} and in {other}: it belongs in one of them")
 
 
-def fingerprint(targets: Tensor, names: list[str] | None) -> int:
-    """A number by which to see later whether the samples are still the same, and in the same order."""
-    content = targets.contiguous().numpy().tobytes() + "\n".join(names or []).encode()
-    return zlib.crc32(content)
-
-
-def save_splits(path: Path, splits: dict[str, Tensor], samples: int) -> None:
-    """Write the indices of the splits, and the fingerprint of the `samples` that they are of."""
+def save_splits(path: Path, splits: dict[str, Tensor], samples: int, **look: Any) -> None:
+    """Write the indices of the splits, the fingerprint of the `samples` that they are of, and what those look like."""
     arrays: dict[str, Any] = {name: indices.numpy() for name, indices in splits.items()}
-    np.savez(path, samples=samples, **arrays)
+    np.savez(path, samples=samples, **arrays, **look)
 
 
 def read_splits(path: str, samples: int) -> dict[str, Tensor]:
     """Read what `save_splits` wrote; a ValueError if it is of other samples."""
-    try:
-        with np.load(path) as file:
-            is_same_data = file["samples"] == samples
-            splits = {name: torch.from_numpy(file[name]) for name in ("train", "val", "test")}
-    except Exception as error:  # a damaged archive fails in many ways
-        reason = getattr(error, "strerror", None) or "it is not what a run keeps as splits.npz"
-        raise ValueError(f"split_file is {path!r}: can't be read ({reason})") from None
-    if not is_same_data:
+    content = read_saved(path)
+    if content["samples"] != samples:
         raise ValueError(
             f"the data has changed since the split in {path} was drawn: bring the old files back or start a new run; "
             "kindling predict --input takes new ones"
         )
-    return splits
+    return {name: torch.from_numpy(content[name]) for name in SPLITS}
+
+
+def read_saved(path: str) -> dict[str, Any]:
+    """All that `save_splits` wrote: an older split has no look of the inputs."""
+    try:
+        with np.load(path) as file:
+            content = dict(file)
+        lacking = {*SPLITS, "samples"} - {*content}
+    except Exception as error:  # a damaged archive fails in many ways
+        reason, lacking = getattr(error, "strerror", None), {path}
+    else:
+        reason = None
+    if lacking:
+        reason = reason or "it is not what a run keeps as splits.npz"
+        raise ValueError(f"split_file is {path!r}: can't be read ({reason})")
+    return content

@@ -11,8 +11,10 @@ from torch import Tensor
 from kindling.data.base import Data
 from kindling.data.column_values import Values
 from kindling.data.columns import Encoded, count_lines, fit_column, width
-from kindling.data.dates import read_times
-from kindling.data.table_files import read_table
+from kindling.data.dates import are_dates, are_dates_as_numbers, read_times
+from kindling.data.labels import is_one_hot
+from kindling.data.precision import notes_of_precision
+from kindling.data.table_files import Name, named, read_table
 
 FEW = 20  # whole numbers with at most this many different values are read as classes
 DECIMALS = (".", ",")
@@ -29,7 +31,8 @@ class Table(Data):
     Args:
         path: the file.
         target: the column to predict, or several.
-        kind: classification or regression; null to decide by the target.
+        kind: classification, regression, or one_hot for columns of 0 and 1 that are a class each; null to decide by the
+            target.
         drop: columns to leave out, such as a number that names the row.
         categorical: columns of numbers that are names rather than amounts, such as a postcode.
         group: a column that no split may cut, such as the patient; it is left out of the inputs.
@@ -49,12 +52,12 @@ class Table(Data):
     def __init__(
         self,
         path: str,
-        target: str | list[str],
-        kind: Literal["classification", "regression"] | None = None,
-        drop: list[str] = [],  # noqa: B006 (read only)
-        categorical: list[str] = [],  # noqa: B006 (read only)
-        group: str | None = None,
-        time: str | None = None,
+        target: Name | list[Name],
+        kind: Literal["classification", "regression", "one_hot"] | None = None,
+        drop: list[Name] = [],  # noqa: B006 (read only)
+        categorical: list[Name] = [],  # noqa: B006 (read only)
+        group: Name | None = None,
+        time: Name | None = None,
         separator: str = ",",
         decimal: str = ".",
         time_format: str | None = None,
@@ -63,7 +66,7 @@ class Table(Data):
     ) -> None:
         super().__init__(**data)
         self.path, self.kind, self.separator = path, kind, separator.replace("\\t", "\t")
-        self.decimal, self.categorical, self.max_categories = decimal, categorical, max_categories
+        self.decimal, self.max_categories = decimal, max_categories
         if not Path(path).is_file():
             raise ValueError(f"path is {path!r}: there is no such file")
         if len(self.separator) != 1:
@@ -76,28 +79,35 @@ class Table(Data):
                 f"{path} has one column, {', '.join(table.column_names)!r}: does {self.separator!r} stand between its "
                 "values (data.separator)?"
             )
-        self.target = [target] if isinstance(target, str) else target
+        roles = {"target": target, "drop": drop, "categorical": categorical, "group": group, "time": time}
+        columns = {role: self._columns_named(role, given, table.column_names) for role, given in roles.items()}
+        self.target, self.categorical = columns["target"], columns["categorical"]
         if not self.target or len({*self.target}) < len(self.target):
             raise ValueError(f"target is {target}: expected a column, or several different ones")
-        groups, times = [group] if group else [], [time] if time else []
-        roles = {"target": self.target, "drop": drop, "categorical": categorical, "group": groups, "time": times}
-        for role, names in roles.items():
-            for name in names:
-                if name not in table.column_names:
-                    known = ", ".join(table.column_names)
-                    raise ValueError(f"{role} is {name!r}, which is not a column of {path}: {known}")
         self.table, self.rows = table, np.arange(len(table))
         self._leave_out_rows_without_target()
         self.names = [str(row) for row in self.rows.tolist()]
         self._read_targets()
-        if group:
-            self.groups = self._read_groups(group)
-        if time:
-            self.times = self._read_times(time, time_format)
-        no_inputs = {*self.target, *drop, *groups, *times}
+        for name in columns["group"]:
+            self.groups = self._read_groups(name)
+        for name in columns["time"]:
+            self.times = self._read_times(name, time_format)
+        no_inputs = {name for role, names in columns.items() if role != "categorical" for name in names}
         self.features = [name for name in table.column_names if name not in no_inputs]
         if not self.features:
             raise ValueError(f"{path} has no column besides the target and those left out")
+
+    def source_files(self) -> list[str]:
+        return [self.path]
+
+    def _columns_named(self, role: str, given: Any, known: list[str]) -> list[str]:
+        """The columns that are given for a role: a name, several, or null."""
+        names = given if isinstance(given, list) else [] if given is None else [given]
+        found = [named(name, known) for name in names]
+        for name in found:
+            if name not in known:
+                raise ValueError(f"{role} is {name!r}, which is not a column of {self.path}: {', '.join(known)}")
+        return found
 
     def _values(self, name: str) -> Values:
         return Values(name, self.table.column(name), self.decimal)
@@ -117,18 +127,50 @@ class Table(Data):
         several = len(columns) > 1
         is_few = not several and not np.any(values % 1) and len(np.unique(values)) <= FEW
         are_amounts = self.kind is None and not is_few and all(column.is_numeric() for column in columns)
-        if several and self.kind != "regression" and np.isin(values, (0, 1)).all():
+        are_labels = several and np.isin(values, (0, 1)).all()
+        if self.kind == "one_hot":
+            self._read_one_hot(values)
+        elif are_labels and self.kind != "regression":
             self.classes, self.multilabel = self.target, True
             self.values = torch.from_numpy(values).long()
         elif self.kind == "regression" or are_amounts:
             self._check_numbers(columns, values)
             self.targets, self.values = self.target, torch.from_numpy(values).float()
+            for name, numbers in zip(self.target, values.T, strict=True):
+                self._note(*notes_of_precision(f"target {name}", numbers))
         elif several:
             raise ValueError(
                 f"target is {self._target_names!r}: expected one column of classes, or several of 0 and 1 or of numbers"
             )
         else:
             self._read_classes(columns[0])
+        if self.kind is None:
+            self._note_guess(values)
+
+    def _read_one_hot(self, values: np.ndarray) -> None:
+        if not is_one_hot(values):
+            raise ValueError(
+                f"target is {self._target_names!r}, and data.kind is one_hot: expected several columns of 0 and 1, of "
+                "which one is 1 in each row"
+            )
+        self.classes, self.values = self.target, torch.from_numpy(values.argmax(axis=1))
+
+    def _note_guess(self, values: np.ndarray) -> None:
+        """Note what the target is taken for, where its values could be meant otherwise."""
+        if self.multilabel and is_one_hot(values):
+            self._note(
+                f"of {self._target_names} one is 1 in each row: taken for classes of which a row can have several; if "
+                "it has one alone, as one-hot labels say, set --data.kind one_hot"
+            )
+        elif len(self.target) == 1 and not np.any(values % 1):
+            are_classes, count = bool(self.classes), len(np.unique(values))
+            taken, other = ("classes", "regression") if are_classes else ("numbers", "classification")
+            self._note(
+                f"target {self.target[0]} holds {count} whole numbers: taken for {taken}; else --data.kind {other}"
+            )
+
+    def _note(self, *sentences: str) -> None:
+        self.notes = [*self.notes, *sentences]
 
     @property
     def _target_names(self) -> str:
@@ -182,7 +224,9 @@ class Table(Data):
             values = self._values(name)
             columns.append(fit_column(values, train, name in self.categorical, self.max_categories))
             if "fill" in columns[-1]:
-                self.notes = self.notes + _notes_of_numbers(values)
+                self._note(*notes_of_precision(f"column {name}", values.numbers))
+            if name not in self.categorical:
+                self._note_dates(values, columns[-1])
             encoded.add(values, columns[-1])
         if encoded.reasons:
             row = min(encoded.reasons)
@@ -196,17 +240,18 @@ class Table(Data):
         del self.table  # whose text takes as much memory again
         return torch.from_numpy(encoded.inputs), self.values
 
-
-def _notes_of_numbers(values: Values) -> list[str]:
-    """A note if float32, in which a model computes, can hardly tell a column's numbers apart, such as Unix times."""
-    low, high = np.nanmin(values.numbers), np.nanmax(values.numbers)
-    with np.errstate(over="ignore"):
-        step = np.spacing(np.float32(max(abs(low), abs(high))))
-    if not 0 < high - low < 100 * step:
-        return []
-    return [
-        f"column {values.name} goes from {low:.10g} to {high:.10g} in float32's steps of {step:g}: subtract {low:.10g}"
-    ]
+    def _note_dates(self, values: Values, column: dict[str, Any]) -> None:
+        """Note a column of dates, which as categories, or as numbers such as 20240131, tell a model little."""
+        categories = column.get("categories")
+        if categories is None and are_dates_as_numbers(values.numbers):
+            taken = f"such as {values.words.words[0]}, and is taken for amounts"
+        elif categories and are_dates(categories):
+            several = f"{len(categories)} categories" if len(categories) > 1 else "1 category"
+            taken = f"such as {categories[0]}, and is taken for {several}"
+        else:
+            return
+        name = values.name
+        self._note(f"column {name} holds dates, {taken}; --data.drop [{name}] leaves it out, --data.time splits by it")
 
 
 def _by_number(word: str) -> tuple[float, str]:

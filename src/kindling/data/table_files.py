@@ -16,9 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+import yaml
 
 from kindling.data.column_values import MISSING, as_column, refuse_duplicates
 
+Name = str | int | float | bool  # of a column: YAML reads 2020 as a number, and on as true
 PARQUET = (".parquet", ".pq")
 # How much of a file is read at once: enough rows for a column to be worth a call, within some megabytes.
 PART_ROWS = 4096
@@ -45,6 +47,30 @@ class TablePart:
         for position, reason in self.wrong.items():  # in the order of their positions
             said.insert(position, f"the row {reason}")
         return said
+
+
+def named(name: Name, columns: list[str]) -> str:
+    """The column that is meant by a name, which YAML may have read as a number, or as true or false.
+
+    Raises:
+        ValueError: if several columns would be read so.
+    """
+    if isinstance(name, str):
+        return name
+    meant = [column for column in columns if _is_read_as(column, name)]
+    if len(meant) > 1:
+        raise ValueError(f"{' and '.join(meant)} are all {str(name).lower()} to YAML: write a column's name in quotes")
+    return meant[0] if meant else str(name)
+
+
+def _is_read_as(column: str, name: Name) -> bool:
+    """Whether YAML reads the name of a column as this number or truth value."""
+    try:
+        value = yaml.safe_load(column)
+        value = float(value) if isinstance(value, str) else value  # 1e3, which is one to newer readers
+    except (ValueError, yaml.YAMLError):
+        return False
+    return isinstance(value, bool) == isinstance(name, bool) and value == name
 
 
 def read_table(path: Path, separator: str = ",") -> pa.Table:

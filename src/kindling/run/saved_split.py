@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from kindling.core.errors import UsageError
 from kindling.core.files import whole_file
 from kindling.core.parts import class_path_of, short_name
 from kindling.core.settings import Setting
-from kindling.data.splits import fingerprint, save_splits
+from kindling.data.base import Data
+from kindling.data.fingerprint import differ, fingerprint, has_look
+from kindling.data.splits import SPLITS, read_saved, save_splits
 
 FILE = "splits.npz"
 # Settings that leave the split as it is, if the samples are the same, which its fingerprint tells.
@@ -23,11 +26,12 @@ SAME_SPLIT = (
 
 
 def keep_split(run: Path, data: Any) -> None:
-    """Write the split of data that has one."""
-    if not hasattr(data, "splits"):
-        return
-    with whole_file(run / FILE) as part:
-        save_splits(part, data.splits, fingerprint(data.samples[-1], data.names))
+    """Write the split of data that has one; on a resume it is there."""
+    if isinstance(data, Data) and not split_of(run):
+        with whole_file(run / FILE) as part:
+            save_splits(
+                part, data.splits, fingerprint(data.samples[-1], data.names), **data.look_of_inputs(data.samples[0])
+            )
 
 
 def split_of(run: Path | None) -> Path | None:
@@ -44,8 +48,66 @@ def unchanged_split_of(run: Path | None, settings: list[Setting], changes: list[
         settings: all settings.
         changes: those that are not from the run's config.
     """
-    for _, key, _ in changes:
-        if key.startswith("data.") and not key.startswith(SAME_SPLIT):
-            return None
+    if _changes_of_data(changes):
+        return None
     classes = {short_name(str(class_path_of(value))) for _, key, value in settings if key == "data"}
     return split_of(run) if len(classes - {"None"}) <= 1 else None
+
+
+def _changes_of_data(changes: list[Setting]) -> list[str]:
+    """The settings by which the data, or its split, can be another."""
+    return [key for _, key, _ in changes if key.startswith("data.") and not key.startswith(SAME_SPLIT)]
+
+
+def compare_with_run(run: Path, data: Data, changes: list[Setting], trains: bool) -> None:
+    """See that a run's data and split are those that it was trained on; what is not so is refused, or noted.
+
+    Args:
+        run: the run.
+        data: as the settings describe it now.
+        changes: the settings that are not from the run's config.
+        trains: whether the run is resumed.
+
+    Raises:
+        UsageError: if a resumed run would train on other data, or not on its own training split.
+    """
+    path = split_of(run)
+    if path is None:
+        return
+    kept, changed = read_saved(str(path)), _changes_of_data(changes)
+    cause = f" ({', '.join(changed)} is given)" if changed else ""
+    if int(kept["samples"]) != fingerprint(data.samples[-1], data.names):
+        if trains:
+            raise UsageError(
+                f"the data is not what {run} was trained on{cause}: leave it as it was, or start a new run with "
+                "kindling fit"
+            )
+        return
+    _compare_splits(run, data, kept, cause, trains)
+    if trains and not changed and has_look(kept):
+        _compare_inputs(run, data, kept)
+
+
+def _compare_splits(run: Path, data: Data, kept: dict[str, Any], cause: str, trains: bool) -> None:
+    """Refuse to train on other samples than before; note how many of the test a run was trained on."""
+    own = {name: {*kept[name].tolist()} for name in SPLITS}
+    now = {name: {*data.splits[name].tolist()} for name in SPLITS}
+    if trains and own != now:
+        held_out = len(now["train"] & (own["val"] | own["test"]))
+        raise UsageError(
+            f"the split is not that of {run}{cause}: it would train on {held_out:,} samples that the run was validated "
+            "or tested on; leave the split as it was, or start a new run with kindling fit"
+        )
+    for name in ("val", "test"):
+        if seen := len(now[name] & own["train"]):
+            told = f"{run} was trained on {seen:,} of the {len(now[name]):,} {name} samples, so their metrics flatter"
+            data.notes = [*data.notes, told]
+
+
+def _compare_inputs(run: Path, data: Data, kept: dict[str, Any]) -> None:
+    """Refuse to train on other inputs than before; Data itself notes them elsewhere."""
+    if differ(kept, data.look_of_inputs(data.samples[0])):
+        raise UsageError(
+            f"the inputs have changed since {run} was trained: bring the old files back, or start a new run with "
+            "kindling fit"
+        )

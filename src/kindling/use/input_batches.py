@@ -65,6 +65,13 @@ def has_raw_samples(data: Any) -> bool:
     return isinstance(inputs, Tensor | MappedArray) and isinstance(targets, Tensor)
 
 
+def finite(raw: Tensor) -> tuple[list[str], Any]:
+    """Why each sample can't be predicted, "" if it can; and which can, (N,)."""
+    is_finite = raw.isfinite().flatten(1).all(dim=1)
+    reasons = ["" if fine else "it holds values that are no finite numbers" for fine in is_finite.tolist()]
+    return reasons, is_finite
+
+
 def of_test_split(data: Data, size: int) -> InputBatches:
     """The raw samples of the data's test split, in batches of at most `size`."""
     indices = data.splits["test"]
@@ -73,6 +80,9 @@ def of_test_split(data: Data, size: int) -> InputBatches:
         *inputs, targets = data.samples
         for rows in indices.split(size):
             names = [data.names[row] if data.names else str(row) for row in rows.tolist()]
-            yield InputBatch(names, [""] * len(rows), tuple(each[rows] for each in inputs), targets[rows])
+            raw, *others = (each[rows] for each in inputs)
+            reasons, is_fine = finite(raw) if data.takes_only_finite else ([""] * len(rows), slice(None))
+            tensors = tuple(each[is_fine] for each in (raw, *others))
+            yield InputBatch(names, reasons, tensors, targets[rows][is_fine])
 
     return InputBatches(len(indices), batches())

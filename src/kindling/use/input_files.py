@@ -18,7 +18,7 @@ import torch
 from kindling.core.errors import UsageError
 from kindling.data.image_files import BATCH, read_images
 from kindling.data.image_listing import SUFFIXES, Listing
-from kindling.use.input_batches import InputBatch, InputBatches
+from kindling.use.input_batches import InputBatch, InputBatches, finite
 from kindling.use.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _reader(path: Path, form: str) -> Callable[[Path, Predictor, int], InputBatc
     suffix = path.suffix.lower()
     if not path.exists():
         raise UsageError(f"--input is {path}: there is no such file or folder")
-    if suffix in ARRAYS and not path.is_dir():  # which hold inputs of any form
+    if is_folder_of_arrays(path) or (suffix in ARRAYS and not path.is_dir()):  # which hold inputs of any form
         return _read_arrays
     if path.is_dir() or suffix in SUFFIXES:
         read, form_of_file = _read_images, "images"
@@ -58,6 +58,11 @@ def _reader(path: Path, form: str) -> Callable[[Path, Predictor, int], InputBatc
     if form != form_of_file:
         raise UsageError(f"--input is {path}: the model takes {form}, in {FILES.get(form, 'an .npz or .npy')}")
     return read
+
+
+def is_folder_of_arrays(path: Path) -> bool:
+    """Whether a folder holds inputs as the training's data Arrays reads them."""
+    return path.is_dir() and any((path / f"{name}.npy").is_file() for name in ("x", "x_train", "x_val", "x_test"))
 
 
 def _or_usage_error(path: Path, read: Callable[[], Any]) -> Any:
@@ -133,8 +138,7 @@ def _read_arrays(path: Path, predictor: Predictor, size: int) -> InputBatches:
             raw, of_part = predictor.raw_inputs.of_array(
                 part, None if lengths is None else lengths[start : start + size]
             )
-            is_finite = raw.isfinite().flatten(1).all(dim=1)
-            reasons = ["" if fine else "it holds values that are no finite numbers" for fine in is_finite.tolist()]
+            reasons, is_finite = finite(raw)
             rows = [str(start + row) for row in range(len(raw))]
             batch = predictor.with_lengths(raw[is_finite], None if of_part is None else of_part[is_finite])
             yield InputBatch(rows, reasons, batch)
@@ -143,7 +147,9 @@ def _read_arrays(path: Path, predictor: Predictor, size: int) -> InputBatches:
 
 
 def _names_of_arrays(path: Path) -> list[str]:
-    """The names in an .npz; an .npy counts as one that is called x."""
+    """The names in an .npz or a folder of .npy; an .npy counts as one that is called x."""
+    if path.is_dir():
+        return [file.stem for file in sorted(path.glob("*.npy"))]
     if path.suffix.lower() == ".npy":
         return ["x"]
     with np.load(path) as file:
@@ -164,24 +170,39 @@ def _lengths_beside(path: Path, name: str, names: list[str], total: int) -> np.n
     lengths_name = f"lengths{name[1:]}" if name[0] == "x" else "lengths"
     if lengths_name not in names:
         return None
-    with np.load(path) as file:
-        lengths = file[lengths_name]
+    lengths = _whole_array(path, lengths_name)
     if len(lengths) != total:
         raise ValueError(f"{name} has {total:,} samples, and {lengths_name} has {len(lengths):,}")
     return lengths
 
 
+def _whole_array(path: Path, name: str) -> np.ndarray:
+    """An array of an .npz; or an .npy, mapped, which may be one in a folder."""
+    if path.suffix.lower() == ".npz":
+        with np.load(path) as file:
+            return file[name]
+    return np.load(path / f"{name}.npy" if path.is_dir() else path, mmap_mode="r")
+
+
 def _parts_of_array(path: Path, name: str, size: int) -> tuple[int, Iterator[np.ndarray]]:
-    """The length of an array, and its parts, without the rest in memory."""
-    if path.suffix.lower() == ".npy":
-        array = np.atleast_1d(np.load(path, mmap_mode="r"))
-        return len(array), (np.array(array[start : start + size]) for start in range(0, len(array), size))
+    """The length of an array, and its parts; not all in memory if its samples lie one after the other."""
+    streamed = None if path.suffix.lower() == ".npy" or path.is_dir() else _parts_of_stream(path, name, size)
+    if streamed:
+        return streamed
+    array = np.atleast_1d(_whole_array(path, name))
+    return len(array), (np.array(array[start : start + size]) for start in range(0, len(array), size))
+
+
+def _parts_of_stream(path: Path, name: str, size: int) -> tuple[int, Iterator[np.ndarray]] | None:
+    """The length of an array of an .npz, and its parts; None if it is a single value, or has its columns in order."""
     stream = zipfile.ZipFile(path).open(f"{name}.npy")  # noqa: SIM115 (read until its end)
     version = np.lib.format.read_magic(stream)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, is_fortran, dtype = read_header(stream)
-    if dtype.hasobject or is_fortran or not shape:
-        raise ValueError(f"{name} holds Python objects, or has its columns one after the other (in Fortran's order)")
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects")
+    if is_fortran or not shape:
+        return None
     count, *dimensions = shape
 
     def parts() -> Iterator[np.ndarray]:

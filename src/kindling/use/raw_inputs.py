@@ -92,7 +92,7 @@ class RawInputs:
     def of_array(self, inputs: Any, lengths: Any = None) -> tuple[Tensor, Tensor | None]:
         """An array (N, …), or one sample of it, and the lengths of padded sequences."""
         array = self._batch(as_tensor(inputs))
-        raw = arranged(array, self.form, self.preprocessing.divisor)
+        raw = arranged(array, self.form, self.preprocessing.divisor, self._channels(tuple(array.shape[1:])))
         if self.preprocessing.lengths and raw.dim() > 1:
             lengths = _lengths(raw, lengths)
             raw = self._pad(raw)
@@ -103,6 +103,22 @@ class RawInputs:
         if len(raw):
             self._check_range(raw)
         return raw, lengths
+
+    def _channels(self, shape: tuple[int, ...]) -> str | None:
+        """Where the channels of an array are: where the training's were, unless its shape fits the other way alone."""
+        trained = self.preprocessing.channels
+        if trained is None or len(shape) != len(self.shape):
+            return trained
+        fitting = [layout for layout in ("first", "last") if self._fits(shape, layout)]
+        return fitting[0] if len(fitting) == 1 else trained
+
+    def _fits(self, shape: tuple[int, ...], channels: str) -> bool:
+        """Whether a sample of a shape is one of the model's, if its channels are there."""
+        if self.form == "images":
+            return self.shape == (shape if channels == "first" else (shape[2], *shape[:2]))
+        steps, width = reversed(shape) if channels == "first" else shape
+        is_long_enough = steps <= self.shape[0] if self.preprocessing.lengths else steps == self.shape[0]
+        return width == self.shape[1] and is_long_enough
 
     def _batch(self, array: Tensor) -> Tensor:
         """An array (N, …); one of a single sample gets that dimension."""

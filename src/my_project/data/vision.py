@@ -15,11 +15,11 @@ class _TorchVision(Data):
     Args:
         root: folder of the data sets, laid out as torchvision does: a folder for each.
         download: whether to download what is missing.
-        val_fraction: share of all images used for validation, in (0, 1); null for 5,000 of the training images.
+        val_fraction: share of the training images used for validation, in (0, 1); null for 5,000 of them.
         **data: batch_size, split_seed, normalize, augment: see Data.
     """
 
-    total = 70_000
+    trainable = 60_000  # images that are not for the test
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class _TorchVision(Data):
         augment: Augmentation | None = None,
         **data: Any,
     ) -> None:
-        val_fraction = 5000 / self.total if val_fraction is None else val_fraction
+        val_fraction = 5000 / self.trainable if val_fraction is None else val_fraction
         super().__init__(batch_size=batch_size, val_fraction=val_fraction, augment=augment, **data)
         self.root, self.download = root, download
 
@@ -64,12 +64,12 @@ class FashionMNIST(_TorchVision):
 class CIFAR10(_TorchVision):
     """60,000 colour images (3, 32, 32) in ten classes (Krizhevsky, 2009)."""
 
-    total = 60_000
+    trainable = 50_000
     classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 class CIFAR100(_TorchVision):
     """60,000 colour images (3, 32, 32) in a hundred classes, which are named by number (Krizhevsky, 2009)."""
 
-    total = 60_000
+    trainable = 50_000
     classes = [str(number) for number in range(100)]

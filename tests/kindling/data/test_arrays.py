@@ -11,8 +11,10 @@ import pytest
 import torch
 from conftest import QUICK, Result, assert_refused
 
+from kindling.core.errors import Stopped
 from kindling.data.arrays import Arrays
 from kindling.data.batches import MappedArray
+from kindling.data.fingerprint import fingerprint
 
 Run = Callable[..., Result]
 SIZE = 40
@@ -95,6 +97,95 @@ def test_dimensions_and_an_argument_tell_what_inputs_are(
         assert torch.equal(raw(data).float(), expected)
 
 
+def numbered(*shape: int) -> np.ndarray:
+    return np.arange(SIZE * np.prod(shape), dtype=np.float32).reshape(SIZE, *shape)
+
+
+TURNED_IMAGES, TURNED_SERIES = (0, 3, 1, 2), (0, 2, 1)
+# the shape of a sample, arguments → how the axes are turned, and the note, if there is one
+LAYOUTS: dict[str, tuple[tuple[int, ...], dict[str, Any], tuple[int, ...] | None, str]] = {
+    "two channels": ((12, 12, 2), {}, TURNED_IMAGES, "images of 12×12 pixels with 2 channels, last; else --data.channels first"),
+    "bands": ((12, 12, 13), {}, TURNED_IMAGES, "images of 12×12 pixels with 13 channels, last; else --data.channels first"),
+    "bands first": ((13, 12, 12), {}, None, "images of 12×12 pixels with 13 channels, first; else --data.channels last"),
+    "few bands of an oblong": ((9, 7, 5), {}, TURNED_IMAGES, "images of 9×7 pixels with 5 channels, last; else"),
+    "few bands of an oblong, first": ((5, 9, 7), {}, None, "images of 9×7 pixels with 5 channels, first; else"),
+    "colours": ((6, 5, 3), {}, TURNED_IMAGES, "images of 6×5 pixels with 3 channels, last; else --data.channels first"),
+    "as somebody says": ((12, 12, 2), {"channels": "first"}, None, ""),
+    "nothing to tell": ((7, 7, 7), {"channels": "last"}, TURNED_IMAGES, ""),
+    "one channel of a series": ((1, 30), {}, TURNED_SERIES, "sequences of 30 steps with 1 channel, first; else --data.channels last or --data.inputs images"),
+    "channels of a series": ((3, 30), {}, TURNED_SERIES, "sequences of 30 steps with 3 channels, first; else"),
+    "more steps": ((30, 3), {}, None, "sequences of 30 steps with 3 channels, last; else --data.channels first or"),
+    "as many steps": ((8, 8), {}, None, "sequences of 8 steps with 8 channels, last; else --data.channels first or"),
+    "many channels, as somebody says": ((3, 30), {"channels": "last", "inputs": "sequences"}, None, ""),
+    "form alone": ((3, 30), {"inputs": "sequences"}, TURNED_SERIES, "sequences of 30 steps with 3 channels, first; else --data.channels last"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize(("shape", "options", "turned", "note"), LAYOUTS.values(), ids=LAYOUTS)
+def test_a_layout_is_decided_by_the_shape_and_told(
+    shape: tuple[int, ...], options: dict[str, Any], turned: Any, note: str, mapped: bool, tmp_path: Path
+) -> None:
+    x = numbered(*shape)
+    data = arrays(tmp_path, mapped, {"divisor": 1, **options}, x_train=x)
+    assert torch.equal(raw(data), torch.from_numpy(x if turned is None else x.transpose(turned)))
+    expected = [f"x_train, {'×'.join(map(str, x.shape))} float32, is taken for {note}"] if note else []
+    found = [told for told in data.notes if "x_train, " in told]
+    assert len(found) == len(expected)
+    assert all(told.startswith(wanted) for told, wanted in zip(found, expected, strict=True))
+    assert data.preprocessing.plain["channels"] in ("first", "last")
+
+
+@pytest.mark.parametrize(("longest", "steps"), [(3, 3), (30, 30), (20, 30)])
+def test_lengths_tell_how_many_steps_there_are(longest: int, steps: int, tmp_path: Path) -> None:
+    lengths = np.full(SIZE, 2)
+    lengths[5] = longest
+    assert arrays(tmp_path, x_train=numbered(3, 30), lengths_train=lengths).input_shape[0] == steps
+
+
+def test_a_run_of_before_keeps_its_layout(tmp_path: Path) -> None:
+    new = arrays(tmp_path, x_train=numbered(3, 30))
+    np.savez(
+        tmp_path / "splits.npz",
+        samples=fingerprint(new.samples[-1], None),
+        **{k: v.numpy() for k, v in new.splits.items()},
+    )
+    old = Arrays(str(tmp_path / "a.npz"), split_file=str(tmp_path / "splits.npz"))
+    assert (new.input_shape, old.input_shape) == ((30, 3), (3, 30))
+    np.savez(tmp_path / "a.npz", x_train=numbered(12, 12, 2), y_train=LABELS)
+    assert Arrays(str(tmp_path / "a.npz"), split_file=str(tmp_path / "splits.npz")).input_shape == (12, 12, 2)
+
+
+GUESSES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "whole numbers": ({}, {}, ["y_train holds whole numbers: taken for 2 classes; else --data.kind regression"]),
+    "text": ({"y_train": np.array(["a", "b"])[LABELS]}, {}, []),
+    "integers": ({"x_train": LABELS[:, None] + np.arange(3)}, {"kind": "classification"}, ["x_train, 40×3 int64, is taken for vectors of 3 numbers; else --data.inputs tokens"]),
+    "bytes": ({"x_train": PIXELS[..., 0]}, {"kind": "classification"}, ["x_train, 40×6×5 uint8, is taken for grey images of 6×5 pixels; else --data.inputs sequences"]),
+    "one-hot": ({"y_train": np.eye(2, dtype=int)[LABELS]}, {}, ["y_train has exactly one 1 a row: taken for 2 classes of which a sample can have several; if it has one alone, as one-hot labels say, set --data.kind one_hot"]),
+    "one-hot floats": ({"y_train": np.eye(2)[LABELS]}, {}, ["y_train holds floats of 0 and 1: taken for 2 numbers; else --data.kind one_hot for a class a row"]),
+    "floats of several classes": ({"y_train": np.stack([LABELS, LABELS], 1) / 1}, {}, ["y_train holds floats of 0 and 1: taken for 2 numbers; else --data.kind classification for several classes a row"]),
+    "scaling": ({"x_train": PIXELS[..., 0].astype(np.int16)}, {"inputs": "images", "kind": "classification"}, ["x_train, from 0 to 255, is divided by 255; else --data.divisor 1"]),
+    "no scaling": ({"x_train": PIXELS[..., 0].astype(np.int16)}, {"inputs": "images", "kind": "classification", "divisor": 1}, []),
+    "times": ({"x_train": np.stack([1_750_000_000 + np.arange(SIZE), np.arange(SIZE)], 1) / 1}, {"kind": "classification"}, ["x_train: column 0 goes from 1750000000 to 1750000039 in float32's steps of 128: subtract 1750000000"]),
+    "times as targets": ({"y_train": 1_750_000_000.0 + np.arange(SIZE)}, {"kind": "regression"}, ["target y goes from 1750000000 to 1750000039 in float32's steps of 128: subtract 1750000000"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "arguments", "notes"), GUESSES.values(), ids=GUESSES)
+def test_a_guess_is_told(content: dict[str, Any], arguments: Any, notes: list[str], tmp_path: Path) -> None:
+    data = arrays(tmp_path, arguments=arguments, **content)
+    assert data.samples
+    assert data.notes == notes
+
+
+@pytest.mark.parametrize("dtype", [int, float, bool, np.uint8])
+def test_one_hot_labels_are_classes_if_somebody_says_so(dtype: Any, tmp_path: Path) -> None:
+    y = np.eye(3, dtype=dtype)[np.arange(SIZE) % 3]
+    data = arrays(tmp_path, arguments={"kind": "one_hot"}, y_train=y, classes=np.array(["a", "b", "c"]))
+    assert (data.classes, data.multilabel) == (["a", "b", "c"], False)
+    assert data.samples[-1].tolist() == (np.arange(SIZE) % 3).tolist()
+
+
 def three(folder: Path) -> Arrays:
     """Own splits, of which the samples are known by their values: 0 to 19, 100 to 107 and 200 to 204."""
     parts = {"train": np.arange(20), "val": np.arange(100, 108), "test": np.arange(200, 205)}
@@ -154,10 +245,40 @@ def test_statistics_are_taken_in_parts(tmp_path: Path, monkeypatch: pytest.Monke
     np.testing.assert_allclose(data.preprocessing.plain["std"], real.std(axis=0, ddof=1), rtol=1e-6)
 
 
-def test_a_hole_in_a_mapped_array_is_told_once_it_is_read(tmp_path: Path) -> None:
-    data = arrays(tmp_path, True, x_train=hole(VECTORS))
-    with pytest.raises(ValueError, match="the inputs of the training split hold values that are no finite numbers"):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_hole_in_a_mapped_array_is_told(split: str, value: float, normalize: bool, tmp_path: Path) -> None:
+    parts = {f"x_{each}": hole(VECTORS, value) if each == split else VECTORS for each in ("train", "val", "test")}
+    targets = {f"y_{each}": LABELS for each in ("train", "val", "test")}
+    data = arrays(tmp_path, True, {"normalize": normalize}, **parts, **targets)
+    told = rf"^x_{split}, sample 3 \(from 0\) holds a value that is no finite number, and is for {split}: correct it$"
+    with pytest.raises(Stopped, match=told):
         data.setup("fit")
+    if split != "test":
+        arrays(tmp_path, True, {"normalize": False}, **parts, **targets).setup("test")  # which does not read it
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_hole_stops_a_training_before_it_begins(split: str, kindling: Run) -> None:
+    for each in ("train", "val", "test"):
+        Path("mine").mkdir(exist_ok=True)
+        np.save(f"mine/x_{each}.npy", VECTORS)
+        np.save(f"mine/y_{each}.npy", LABELS)
+    assert kindling(*FIT, *MLP, "--data.path", "mine", "--name", "whole").code == 0
+    np.save(f"mine/x_{split}.npy", hole(VECTORS))
+    stopped = kindling(*FIT, *MLP, "--data.path", "mine")
+    assert (stopped.code, stopped.err.count("\n")) == (1, 1)
+    assert f"x_{split}, sample 3 (from 0) holds a value that is no finite number" in stopped.err
+    run = next(Path("lightning_logs/whole").glob("version_0"))
+    measured = kindling("test" if split == "test" else "validate", "--run", run)
+    assert (measured.code, measured.err.count("\n")) == (1, 1)
+    if split == "test":
+        assert kindling("predict", "--run", run).code == 0
+        table = (run / "predict/predictions.csv").read_text().splitlines()
+        assert (table[4].split(",")[:2], table[5].split(",")[:2]) == (["83", ""], ["84", "0"])
+        reasons = [row.rpartition(",")[2] for row in table[3:6]]
+        assert reasons == ["", "it holds values that are no finite numbers", ""]
 
 
 @pytest.mark.parametrize("mapped", [False, True])
@@ -225,7 +346,7 @@ def test_whole_floats_and_arrays_of_other_names_are_mentioned(tmp_path: Path) ->
     data = arrays(tmp_path, y_train=LABELS * 1.0, x_valid=VECTORS, y_valid=LABELS)
     assert data.notes == [
         f"{tmp_path / 'a.npz'} has arrays that are not used: x_valid, y_valid",
-        "y_train is taken for numbers, since it holds floats; see data.kind",
+        "y_train is taken for numbers, since it holds floats; else --data.kind classification",
     ]
     assert not arrays(tmp_path, y_train=LABELS * 1.0, arguments={"kind": "regression"}).notes
 
@@ -327,6 +448,9 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "numbers of text": ({"y_train": LABELS.astype(str)}, ["--data.kind", "regression"], "a.npz: y_train holds <U21 of shape (40,): expected whole numbers or text (N,), 0 and 1 (N, K), or floats"),
     "classes in columns": ({"y_train": VECTORS}, ["--data.kind", "classification"], "a.npz: y_train holds float32 of shape (40, 3): expected whole numbers"),
     "targets of three dimensions": ({"y_train": SERIES}, [], "a.npz: y_train holds float32 of shape (40, 7, 2): expected"),
+    "a layout that nothing tells": ({"x_train": numbered(7, 7, 7)}, [], "a.npz: x_train has the shape (40, 7, 7, 7), and nothing tells which side are the channels: set data.channels to first or last"),
+    "one-hot with two": ({"y_train": np.ones((SIZE, 2), int)}, ["--data.kind", "one_hot"], "a.npz: data.kind is one_hot: expected 0 and 1 (N, K) in y_train, with one 1 a row"),
+    "divisor": ({}, ["--data.divisor", "0"], "command line: data.divisor is 0.0: expected a positive number"),
     "Python objects": ({"y_train": np.array(["a", 1] * 20, dtype=object)}, [], "a.npz can't be read: it is not a NumPy file, or holds Python objects"),
     "no path": ({}, ["--data.path", "b.npz"], "command line: data.path is 'b.npz': there is no such file or folder; expected an .npz file, or a folder of .npy files"),
     "a folder of other things": ({}, ["--data.path", "configs"], "configs: there is no x_train and no y_train; it has no arrays"),

@@ -1,5 +1,6 @@
 """Splits that don't leak, against scikit-learn's; and that a run keeps its own."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from sklearn import model_selection as ms
 from torch import Tensor
 
 from kindling.data.arrays import Arrays
-from kindling.data.splits import Splitter, draw_splits, fingerprint, read_splits, save_splits
+from kindling.data.batches import MappedArray
+from kindling.data.fingerprint import VALUES, changes_of, differ, fingerprint, look_of
+from kindling.data.splits import Splitter, draw_splits, read_splits, save_splits
 
 Run = Callable[..., Result]
 SIZE = 60
@@ -108,6 +111,21 @@ def test_folds_in_the_order_of_time_are_disjoint_and_end_at_the_test() -> None:
     assert [max(found) + 1 for found in moments] == [min(found) for found in moments[1:]] + [12]
 
 
+@pytest.mark.parametrize(
+    ("size", "own", "expected"),
+    [
+        (200, (0, 150), (42, 8, 150)),  # 0.15 of the 50 that are not for the test
+        (200, (0, 0), (130, 30, 40)),  # of all
+        (200, (20, 0), (140, 20, 40)),
+    ],
+)
+def test_fractions_are_of_all_samples_or_of_those_that_no_test_is_made_of(
+    size: int, own: tuple[int, int], expected: tuple[int, ...]
+) -> None:
+    parts = draw_splits(Splitter(), size, *own, val=0.15, test=0.2, folds=0, fold=0)
+    assert tuple(len(part) for part in parts.values()) == expected
+
+
 def test_own_splits_are_the_last_samples() -> None:
     both = draw(KNOWN["labels"], own=(10, 20))
     assert both["train"].tolist() == list(range(30))
@@ -124,6 +142,54 @@ def test_a_fingerprint_tells_other_samples_or_another_order() -> None:
     assert fingerprint(targets, names) == same
     others = [(targets.flip(0), names), (targets, names[::-1]), (targets[:3], names[:3]), (targets, None)]
     assert all(fingerprint(*other) != same for other in others)
+
+
+def look(inputs: Any, files: Any = (), **options: Any) -> dict[str, Any]:
+    return look_of(torch.from_numpy(inputs), files, **options)
+
+
+CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "unit": lambda x: x * 1000,
+    "offset of a column": lambda x: x + np.array([0, 0, 1e-2], np.float32),
+    "order of the columns": lambda x: x[:, ::-1].copy(),
+    "order of the samples": lambda x: x[::-1].copy(),
+    "one more column": lambda x: np.concatenate([x, x[:, :1]], axis=1),
+    "type": lambda x: x.astype(np.float64),
+    "a hole": lambda x: np.where(x == x[0, 0], np.float32(np.nan), x),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("unit", [1e-9, 1, 1e9])
+def test_a_look_tells_other_inputs(unit: float, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    x = (X * unit).astype(np.float32)
+    wide = x if unit == 1 else x * np.array([1, 1e6, 1e-6], np.float32)  # columns of other units
+    assert not differ(look(x), look(x.copy()))
+    assert not differ(look(wide), look(np.nextafter(wide, np.float32(np.inf))))  # another last bit
+    assert differ(look(x), look(change(x / unit) * np.float32(unit)))
+
+
+def test_a_look_is_bounded_and_reads_mapped_arrays_alike(tmp_path: Path) -> None:
+    x = np.arange(40_000, dtype=np.float32).reshape(200, 200)
+    np.save(tmp_path / "x.npy", x)
+    mapped = look_of(MappedArray(np.load(tmp_path / "x.npy", mmap_mode="r")), [])
+    assert mapped["values"].size <= VALUES
+    assert not differ(look(x), mapped)
+    wide = look(np.zeros((3, 2 * VALUES), np.uint8))
+    assert wide["values"].shape == (1, VALUES)
+
+
+def test_other_sizes_and_times_of_files_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("a")
+    before = look(X, [str(file)])
+    assert changes_of(before, look(X, [str(file)])) == []
+    os.utime(file, (0, 0))
+    told = "the files have other sizes or times than when the split was drawn; what was looked at is the same"
+    assert changes_of(before, look(X, [str(file)])) == [told]
+    by_size = look(X, [str(file)], looks_at_values=False)
+    file.write_text("ab")
+    assert differ(by_size, look(X, [str(file)], looks_at_values=False))
 
 
 def test_splits_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -228,6 +228,88 @@ def test_numbers_that_float32_can_not_tell_apart_are_told(tmp_path: Path) -> Non
     assert [note for note in data.notes if note.startswith("column")] == [start]
 
 
+DATE_COLUMNS: dict[str, tuple[Any, str]] = {
+    "ISO": (lambda days: days.strftime("%Y-%m-%d"), "such as 2024-01-01, and is taken for 3 categories"),
+    "with times": (lambda days: days.strftime("%d.%m.%Y %H:%M"), "such as 01.01.2024 00:00, and is taken for 3"),
+    "two digits": (lambda days: days.strftime("%m/%d/%y"), "such as 01/01/24, and is taken for 3 categories"),
+    "words": (lambda days: days.strftime("%d %b %Y"), "such as 01 Jan 2024, and is taken for 3 categories"),
+    "American words": (lambda days: days.strftime("%B %d, %Y"), "such as January 01, 2024, and is taken for 3"),
+    "months": (lambda days: days.strftime("%Y-%m"), "such as 2024-01, and is taken for 1 category"),
+    "numbers": (lambda days: days.strftime("%Y%m%d"), "such as 20240101, and is taken for amounts"),
+    "codes": (lambda days: "a" + days.strftime("%Y-%m-%d"), ""),
+    "amounts": (lambda days: days.day + 20240000, ""),
+}
+
+
+@pytest.mark.parametrize(("write", "told"), DATE_COLUMNS.values(), ids=DATE_COLUMNS)
+def test_dates_among_the_inputs_are_told(write: Callable[[Any], Any], told: str, tmp_path: Path) -> None:
+    known = frame()
+    known["sold"] = write(pd.date_range("2024-01-01", periods=3)[np.arange(SIZE) % 3])
+    notes = [note for note in notes_of(table(tmp_path, known, drop=["owner"])) if "holds dates" in note]
+    assert len(notes) == bool(told)
+    if told:
+        assert notes[0].startswith(f"column sold holds dates, {told}")
+        assert notes[0].endswith("; --data.drop [sold] leaves it out, --data.time splits by it")
+        said = table(tmp_path, known, drop=["owner"], categorical=["sold"])
+        assert not [note for note in notes_of(said) if "holds dates" in note]
+
+
+def notes_of(data: Table) -> list[str]:
+    """What is told once all is read."""
+    assert data.samples
+    return data.notes
+
+
+ONE_HOT = {"a": np.arange(SIZE) % 3 == 0, "b": np.arange(SIZE) % 3 == 1, "c": np.arange(SIZE) % 3 == 2}
+TASKS: dict[str, tuple[Any, Any, str]] = {
+    "few whole numbers": ("rooms", None, "target rooms holds 5 whole numbers: taken for classes; else --data.kind regression"),
+    "many whole numbers": ("age", None, "target age holds 60 whole numbers: taken for numbers; else --data.kind classification"),
+    "floats": ("price", None, ""),
+    "text": ("kind", None, ""),
+    "as somebody says": ("rooms", "regression", ""),
+    "one-hot": (["a", "b", "c"], None, "of a, b, c one is 1 in each row: taken for classes of which a row can have several; if it has one alone, as one-hot labels say, set --data.kind one_hot"),
+    "several": (["a", "b"], None, ""),
+    "times": ("unix", "regression", "target unix goes from 1750000000 to 1750000059 in float32's steps of 128: subtract 1750000000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "kind", "told"), TASKS.values(), ids=TASKS)
+def test_what_the_target_is_taken_for_is_told(target: Any, kind: Any, told: str, tmp_path: Path) -> None:
+    known = frame().assign(age=np.arange(SIZE), unix=1_750_000_000 + np.arange(SIZE), **ONE_HOT)
+    known = known.astype(dict.fromkeys("abc", int))
+    data = table(tmp_path, known, target, kind=kind)
+    assert [note for note in data.notes if "without" not in note] == [told] * bool(told)
+
+
+def test_columns_of_one_hot_labels_can_be_classes(tmp_path: Path) -> None:
+    data = table(tmp_path, frame().assign(**ONE_HOT).astype(dict.fromkeys("abc", int)), ["c", "a", "b"], kind="one_hot")
+    assert (data.classes, data.multilabel) == (["c", "a", "b"], False)
+    assert data.samples[-1].tolist() == ((np.arange(SIZE) + 1) % 3).tolist()
+
+
+@pytest.mark.parametrize("name", ["2020", "1e3", "on", "no", "0x10", "012", "1_000", "1.50", "true"])
+def test_a_column_is_found_whatever_yaml_makes_of_its_name(name: str, kindling: Run) -> None:
+    known = frame()[["area", "rooms"]].rename(columns={"area": name}).assign(**{"7": 1.0, "kind": LABELS_OF_FRAME})
+    known.to_csv("a.csv", index=False)
+    Path("c.yaml").write_text(
+        "model: {class_path: MLP, init_args: {hidden_sizes: [4]}}\n"
+        "data: {class_path: Table, init_args: {path: a.csv, target: kind, drop: [" + name + ", 7]}}\n"
+    )
+    finished = kindling("fit", "--config", "c.yaml", *QUICK)
+    assert finished.code == 0, finished.err
+    assert "Table (1 → 2 classes; " in finished.out
+    assert kindling("test", "--run", "latest").code == 0
+
+
+LABELS_OF_FRAME = np.where(np.arange(SIZE) % 2, "flat", "house")
+
+
+def test_two_columns_that_are_alike_to_yaml_are_refused(tmp_path: Path) -> None:
+    known = frame().rename(columns={"area": "on", "rooms": "yes"})
+    with pytest.raises(ValueError, match="^on and yes are all true to YAML: write a column's name in quotes$"):
+        table(tmp_path, known, drop=[True])
+
+
 def test_separators_and_columns_of_numbers_that_are_names(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"drop": ["owner", "sold", "price"], "categorical": ["rooms"]}
     expected = table(tmp_path, frame(), **arguments)
@@ -310,7 +392,7 @@ REFUSED: dict[str, tuple[Callable[[], object], list[str], str]] = {
     "misspelt time": (good, [*KIND, "--data.time", "when"], "data.time is 'when', which is not a column of a.csv"),
     "misspelt column to drop": (good, [*KIND, "--data.drop", "[id]"], "data.drop is 'id', which is not a column of a.csv"),
     "misspelt category": (good, [*KIND, "--data.categorical", "[zip]"], "data.categorical is 'zip', which is not a column of a.csv"),
-    "word for a list": (good, [*KIND, "--data.drop", "owner"], "data.drop is 'owner': expected list[str]"),
+    "word for a list": (good, [*KIND, "--data.drop", "owner"], "data.drop is 'owner': expected list[str | int | float | bool]"),
     "kind": (good, [*KIND, "--data.kind", "classes"], "data.kind is 'classes': expected classification or regression"),
     "semicolons": (lambda: frame().to_csv("a.csv", sep=";", index=False), KIND, "a.csv has one column, 'area;rooms;city;owner;sold;kind;price': does ',' stand between its values (data.separator)?"),
     "wrong separator": (good, [*KIND, "--data.separator", ";"], "does ';' stand between its values (data.separator)?"),

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import Result
+from sklearn import model_selection as ms
 from torchvision import datasets
 
+from kindling.data.splits import Splitter, draw_splits
 from my_project.data.vision import CIFAR10, FashionMNIST
 
 
@@ -32,7 +34,7 @@ def write_fashion_mnist(root: Path, train: int, test: int) -> tuple[np.ndarray, 
 
 def test_images_and_the_own_test_split_are_read(tmp_path: Path) -> None:
     images, labels = write_fashion_mnist(tmp_path, train=200, test=50)
-    data = FashionMNIST(root=str(tmp_path), val_fraction=0.2, batch_size=16)
+    data = FashionMNIST(root=str(tmp_path), val_fraction=0.25, batch_size=16)
     assert data.input_shape == (1, 28, 28)
     assert data.classes is not None
     assert data.classes[9] == "Ankle boot"
@@ -45,8 +47,18 @@ def test_images_and_the_own_test_split_are_read(tmp_path: Path) -> None:
 
 
 def test_five_thousand_images_are_for_validation() -> None:
-    assert FashionMNIST().val_fraction * 70_000 == pytest.approx(5000)
-    assert CIFAR10().val_fraction * 60_000 == pytest.approx(5000)
+    assert FashionMNIST().val_fraction * 60_000 == pytest.approx(5000)
+    assert CIFAR10().val_fraction * 50_000 == pytest.approx(5000)
+
+
+def test_the_five_thousand_are_those_of_a_share_of_all_images() -> None:
+    labels = np.random.default_rng(0).permutation(np.arange(70_000) % 10)
+    shares = {"test": 0.2, "folds": 0, "fold": 0}
+    drawn = draw_splits(Splitter(labels), 70_000, 0, 10_000, val=FashionMNIST().val_fraction, **shares)
+    train, val = ms.train_test_split(np.arange(60_000), test_size=5000, random_state=0, stratify=labels[:60_000])
+    assert drawn["val"].tolist() == val.tolist()
+    assert drawn["train"].tolist() == train.tolist()
+    assert drawn["test"].tolist() == list(range(60_000, 70_000))
 
 
 def test_colour_images_have_their_channels_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

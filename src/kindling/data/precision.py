@@ -1,0 +1,33 @@
+"""Tells where float32, in which a model computes, can hardly tell numbers apart, such as Unix times."""
+
+import numpy as np
+
+STEPS = 100  # of float32 that numbers have to go through, at least
+
+
+def notes_of_precision(what: str, numbers: np.ndarray) -> list[str]:
+    """A note if the numbers, NaN for missing ones, take fewer than 100 steps of float32.
+
+    Args:
+        what: they are, such as `column seconds`.
+        numbers: of any type, (N,).
+    """
+    return _notes([what], np.nanmin(numbers, keepdims=True), np.nanmax(numbers, keepdims=True))
+
+
+def notes_of_columns(rows: np.ndarray) -> list[str]:
+    """Such a note for each column of rows (N, F), which are called by their places."""
+    names = [f"column {place}" for place in range(rows.shape[1])]
+    return _notes(names, np.nanmin(rows, axis=0), np.nanmax(rows, axis=0))
+
+
+def _notes(names: list[str], low: np.ndarray, high: np.ndarray) -> list[str]:
+    low, high = low.astype(np.float64), high.astype(np.float64)
+    with np.errstate(over="ignore"):
+        step = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32)).astype(np.float64)
+    is_coarse = (high > low) & (high - low < STEPS * step)
+    return [
+        f"{names[place]} goes from {low[place]:.10g} to {high[place]:.10g} in float32's steps of {step[place]:g}: "
+        f"subtract {low[place]:.10g}"
+        for place in np.flatnonzero(is_coarse).tolist()
+    ]
