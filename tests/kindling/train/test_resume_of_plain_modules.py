@@ -72,11 +72,13 @@ def test_what_an_epoch_gathers_by_any_reduction_goes_on(tmp_path: Path) -> None:
     assert fit(tmp_path / "cut", ckpt=tmp_path / "cut" / "last.ckpt") == whole
 
 
-def test_after_a_checkpoint_of_a_validations_end_all_batches_are_validated(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", [{"val_check_interval": 4}, {"check_val_every_n_epoch": 2}], ids=str)
+def test_after_a_checkpoint_of_a_validations_end_all_batches_are_validated(when: Any, tmp_path: Path) -> None:
     keeper = ModelCheckpoint(tmp_path, filename="kept", monitor="val_loss")
-    common: dict[str, Any] = {"logger": False, "default_root_dir": tmp_path, **QUIET}
-    Trainer(max_epochs=1, callbacks=[keeper], **common).fit(Counts(), loader(), loader())
+    common: dict[str, Any] = {"logger": False, "default_root_dir": tmp_path, "num_sanity_val_steps": 0, **QUIET, **when}
+    Trainer(max_epochs=2, callbacks=[keeper], **common).fit(Counts(), loader(), loader())
     module = Counts()
-    trainer = Trainer(max_epochs=3, enable_checkpointing=False, num_sanity_val_steps=0, **common)
+    trainer = Trainer(max_epochs=6, enable_checkpointing=False, **common)
     trainer.fit(module, loader(), loader(), ckpt_path=tmp_path / "kept.ckpt", weights_only=True)
-    assert module.validations == [10, 10]
+    assert len(module.validations) >= 2
+    assert set(module.validations) == {10}
