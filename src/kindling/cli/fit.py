@@ -1,6 +1,7 @@
 """`kindling fit`: train, keep what is best on the validation split, and test it."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +106,9 @@ class Training:
         if not self.trainer.is_global_zero:
             return
         print_header(self.parts, self.trainer, self.run, left_out(self.parts))
+        if unread := sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
+            flag = unread[0].removeprefix("PL_TRAINER_").lower()
+            print(f"note   {', '.join(unread)}: not read here, where flags and YAML say all: --trainer.{flag}")
         if self.record and self.resumed_after is not None:
             print(f"resume after step {self.resumed_after}; changed: {'; '.join(self.record.changes) or 'nothing'}")
 

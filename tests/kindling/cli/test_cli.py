@@ -109,6 +109,12 @@ def test_the_output_says_what_where_and_what_next(kindling: Run) -> None:
 
 
 @pytest.mark.slow
+def test_variables_that_lightning_would_read_are_named(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_TRAINER_MAX_EPOCHS", "7")
+    output = kindling("fit", *MLP, "--trainer.fast_dev_run", "1").out
+    assert "PL_TRAINER_MAX_EPOCHS: not read here, where flags and YAML say all: --trainer.max_epochs" in output
+
+
 def test_a_user_sees_no_warning_tip_or_advert(project: Path) -> None:
     finished = child("fit", *MLP, cwd=project)
     assert (finished.code, finished.err) == (0, "")
