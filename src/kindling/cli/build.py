@@ -2,7 +2,9 @@
 
 import inspect
 import re
+import sys
 from argparse import ArgumentError
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NoReturn
 
@@ -13,22 +15,17 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import kindling.data  # noqa: F401 (the engine's data by name)
-from kindling.cli.arguments import HELP, USAGE, Arguments, read_yaml
+from kindling.cli.arguments import HELP, USAGE, Arguments
 from kindling.cli.check_config import check_config
+from kindling.cli.config_of_run import ConfigOfRun
 from kindling.cli.library_errors import sentence
 from kindling.core import short_names
-from kindling.core.class_paths import (
-    class_paths_in,
-    current,
-    import_part,
-    is_foreign,
-    shortened,
-    with_class_paths,
-)
+from kindling.core.class_paths import import_part, is_foreign, shortened, with_class_paths
 from kindling.core.config_problems import explain
 from kindling.core.errors import Stopped, UsageError, origin
 from kindling.core.parts import class_path_of, find_class, load_projects, path_of
 from kindling.core.settings import settings_in
+from kindling.core.trusted_parts import imported_parts
 from kindling.data.base import Data
 from kindling.figures.callback import Figures
 from kindling.models.base import Model
@@ -65,12 +62,17 @@ class Parts(LightningCLI):
 
     def __init__(self, arguments: Arguments) -> None:
         self.arguments, self.settings = arguments, arguments.settings
+        self.of_run = ConfigOfRun(arguments) if arguments.run else None
         load_projects()
         short_names.install()
         configs = self._read_configs()
         split = unchanged_split_of(arguments.run, self.settings, arguments.changes)
         self.saved_split = [f"--data.split_file={split}"] if split else []
-        command = arguments.command
+        with imported_parts(self.of_run.may_name) if self.of_run else nullcontext():
+            self._build_parts([*configs, *self.saved_split, *arguments.flags])
+
+    def _build_parts(self, args: list[str]) -> None:
+        command = self.arguments.command
         # Lightning's constructor calls add_core_arguments_to_parser, add_arguments_to_parser and parse_arguments, sets
         # the seed, and calls instantiate_classes, which calls build.
         super().__init__(
@@ -83,7 +85,7 @@ class Parts(LightningCLI):
                 "description": HELP[command],
             },
             auto_configure_optimizers=False,
-            args=[*configs, *self.saved_split, *arguments.flags],
+            args=args,
             run=False,
         )
 
@@ -92,28 +94,17 @@ class Parts(LightningCLI):
         configs = []
         for path in self.arguments.configs:
             config = f"--config={path}"
-            if self.arguments.run and path == self.arguments.run / "config.yaml":
-                values = self._config_of_run(read_yaml(path))
+            if self.of_run and path == self.of_run.file:
+                values = self.of_run.values()
                 others = self.arguments.changes
                 own = [(str(path), key, value) for key, value in settings_in(values)]
                 self.settings = [*own, *others] if path == self.arguments.configs[0] else [*others, *own]
                 config = f"--config={yaml.safe_dump(values)}"
+                for moved in self.of_run.moved:
+                    print(f"note: {moved}", file=sys.stderr)
             configs.append(config)
         self._import_foreign()
         return configs
-
-    def _config_of_run(self, values: dict[str, Any]) -> dict[str, Any]:
-        """A run's config with class paths of today; a run can come from anyone, so it can't have a module imported."""
-        typed = {str(class_path_of(value)).partition(".")[0] for _, _, value in self.arguments.changes}
-        values = with_class_paths(values, current)
-        for path in filter(is_foreign, class_paths_in(values)):
-            if path.partition(".")[0] not in typed:
-                key = next((key for key in ("model", "data") if class_path_of(values.get(key)) == path), "trainer")
-                again = f"--{key} {path}" if key != "trainer" else "--config FILE that names it"
-                raise UsageError(
-                    f"{self.arguments.run} needs {path}, which is of no installed project: name it again, {again}"
-                )
-        return values
 
     def _import_foreign(self) -> None:
         """Import the modules that the user has named by their paths for the model and the data."""
@@ -166,7 +157,8 @@ class Parts(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise UsageError(explain(parser, self.settings, str(error))) from error
+            sentence = explain(parser, self.settings, str(error))
+            raise UsageError(self.of_run.explained(sentence) if self.of_run else sentence) from error
         groups = ("trainer", *default_callbacks())
         scalar = any(not isinstance(self.config[group], Namespace) for group in groups)
         null = any(value in (None, "null") for _, _, value in self.settings)
