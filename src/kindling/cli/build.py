@@ -18,7 +18,7 @@ import kindling.data  # noqa: F401 (the engine's data by name)
 from kindling.cli.arguments import HELP, USAGE, Arguments
 from kindling.cli.check_config import check_config
 from kindling.cli.config_of_run import ConfigOfRun
-from kindling.cli.library_errors import sentence
+from kindling.cli.library_errors import is_setting, sentence, too_large
 from kindling.core import short_names
 from kindling.core.class_paths import import_part, is_foreign, shortened, with_class_paths
 from kindling.core.config_problems import explain
@@ -134,7 +134,8 @@ class Parts(LightningCLI):
         self.data_type = self._named(L.LightningDataModule, "data")
         self.from_data: tuple[str, ...] = getattr(self.model_type, "from_data", ())
         if self.data_type is None and not self.arguments.asks_for_help and self.arguments.command != "data":
-            if self.from_data and not self.arguments.sets("data"):
+            values = [value for _, key, value in self.settings if key == "data"]
+            if self.from_data and (not values or values[-1] in (None, "null")):
                 names = ", ".join(self.from_data)
                 raise UsageError(f"{self.model_type.__name__} takes {names} from the data: name one with --data")
             return
@@ -156,11 +157,15 @@ class Parts(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         try:
             self.config = parser.parse_args(args)
-        except ArgumentError as error:
+        except UsageError:
+            raise
+        except Exception as error:  # of many kinds where a value is not what the parser expects
             sentence = explain(parser, self.settings, str(error))
+            if not isinstance(error, ArgumentError) and sentence == " ".join(str(error).split()):
+                raise  # a mistake in code that was imported
             raise UsageError(self.of_run.explained(sentence) if self.of_run else sentence) from error
         groups = ("trainer", *default_callbacks())
-        scalar = any(not isinstance(self.config[group], Namespace) for group in groups)
+        scalar = any(not isinstance(value, dict) for _, key, value in self.settings if key in groups)
         null = any(value in (None, "null") for _, _, value in self.settings)
         if (scalar or null) and (problem := explain(parser, self.settings)):
             raise UsageError(problem)  # which the parser lets pass
@@ -173,13 +178,23 @@ class Parts(LightningCLI):
             first = origin(error)
             if isinstance(first, UsageError):
                 raise first from error
-            if not isinstance(first, ValueError | MisconfigurationException):
-                raise  # a mistake in code, which the parser wraps
-            self.refuse(error)
+            if isinstance(first, ValueError | MisconfigurationException) or is_setting(first):
+                self.refuse(error)
+            self.refuse_fault(first)
+            raise  # a mistake in code, which the parser wraps
         except Exception as error:
-            if fault := explain_fault(error):
-                raise Stopped(fault) from error
+            if is_setting(error):
+                self.refuse(error)
+            self.refuse_fault(error)
             raise
+
+    def refuse_fault(self, error: BaseException) -> None:
+        """Raise what an error says if it is a fault, and nothing if it is a mistake in code."""
+        fault = explain_fault(error)
+        if fault and "out of memory" in fault and (sentence := too_large(self.settings)):
+            raise UsageError(sentence) from error
+        if fault:
+            raise Stopped(fault) from error
 
     def build(self) -> None:
         """Data and model; the model's arguments that come from the data are filled in on the way."""

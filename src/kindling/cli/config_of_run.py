@@ -1,12 +1,13 @@
-"""Reads a run's own config, which can come from anyone: it names no foreign part, and writes nowhere but into the run."""
+"""Reads a run's own config, which can come from anyone: it names no foreign part, and writes only into the run."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kindling.cli.arguments import Arguments, read_yaml
+from kindling.cli.arguments import Arguments
 from kindling.core.class_paths import class_paths_in, current, is_foreign, with_class_paths
+from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
 from kindling.core.parts import class_path_of
 from kindling.core.settings import Setting

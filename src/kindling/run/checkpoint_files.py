@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from kindling.core.errors import UsageError
-from kindling.core.files import whole_file
+from kindling.core.files import is_file, whole_file
 from kindling.core.parts import path_of
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # what `--resume` goes on from, and the one before it
@@ -27,10 +28,28 @@ SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file th
 SEAL_SIZE = len(SEAL) + 64
 HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}  # where checkpoints have them
 RECIPE = ("optimizer", "schedule", "_instantiator")  # hyper-parameters that no weight depends on
+# What a checkpoint holds under a name, if it holds it.
+TYPES: dict[str, tuple[type, ...]] = {
+    "state_dict": (dict,),
+    "hyper_parameters": (dict,),
+    "datamodule_hyper_parameters": (dict,),
+    "preprocessing": (dict, NoneType),
+    "callbacks": (dict,),
+    "loops": (dict,),
+    "position": (dict, NoneType),
+    "optimizer_states": (list,),
+    "lr_schedulers": (list,),
+    "epoch": (int,),
+    "global_step": (int,),
+}
 
 
 class Unloadable(Exception):
     """A checkpoint holds what could not be loaded again."""
+
+
+class Unreadable(UsageError):
+    """A file may not be read, or its disk fails: it may well be whole."""
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -125,10 +144,18 @@ def _write_sealed(content: memoryview, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of tensors and plain values; a UsageError if it is damaged or holds more."""
+    """Load a checkpoint of tensors and plain values.
+
+    Raises:
+        UsageError: if it is damaged, holds more, or something in it is not what it should be.
+        Unreadable: if it can't be read.
+    """
     advice = "validate, test and predict take another with --ckpt last"
     damaged = UsageError(f"{path} is not a checkpoint, or it is damaged: {advice}")
-    seal = _seal(path)
+    try:
+        seal = _seal(path)
+    except OSError as error:
+        raise Unreadable(f"can't read {path}: {error.strerror}") from error
     if seal is False:
         raise damaged
     try:
@@ -142,25 +169,57 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not a Lightning checkpoint: it has no state_dict")
     if checkpoint.get("sealed") and not seal:
         raise damaged
+    if problem := wrong_in(checkpoint):
+        raise UsageError(f"{path} is refused: its {problem}")
     return checkpoint
 
 
 def _seal(path: Path) -> bool | None:
     """Whether the checksum at the end of a file is right; None if there is none, as in other programs' checkpoints."""
-    try:
-        with path.open("rb") as file:
-            left = file.seek(-SEAL_SIZE, os.SEEK_END)
-            seal = file.read()
-            if not seal.startswith(SEAL):
-                return None
-            file.seek(0)
-            digest = hashlib.sha256()
-            while left and (chunk := file.read(min(left, 2**20))):
-                digest.update(chunk)
-                left -= len(chunk)
-    except OSError:  # too short, or unreadable: torch says no as well
-        return None
+    with path.open("rb") as file:
+        left = file.seek(0, os.SEEK_END) - SEAL_SIZE
+        if left < 0:
+            return None
+        file.seek(left)
+        seal = file.read()
+        if not seal.startswith(SEAL):
+            return None
+        file.seek(0)
+        digest = hashlib.sha256()
+        while left and (chunk := file.read(min(left, 2**20))):
+            digest.update(chunk)
+            left -= len(chunk)
     return seal == SEAL + digest.hexdigest().encode()
+
+
+def wrong_in(checkpoint: dict[Any, Any]) -> str | None:
+    """What in a checkpoint, which can come from anyone, is not what Lightning or Kindling keeps there; None if all is."""
+    for name, kinds in TYPES.items():
+        if name in checkpoint and not isinstance(checkpoint[name], kinds):
+            return f"{name} is of the type {type(checkpoint[name]).__name__}: expected {kinds[0].__name__}"
+    for name in TYPES.keys() & checkpoint.keys():
+        if isinstance(checkpoint[name], dict) and not all(isinstance(key, str) for key in checkpoint[name]):
+            return f"{name} has a key that is no name"
+    for name, state in checkpoint.get("callbacks", {}).items():
+        for key, path in _paths_in(state):
+            if ".." in Path(path).parts or _is_elsewhere(path, state.get("dirpath")):
+                return f"state of {name} names a {key} outside of its folder: {path}"
+    return None
+
+
+def _paths_in(state: Any) -> Iterator[tuple[str, str]]:
+    """The files that the state of a callback names: Lightning removes those whose turn is over."""
+    if not isinstance(state, dict):
+        return
+    for key, value in state.items():
+        for path in value if key == "best_k_models" and isinstance(value, dict) else [value]:
+            if isinstance(path, str) and (key.endswith("_path") or key == "best_k_models"):
+                yield key, path
+
+
+def _is_elsewhere(path: str, folder: Any) -> bool:
+    """Whether an address, of which Lightning does not ask where it is, is below no such folder."""
+    return ":/" in path and not (isinstance(folder, str) and ":/" in folder and path.startswith(f"{folder}/"))
 
 
 def unloadable_in(content: Any, name: str = "") -> str | None:
@@ -234,10 +293,12 @@ def newest_whole(run: Path) -> tuple[Path | None, dict[str, Any]]:
     """
     problems = []
     for path in (run / "checkpoints" / LAST, run / "checkpoints" / PREVIOUS):
-        if not path.is_file():
+        if not is_file(path):
             continue
         try:
             checkpoint = load_checkpoint(path)
+        except Unreadable:
+            raise
         except UsageError as error:
             problems.append((path, str(error).partition(":")[0]))
             continue
