@@ -5,12 +5,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType
-from typing import Any
 
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
-from kindling.core.settings import Setting, settings_in
+from kindling.core.settings import Setting, misnamed_in, settings_in
 from kindling.run.folder import find_run, requeued_run
 
 USAGE = "kindling %s [--config FILE …] [--KEY VALUE …]"
@@ -122,26 +120,16 @@ def _name(run: Path | None, configs: list[Path]) -> str:
 
 
 def _settings_of_files(paths: Iterable[Path]) -> list[Setting]:
-    settings = [(str(path), key, value) for path in paths for key, value in settings_in(read_yaml(path))]
-    for file, key, value in settings:
-        _check_class(file, key, value)
+    settings: list[Setting] = []
+    for path in paths:
+        values = read_yaml(path)
+        for key, value in values.items():
+            if problem := misnamed_in(key, value):
+                raise UsageError(f"{path}: {problem}")
+            if value == {} and key in ("model", "data"):
+                raise UsageError(f"{path}: {key} is empty: expected the name of a class")
+        settings += [(str(path), key, value) for key, value in settings_in(values)]
     return settings
-
-
-def _check_class(file: str, key: str, value: Any) -> None:
-    """A UsageError if a value in a file is meant to name a class and does not."""
-    if not isinstance(value, dict):
-        if isinstance(value, list):
-            for item in value:
-                _check_class(file, key, item)
-        return
-    path, arguments = value.get("class_path", ""), value.get("init_args", {})
-    if not isinstance(path, str):
-        raise UsageError(f"{file}: {key}.class_path is {path!r}: expected the name of a class")
-    if not isinstance(arguments, dict | NoneType):
-        raise UsageError(f"{file}: {key}.init_args is {arguments!r}: expected the arguments of {path}, one a line")
-    if key in ("model", "data") and not value:
-        raise UsageError(f"{file}: {key} is empty: expected the name of a class")
 
 
 def _settings_of_flags(flags: list[str]) -> list[Setting]:

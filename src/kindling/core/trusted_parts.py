@@ -11,10 +11,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.overrides import get_overridable_functions
 
-from kindling.core.parts import ENGINE, imported, load_projects
+from kindling.core.parts import ENGINE, LIBRARIES, imported, load_projects
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
-LIBRARIES = ("lightning", "pytorch_lightning", "torch", "torchmetrics", "torchvision")  # whose classes a run may name
 # Whose functions a run may name besides those of the projects and torch's operations on tensors.
 FUNCTIONS = ("torch.nn.init", "torchmetrics.functional", "kindling.data", "kindling.models", "kindling.tasks")
 

@@ -22,6 +22,7 @@ from torch.nn.parameter import is_lazy
 from kindling.core.errors import UsageError
 from kindling.core.files import is_file, whole_file
 from kindling.core.parts import path_of
+from kindling.core.settings import misnamed_in
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # what `--resume` goes on from, and the one before it
 SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file that torch writes: all readers skip it
@@ -41,7 +42,9 @@ TYPES: dict[str, tuple[type, ...]] = {
     "lr_schedulers": (list,),
     "epoch": (int,),
     "global_step": (int,),
+    "pytorch-lightning_version": (str,),
 }
+OF_DICTS = ("callbacks", "loops", "optimizer_states")  # whose parts are dicts
 
 
 class Unloadable(Exception):
@@ -170,7 +173,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if checkpoint.get("sealed") and not seal:
         raise damaged
     if problem := wrong_in(checkpoint):
-        raise UsageError(f"{path} is refused: its {problem}")
+        raise UsageError(f"{path} is refused, since its {problem}")
     return checkpoint
 
 
@@ -193,13 +196,24 @@ def _seal(path: Path) -> bool | None:
 
 
 def wrong_in(checkpoint: dict[Any, Any]) -> str | None:
-    """What in a checkpoint, which can come from anyone, is not what Lightning or Kindling keeps there; None if all is."""
+    """What in a checkpoint, which can come from anyone, is not what is kept there; None if all is."""
     for name, kinds in TYPES.items():
         if name in checkpoint and not isinstance(checkpoint[name], kinds):
             return f"{name} is of the type {type(checkpoint[name]).__name__}: expected {kinds[0].__name__}"
-    for name in TYPES.keys() & checkpoint.keys():
-        if isinstance(checkpoint[name], dict) and not all(isinstance(key, str) for key in checkpoint[name]):
-            return f"{name} has a key that is no name"
+    for name in OF_DICTS:
+        parts = checkpoint.get(name, ())
+        for part in parts.values() if isinstance(parts, dict) else parts:
+            if not isinstance(part, dict):
+                return f"{name} has a part of the type {type(part).__name__}: expected dict"
+    for state in checkpoint.get("optimizer_states", ()):
+        if not isinstance(state.get("state"), dict) or not isinstance(state.get("param_groups"), list):
+            return "optimizer_states has one without a state and groups of parameters"
+    if not all(isinstance(name, str) for name in checkpoint["state_dict"]):
+        return "state_dict has a key that is no name"
+    if checkpoint.get("position") and not isinstance(checkpoint.get("loops", {}).get("fit_loop"), dict):
+        return "loops has no fit_loop to go on with"
+    if problem := misnamed_in("model", {"init_args": checkpoint.get("hyper_parameters", {})}):
+        return f"hyper_parameters can't be used: {problem}"
     for name, state in checkpoint.get("callbacks", {}).items():
         for key, path in _paths_in(state):
             if ".." in Path(path).parts or _is_elsewhere(path, state.get("dirpath")):
@@ -207,13 +221,11 @@ def wrong_in(checkpoint: dict[Any, Any]) -> str | None:
     return None
 
 
-def _paths_in(state: Any) -> Iterator[tuple[str, str]]:
+def _paths_in(state: dict[Any, Any]) -> Iterator[tuple[str, str]]:
     """The files that the state of a callback names: Lightning removes those whose turn is over."""
-    if not isinstance(state, dict):
-        return
     for key, value in state.items():
         for path in value if key == "best_k_models" and isinstance(value, dict) else [value]:
-            if isinstance(path, str) and (key.endswith("_path") or key == "best_k_models"):
+            if isinstance(path, str) and isinstance(key, str) and (key.endswith("_path") or key == "best_k_models"):
                 yield key, path
 
 
