@@ -108,9 +108,10 @@ class Parts(LightningCLI):
 
     def _import_foreign(self) -> None:
         """Import the modules that the user has named by their paths for the model and the data."""
-        for _, key, value in self.settings:
-            path = class_path_of(value)
-            if key in ("model", "data") and path and is_foreign(path):
+        for setting in self.settings:
+            path = class_path_of(setting[2]) if setting[1] in ("model", "data") else None
+            is_own = not self.of_run or not self.arguments.is_of_run(setting) or self.of_run.is_typed(str(path))
+            if path and is_foreign(path) and is_own:
                 import_part(path)
 
     def _named(self, base: type, key: str) -> type | None:

@@ -41,8 +41,9 @@ class ConfigOfRun:
             UsageError: if a part is of no installed project and not named again, or something is sent elsewhere.
         """
         values = with_class_paths(read_yaml(self.file), current)
-        for path in filter(is_foreign, class_paths_in(values)):
-            if path.partition(".")[0] not in self.typed_packages:
+        parts = [str(class_path_of(values.get(key))) for key in ("model", "data")]
+        for path in filter(is_foreign, [*parts, *class_paths_in(values)]):
+            if not self.is_typed(path):
                 key = next((key for key in ("model", "data") if class_path_of(values.get(key)) == path), "trainer")
                 again = f"--{key} {path}" if key != "trainer" else "--config FILE that names it"
                 raise UsageError(f"{self.run} needs {path}, which is of no installed project: name it again, {again}")
@@ -53,9 +54,13 @@ class ConfigOfRun:
                 values[key] = self._inside(key, value)
         return values
 
+    def is_typed(self, path: str) -> bool:
+        """Whether a path is of a package that the user names parts of."""
+        return path.partition(".")[0] in self.typed_packages
+
     def may_name(self, path: str) -> bool:
         """Whether the parser may look a path up, which the run or the user names."""
-        if path.partition(".")[0] in self.typed_packages or is_trusted_of_run(path):
+        if self.is_typed(path) or is_trusted_of_run(path):
             return True
         self.refused.append(path)
         return False

@@ -60,7 +60,7 @@ SENTENCES: dict[str, Told] = {
     r"Timer\(duration='(.+?)'\)": _duration,
     r"^Requirement '?([\w-]+)|must have \w+ installed.*pip install (?:-U )?([\w-]+)": _missing_package,
     "Overflow when unpacking|overflowed|multiplication overflow|failed to unpack the object": _largest_number,
-    r"Error\(s\) in loading state_dict": None,
+    r"Error\(s\) in loading state_dict|Invalid device string": None,
     "val_check_interval|conditioned on metric|no finite numbers": None,
 }
 

@@ -144,7 +144,8 @@ class Options:
         first_comes_from_code = "Callable[" in str(self.types[key])  # the weights or the optimiser
         parser = self.parsers[key] = ArgumentParser(exit_on_error=False)
         self.classes[key] = cls
-        parser.add_class_arguments(cls, skip={1} if first_comes_from_code else set(), fail_untyped=False)
+        with suppress(ValueError):  # an argument of a type that the parser can't take
+            parser.add_class_arguments(cls, skip={1} if first_comes_from_code else set(), fail_untyped=False)
         for action in _actions(parser):
             below = f"{key}.{action.dest}"
             if below not in self.parsers and isinstance(action.default, dict) and bases_of(self.types[below]):

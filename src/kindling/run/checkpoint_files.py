@@ -225,7 +225,7 @@ def _paths_in(state: dict[Any, Any]) -> Iterator[tuple[str, str]]:
     """The files that the state of a callback names: Lightning removes those whose turn is over."""
     for key, value in state.items():
         for path in value if key == "best_k_models" and isinstance(value, dict) else [value]:
-            if isinstance(path, str) and isinstance(key, str) and (key.endswith("_path") or key == "best_k_models"):
+            if isinstance(path, str) and isinstance(key, str) and (key.endswith("path") or key == "best_k_models"):
                 yield key, path
 
 
