@@ -82,10 +82,9 @@ class Options:
             return self._problem_of_group(name, value)
         if bases_of(types[key]) and isinstance(value, str | list | dict):
             return self._problem_of_classes(name, value)
-        problem = _problem_of_value(name, value, types[key])
-        if not problem and isinstance(value, str | dict):
-            self._note_class(key, value)
-        return problem
+        if isinstance(value, str | dict) and self._note_class(key, value):
+            return None
+        return _problem_of_value(name, value, types[key])
 
     def _unknown(self, key: str) -> str | None:
         above, _, word = key.rpartition(".")
@@ -132,12 +131,13 @@ class Options:
         self._add_arguments(key, classes[matches[0]])
         return None
 
-    def _note_class(self, key: str, value: Any) -> None:
-        """Make options of the arguments of a class that is named where other values would do as well."""
+    def _note_class(self, key: str, value: Any) -> bool:
+        """Make options of the arguments of a class, if one is named where other values would do as well."""
         classes, path = _classes_in(self.types[key]), class_path_of(value)
         matches = paths_meant(path, classes) if path and classes else []
         if matches:
             self._add_arguments(key, classes[matches[0]])
+        return bool(matches)
 
     def _add_arguments(self, key: str, cls: type) -> None:
         """Make options of the arguments of the class at a key, and of those of its default parts."""

@@ -102,9 +102,8 @@ def preprocessing_of(file: Path, checkpoint: dict[str, Any], model: Any) -> Prep
             raise ValueError(f"its shape is {preprocessing.shape}, and the model takes {tuple(model.input_shape)}")
         _try_out(preprocessing)
     except Exception as error:  # values of any type fail in any way
-        raise UsageError(
-            f"{file} is refused: its preprocessing can't be used: {' '.join(str(error).split())}"
-        ) from error
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{file} is refused, since its preprocessing can't be used: {reason}") from error
     return preprocessing
 
 

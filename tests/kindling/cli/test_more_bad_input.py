@@ -211,7 +211,7 @@ def as_nobody() -> Iterator[None]:
 
 
 @pytest.fixture
-def run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def run(trained: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A run in a folder that anyone may enter."""
     folder = Path(mkdtemp())
     shutil.copytree(trained, folder / "run")
@@ -224,10 +224,7 @@ def run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", ["checkpoints/last.ckpt", "checkpoints/best.ckpt", "checkpoints", "config.yaml"])
-def test_a_file_without_permission_is_named_and_left_alone(
-    name: str, run: Path, kindling: Run, monkeypatch: Any
-) -> None:
-    monkeypatch.chdir(run.resolve().parent)
+def test_a_file_without_permission_is_named_and_left_alone(name: str, run: Path, kindling: Run) -> None:
     (run / name).chmod(0)
     before = {*run.rglob("*")}
     for argv in (
