@@ -1,5 +1,6 @@
 """Builds the model that a checkpoint describes, and loads weights into one."""
 
+import math
 import re
 from argparse import ArgumentError
 from pathlib import Path
@@ -25,6 +26,7 @@ from kindling.data.preprocessing import Preprocessing
 
 M = TypeVar("M", bound=L.LightningModule)
 PARTS = (nn.Module, Optimizer, LRScheduler)  # that a checkpoint can name
+MOST_TIMES_LARGER = 1000  # than what a model was trained on: an input that can be tried
 IMPOSSIBLE = "DefaultCPUAllocator|negative dimension|[Oo]verflow|failed to unpack"  # what torch says of sizes
 DTYPES = ("uint8", "float32", "int64")  # of raw inputs
 FOR_TRAINING = ("optimizer", "schedule")  # what a model is built with, and does without in its use
@@ -98,13 +100,28 @@ def preprocessing_of(file: Path, checkpoint: dict[str, Any], model: Any) -> Prep
     kept = checkpoint.get("preprocessing") or as_the_model_takes_them
     try:
         preprocessing = Preprocessing(**kept)
-        if preprocessing.shape != tuple(model.input_shape):
+        if not _fits(model, preprocessing.shape):
             raise ValueError(f"its shape is {preprocessing.shape}, and the model takes {tuple(model.input_shape)}")
         _try_out(preprocessing)
     except Exception as error:  # values of any type fail in any way
         reason = " ".join(str(error).split())
         raise UsageError(f"{file} is refused, since its preprocessing can't be used: {reason}") from error
     return preprocessing
+
+
+def _fits(model: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a model takes inputs of a shape: its own, or another, such as larger images for convolutions."""
+    own = tuple(model.input_shape)
+    if shape == own:
+        return True
+    if len(shape) != len(own) or math.prod(shape) > MOST_TIMES_LARGER * math.prod(own):
+        return False
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, *shape))
+    except (IndexError, RuntimeError, ValueError):
+        return False
+    return True
 
 
 def _try_out(preprocessing: Preprocessing) -> None:
