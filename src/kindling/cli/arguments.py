@@ -5,12 +5,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
-from kindling.core.settings import Setting, settings_in
+from kindling.core.settings import Setting, misnamed_in, settings_in
 from kindling.run.folder import find_run, requeued_run
 
 USAGE = "kindling %s [--config FILE …] [--KEY VALUE …]"
@@ -122,7 +120,16 @@ def _name(run: Path | None, configs: list[Path]) -> str:
 
 
 def _settings_of_files(paths: Iterable[Path]) -> list[Setting]:
-    return [(str(path), key, value) for path in paths for key, value in settings_in(read_yaml(path))]
+    settings: list[Setting] = []
+    for path in paths:
+        values = read_yaml(path)
+        for key, value in values.items():
+            if problem := misnamed_in(key, value):
+                raise UsageError(f"{path}: {problem}")
+            if value == {} and key in ("model", "data"):
+                raise UsageError(f"{path}: {key} is empty: expected the name of a class")
+        settings += [(str(path), key, value) for key, value in settings_in(values)]
+    return settings
 
 
 def _settings_of_flags(flags: list[str]) -> list[Setting]:
@@ -156,25 +163,6 @@ def _check(arguments: Arguments, name: str | None) -> None:
         configs = ", ".join(sorted(str(path) for path in Path("configs").glob("*.yaml"))) or "one of your own"
         both = "--data" if command == "data" else "--model and --data"
         raise UsageError(f"nothing says what to train: give --config FILE ({configs}) or {both}")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The values in a config file; a UsageError names the line that is no YAML."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        beside = ", ".join(sorted(map(str, path.parent.glob("*.yaml")))) or f"no YAML in {path.parent}/"
-        raise UsageError(f"can't read config {path} ({error.strerror}); there is: {beside}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UsageError(f"{path}{where}: not valid YAML: {problem}") from error
-    if values in (None, {}):
-        raise UsageError(f"{path} is empty: expected keys such as model:, data: and trainer:")
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: expected keys such as model:, data: and trainer:, got {str(values)[:40]!r}")
-    return values
 
 
 def run_options(parser: argparse.ArgumentParser, default_input: str) -> None:

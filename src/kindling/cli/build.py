@@ -2,7 +2,9 @@
 
 import inspect
 import re
+import sys
 from argparse import ArgumentError
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NoReturn
 
@@ -13,22 +15,17 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import kindling.data  # noqa: F401 (the engine's data by name)
-from kindling.cli.arguments import HELP, USAGE, Arguments, read_yaml
+from kindling.cli.arguments import HELP, USAGE, Arguments
 from kindling.cli.check_config import check_config
-from kindling.cli.library_errors import sentence
+from kindling.cli.config_of_run import ConfigOfRun
+from kindling.cli.library_errors import is_setting, sentence, too_large
 from kindling.core import short_names
-from kindling.core.class_paths import (
-    class_paths_in,
-    current,
-    import_part,
-    is_foreign,
-    shortened,
-    with_class_paths,
-)
+from kindling.core.class_paths import import_part, is_foreign, shortened, with_class_paths
 from kindling.core.config_problems import explain
 from kindling.core.errors import Stopped, UsageError, origin
 from kindling.core.parts import class_path_of, find_class, load_projects, path_of
 from kindling.core.settings import settings_in
+from kindling.core.trusted_parts import imported_parts
 from kindling.data.base import Data
 from kindling.figures.callback import Figures
 from kindling.models.base import Model
@@ -65,12 +62,17 @@ class Parts(LightningCLI):
 
     def __init__(self, arguments: Arguments) -> None:
         self.arguments, self.settings = arguments, arguments.settings
+        self.of_run = ConfigOfRun(arguments) if arguments.run else None
         load_projects()
         short_names.install()
         configs = self._read_configs()
         split = unchanged_split_of(arguments.run, self.settings, arguments.changes)
         self.saved_split = [f"--data.split_file={split}"] if split else []
-        command = arguments.command
+        with imported_parts(self.of_run.may_name) if self.of_run else nullcontext():
+            self._build_parts([*configs, *self.saved_split, *arguments.flags])
+
+    def _build_parts(self, args: list[str]) -> None:
+        command = self.arguments.command
         # Lightning's constructor calls add_core_arguments_to_parser, add_arguments_to_parser and parse_arguments, sets
         # the seed, and calls instantiate_classes, which calls build.
         super().__init__(
@@ -83,7 +85,7 @@ class Parts(LightningCLI):
                 "description": HELP[command],
             },
             auto_configure_optimizers=False,
-            args=[*configs, *self.saved_split, *arguments.flags],
+            args=args,
             run=False,
         )
 
@@ -92,34 +94,24 @@ class Parts(LightningCLI):
         configs = []
         for path in self.arguments.configs:
             config = f"--config={path}"
-            if self.arguments.run and path == self.arguments.run / "config.yaml":
-                values = self._config_of_run(read_yaml(path))
+            if self.of_run and path == self.of_run.file:
+                values = self.of_run.values()
                 others = self.arguments.changes
                 own = [(str(path), key, value) for key, value in settings_in(values)]
                 self.settings = [*own, *others] if path == self.arguments.configs[0] else [*others, *own]
                 config = f"--config={yaml.safe_dump(values)}"
+                for moved in self.of_run.moved:
+                    print(f"note: {moved}", file=sys.stderr)
             configs.append(config)
         self._import_foreign()
         return configs
 
-    def _config_of_run(self, values: dict[str, Any]) -> dict[str, Any]:
-        """A run's config with class paths of today; a run can come from anyone, so it can't have a module imported."""
-        typed = {str(class_path_of(value)).partition(".")[0] for _, _, value in self.arguments.changes}
-        values = with_class_paths(values, current)
-        for path in filter(is_foreign, class_paths_in(values)):
-            if path.partition(".")[0] not in typed:
-                key = next((key for key in ("model", "data") if class_path_of(values.get(key)) == path), "trainer")
-                again = f"--{key} {path}" if key != "trainer" else "--config FILE that names it"
-                raise UsageError(
-                    f"{self.arguments.run} needs {path}, which is of no installed project: name it again, {again}"
-                )
-        return values
-
     def _import_foreign(self) -> None:
         """Import the modules that the user has named by their paths for the model and the data."""
-        for _, key, value in self.settings:
-            path = class_path_of(value)
-            if key in ("model", "data") and path and is_foreign(path):
+        for setting in self.settings:
+            path = class_path_of(setting[2]) if setting[1] in ("model", "data") else None
+            is_own = not self.of_run or not self.arguments.is_of_run(setting) or self.of_run.is_typed(str(path))
+            if path and is_foreign(path) and is_own:
                 import_part(path)
 
     def _named(self, base: type, key: str) -> type | None:
@@ -143,7 +135,8 @@ class Parts(LightningCLI):
         self.data_type = self._named(L.LightningDataModule, "data")
         self.from_data: tuple[str, ...] = getattr(self.model_type, "from_data", ())
         if self.data_type is None and not self.arguments.asks_for_help and self.arguments.command != "data":
-            if self.from_data and not self.arguments.sets("data"):
+            values = [value for _, key, value in self.settings if key == "data"]
+            if self.from_data and (not values or values[-1] in (None, "null")):
                 names = ", ".join(self.from_data)
                 raise UsageError(f"{self.model_type.__name__} takes {names} from the data: name one with --data")
             return
@@ -165,10 +158,15 @@ class Parts(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         try:
             self.config = parser.parse_args(args)
-        except ArgumentError as error:
-            raise UsageError(explain(parser, self.settings, str(error))) from error
+        except UsageError:
+            raise
+        except Exception as error:  # of many kinds where a value is not what the parser expects
+            sentence = explain(parser, self.settings, str(error))
+            if not isinstance(error, ArgumentError) and sentence == " ".join(str(error).split()):
+                raise  # a mistake in code that was imported
+            raise UsageError(self.of_run.explained(sentence) if self.of_run else sentence) from error
         groups = ("trainer", *default_callbacks())
-        scalar = any(not isinstance(self.config[group], Namespace) for group in groups)
+        scalar = any(not isinstance(value, dict) for _, key, value in self.settings if key in groups)
         null = any(value in (None, "null") for _, _, value in self.settings)
         if (scalar or null) and (problem := explain(parser, self.settings)):
             raise UsageError(problem)  # which the parser lets pass
@@ -181,13 +179,23 @@ class Parts(LightningCLI):
             first = origin(error)
             if isinstance(first, UsageError):
                 raise first from error
-            if not isinstance(first, ValueError | MisconfigurationException):
-                raise  # a mistake in code, which the parser wraps
-            self.refuse(error)
+            if isinstance(first, ValueError | MisconfigurationException) or is_setting(first):
+                self.refuse(error)
+            self.refuse_fault(first)
+            raise  # a mistake in code, which the parser wraps
         except Exception as error:
-            if fault := explain_fault(error):
-                raise Stopped(fault) from error
+            if is_setting(error):
+                self.refuse(error)
+            self.refuse_fault(error)
             raise
+
+    def refuse_fault(self, error: BaseException) -> None:
+        """Raise what an error says if it is a fault, and nothing if it is a mistake in code."""
+        fault = explain_fault(error)
+        if fault and "out of memory" in fault and (sentence := too_large(self.settings)):
+            raise UsageError(sentence) from error
+        if fault:
+            raise Stopped(fault) from error
 
     def build(self) -> None:
         """Data and model; the model's arguments that come from the data are filled in on the way."""

@@ -1,12 +1,50 @@
 """What libraries say of settings that can't work, in sentences that name the key and what would be right."""
 
 import re
+from collections.abc import Callable
 
 from kindling.core.errors import origin
+from kindling.core.parts import class_path_of, short_name
 from kindling.core.settings import Setting
 
+DURATION = "days:hours:minutes:seconds, such as 00:00:30:00 for half an hour"
+ENORMOUS = 10**6  # numbers from here on are named where the memory is too small
+
+
+def _duration(found: re.Match[str], settings: list[Setting]) -> str:
+    given = next(filter(None, found.groups()))
+    place = next((f"{source}: {key}" for source, key, value in reversed(settings) if str(value) == given), "a duration")
+    return f"{place} is {given!r}: expected {DURATION}"
+
+
+def _missing_package(found: re.Match[str], settings: list[Setting]) -> str:
+    package = next(filter(None, found.groups()))
+    for source, key, value in reversed(settings):
+        name = short_name(str(class_path_of(value)))
+        if package.lower() in name.lower():
+            return f"{source}: {key} is {name}, which needs a package that is not installed: pip install {package}"
+    return f"{package} is not installed: pip install {package}"
+
+
+def _largest_number(_: re.Match[str], settings: list[Setting]) -> str:
+    return too_large(settings) or "the data or the model is larger than any machine holds"
+
+
+def too_large(settings: list[Setting]) -> str | None:
+    """A sentence that names the largest number among the settings, if it is enormous."""
+    numbers = [
+        (int(digits), source, key)
+        for source, key, value in settings
+        if isinstance(value, int | str | list)
+        for digits in re.findall(r"(?<![\w.])\d+(?![\w.])", str(value))
+    ]
+    largest, source, key = max(numbers, default=(0, "", ""))
+    return f"{source}: {key} is {largest}, which is more than fits into memory" if largest >= ENORMOUS else None
+
+
+Told = str | Callable[[re.Match[str], list[Setting]], str] | None
 # What a library raises → what to tell instead; None for its own words.
-SENTENCES = {
+SENTENCES: dict[str, Told] = {
     "gpu backend|CUDAAccelerator": "trainer.accelerator asks for a GPU, but torch finds none: set it to auto or cpu",
     "more than 1 value per channel": "batch normalisation needs more than one sample a batch: raise data.batch_size",
     "at least two samples to calculate r2": "R² needs at least two samples in each split: the data is too small",
@@ -19,12 +57,15 @@ SENTENCES = {
     "module that optimises manually steps when it likes",
     "`train_dataloader` must be implemented": "the model has no train_dataloader, and there is no data: name some with "
     "--data",
-    r"Error\(s\) in loading state_dict": None,
+    r"Timer\(duration='(.+?)'\)": _duration,
+    r"^Requirement '?([\w-]+)|must have \w+ installed.*pip install (?:-U )?([\w-]+)": _missing_package,
+    "Overflow when unpacking|overflowed|multiplication overflow|failed to unpack the object": _largest_number,
+    r"Error\(s\) in loading state_dict|Invalid device string": None,
     "val_check_interval|conditioned on metric|no finite number": None,
 }
 
 
-def is_setting(error: Exception) -> bool:
+def is_setting(error: BaseException) -> bool:
     """Whether an error of a library comes from a setting rather than from code, whose traceback its author needs."""
     return any(re.search(pattern, str(error)) for pattern in SENTENCES)
 
@@ -33,8 +74,8 @@ def sentence(error: BaseException, settings: list[Setting]) -> str:
     """What to tell a user of an error: one sentence, with the key and where it stands if the error names a value."""
     words = " ".join(str(origin(error)).split()).partition(" HINT")[0]
     for pattern, better in SENTENCES.items():
-        if better and re.search(pattern, words):
-            return better
+        if better and (found := re.search(pattern, words)):
+            return better if isinstance(better, str) else better(found, settings)
     named = re.match(r"(\w+) is ", words)
     for source, key, _ in reversed(settings):
         if named and named[1] == key.rpartition(".")[2]:

@@ -9,18 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from kindling.core.errors import UsageError
-from kindling.core.parts import ENGINE, imported, load_projects, path_of, preferred, short_name
-
-LIBRARIES = (
-    "builtins",
-    "datetime",
-    "jsonargparse",
-    "lightning",
-    "pytorch_lightning",
-    "torch",
-    "torchmetrics",
-    "torchvision",
-)
+from kindling.core.parts import ENGINE, LIBRARIES, imported, load_projects, path_of, preferred, short_name
 
 
 def class_paths_in(value: Any) -> Iterator[str]:

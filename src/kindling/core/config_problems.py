@@ -4,6 +4,7 @@ The parser's own messages nest every union and class they tried. This takes the 
 the first key, class or value that does not belong.
 """
 
+import re
 from argparse import Action
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from kindling.core.parts import bases_of, choices_of, class_path_of, paths_meant
 from kindling.core.settings import Setting
 
 PLAIN = (int, float, str, bool)
+FEW = 3  # places that are named for a key at the wrong one
 CLASS_KEYS = {"class_path", "init_args", "dict_kwargs"}  # of a dict that names a class
 
 
@@ -26,6 +28,8 @@ def explain(parser: ArgumentParser, settings: list[Setting], message: str = "") 
     Without a message it names only what the parser lets pass.
     """
     options = Options(parser)
+    for _, key, value in settings if message else []:
+        options.problem(key, value)  # so that what each class takes is known: a key may be a line too early
     for origin, key, value in settings:
         problem = options.problem(key, value)
         slips_through = options.types.get(key) in (None, *PLAIN)
@@ -33,6 +37,9 @@ def explain(parser: ArgumentParser, settings: list[Setting], message: str = "") 
             return f"{origin}: {problem}"
     if not message:
         return ""
+    for origin, key, value in settings:
+        if value is None and message.endswith(f"required: {key}"):
+            return f"{origin}: {key} is empty: expected the name of a class"
     given = {key for _, key, _ in settings}
     for origin, key, value in settings:
         if missing := options.required(key) - given:
@@ -75,16 +82,23 @@ class Options:
             return self._problem_of_group(name, value)
         if bases_of(types[key]) and isinstance(value, str | list | dict):
             return self._problem_of_classes(name, value)
+        if isinstance(value, str | dict) and self._note_class(key, value):
+            return None
         return _problem_of_value(name, value, types[key])
 
     def _unknown(self, key: str) -> str | None:
-        above = key.rpartition(".")[0]
+        above, _, word = key.rpartition(".")
         type_above = self.types.get(above)
         if type_above in (None, *PLAIN) or above in self.parsers:
+            elsewhere = sorted(other for other in self.types if short_name(other) == word)
+            if elsewhere and len(elsewhere) <= FEW:
+                return f"unknown key {key}: did you mean {' or '.join(elsewhere)}?"
             return f"unknown key {key}{_suggestion(key, self._below(above))}"
-        if not bases_of(type_above):  # it takes more than classes; only the parser knows
+        if not (classes := _classes_in(type_above)):  # only the parser knows what it takes
             return None
-        example = min(short_name(path) for path in choices_of(type_above))
+        example = min(short_name(path) for path in classes)
+        if not bases_of(type_above):
+            return f"{above} names no class that takes {word}: name one first, such as --{above} {example}"
         return f"{above} has no default: name one first, such as --{above} {example}"
 
     def _below(self, key: str) -> list[str]:
@@ -117,12 +131,21 @@ class Options:
         self._add_arguments(key, classes[matches[0]])
         return None
 
+    def _note_class(self, key: str, value: Any) -> bool:
+        """Make options of the arguments of a class, if one is named where other values would do as well."""
+        classes, path = _classes_in(self.types[key]), class_path_of(value)
+        matches = paths_meant(path, classes) if path and classes else []
+        if matches:
+            self._add_arguments(key, classes[matches[0]])
+        return bool(matches)
+
     def _add_arguments(self, key: str, cls: type) -> None:
         """Make options of the arguments of the class at a key, and of those of its default parts."""
         first_comes_from_code = "Callable[" in str(self.types[key])  # the weights or the optimiser
         parser = self.parsers[key] = ArgumentParser(exit_on_error=False)
         self.classes[key] = cls
-        parser.add_class_arguments(cls, skip={1} if first_comes_from_code else set(), fail_untyped=False)
+        with suppress(ValueError):  # an argument of a type that the parser can't take
+            parser.add_class_arguments(cls, skip={1} if first_comes_from_code else set(), fail_untyped=False)
         for action in _actions(parser):
             below = f"{key}.{action.dest}"
             if below not in self.parsers and isinstance(action.default, dict) and bases_of(self.types[below]):
@@ -133,6 +156,13 @@ def _actions(parser: ArgumentParser) -> list[Action]:
     """The options of a parser, without those that Kindling does not use."""
     unused = ("config", "print_config")
     return [each for each in parser._actions if each.dest not in unused and short_name(each.dest) != "help"]
+
+
+def _classes_in(type_: Any) -> dict[str, type]:
+    """The classes that a type takes, perhaps among other values."""
+    if get_origin(type_) in (Union, UnionType):
+        return {path: cls for part in get_args(type_) for path, cls in _classes_in(part).items()}
+    return choices_of(type_) if bases_of(type_) else {}
 
 
 def _down_to(key: str) -> list[str]:
@@ -178,4 +208,4 @@ def _in_words(type_: Any) -> str:
     if type_ is NoneType:
         return "null"
     is_class = isinstance(type_, type) and not get_args(type_)
-    return type_.__name__ if is_class else str(type_).replace("typing.", "")
+    return type_.__name__ if is_class else re.sub(r"\b[\w.]+\.(?=\w)", "", str(type_))  # without the modules' names

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,16 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a UsageError with the reason if a folder above it can't be read."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:  # a name that can't be one, such as with a null byte
+        raise UsageError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from kindling.core.errors import UsageError
 
 GROUP = "kindling.projects"
 ENGINE = "kindling"
+LIBRARIES = ("lightning", "pytorch_lightning", "torch", "torchmetrics", "torchvision")  # whose classes a run may name
 ANY_MODULE = "torch.nn.modules.module.Module"
 
 

@@ -1,6 +1,7 @@
 """Settings as the command line names them: `model.optimizer.lr`."""
 
 from collections.abc import Iterator
+from types import NoneType
 from typing import Any
 
 Setting = tuple[str, str, Any]  # a config file or "command line", the key as flags name it, and the value
@@ -34,3 +35,18 @@ def flatten(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield prefix.rstrip("."), value.rpartition(".")[2]
         elif value is not None:
             yield key, value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def misnamed_in(key: str, value: Any) -> str | None:
+    """What is wrong with a nested value that is meant to name a class, if anything is."""
+    if isinstance(value, list):
+        return next(filter(None, (misnamed_in(key, item) for item in value)), None)
+    if not isinstance(value, dict):
+        return None
+    path, arguments = value.get("class_path", ""), value.get("init_args", {})
+    if not isinstance(path, str):
+        return f"{key}.class_path is {path!r}: expected the name of a class"
+    if not isinstance(arguments, dict | NoneType):
+        return f"{key}.init_args is {arguments!r}: expected the arguments of the class by their names"
+    names = {"init_args": key, "dict_kwargs": key}
+    return next(filter(None, (misnamed_in(names.get(name, f"{key}.{name}"), value[name]) for name in value)), None)

@@ -1,29 +1,70 @@
-"""Lets a checkpoint name parts of models alone: it can come from anyone."""
+"""Lets a checkpoint or a run name known parts alone: it can come from anyone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from jsonargparse import _common, set_parsing_settings
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.overrides import get_overridable_functions
 
-from kindling.core.parts import imported
+from kindling.core.parts import ENGINE, LIBRARIES, imported, load_projects
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+# Whose functions a run may name besides those of the projects and torch's operations on tensors.
+FUNCTIONS = ("torch.nn.init", "torchmetrics.functional", "kindling.data", "kindling.models", "kindling.tasks")
 
 # For configs, too: none can name os.system, eval and the like, or have a class built where any value would do.
 set_parsing_settings(import_path_denylist=[], instantiate_subclass_spec_in_any=False)
 
 
+def is_trusted(path: str) -> bool:
+    """Whether a checkpoint may name this: a part of models, or a function of torch.nn.functional, that is imported."""
+    named = imported(path)
+    if isinstance(named, type):
+        return issubclass(named, nn.Module | Optimizer | LRScheduler)
+    return callable(named) and any(named is function for function in vars(nn.functional).values())
+
+
+def is_trusted_of_run(path: str) -> bool:
+    """Whether a run's config may name this: a class or a function of a known package that is imported.
+
+    Of functions, none that loads a file or starts a program: operations on tensors, and what projects define.
+    """
+    named = imported(path)
+    if isinstance(named, type):
+        return _is_below(named.__module__, (ENGINE, *load_projects(), *LIBRARIES))
+    if is_trusted(path) or path in _operations():
+        return True
+    return isinstance(named, FunctionType) and _is_below(named.__module__, (*load_projects(), *FUNCTIONS))
+
+
+def _is_below(module: str, packages: tuple[str, ...]) -> bool:
+    return f"{module}.".startswith(tuple(f"{package}." for package in packages))
+
+
+@cache
+def _operations() -> set[str]:
+    """The paths of torch's operations on tensors, as torch lists them itself, and of where they are defined."""
+    paths = set()
+    for module, functions in get_overridable_functions().items():
+        for function in functions:
+            if isinstance(module, ModuleType) and isinstance(function, FunctionType | BuiltinFunctionType):
+                paths |= {f"{module.__name__}.{function.__name__}", f"{function.__module__}.{function.__qualname__}"}
+    return paths
+
+
 @contextmanager
-def imported_parts() -> Iterator[None]:
-    """Let the parser build imported parts of models alone, and import nothing, inside of the `with`.
+def imported_parts(may_be_named: Callable[[str], bool] = is_trusted) -> Iterator[None]:
+    """Let the parser look up only what `may_be_named` says yes to, inside of the `with`.
 
     The parser's public lists of allowed and denied paths can't be taken back, and allow all that is below a path.
     """
     others = _common.parsing_settings["import_path_verdicts"]
-    _common.parsing_settings["import_path_verdicts"] = VerdictOnEveryPath()
+    _common.parsing_settings["import_path_verdicts"] = VerdictOnEveryPath(may_be_named)
     try:
         yield
     finally:
@@ -33,16 +74,12 @@ def imported_parts() -> Iterator[None]:
 class VerdictOnEveryPath(dict[str, bool]):
     """What the parser asks whether a path may be named: unlike the parser's own dict, it has an answer to every one."""
 
+    def __init__(self, may_be_named: Callable[[str], bool]) -> None:
+        super().__init__()
+        self.may_be_named = may_be_named
+
     def __contains__(self, path: object) -> bool:
         return True
 
     def __getitem__(self, path: str) -> bool:
-        return is_trusted(path)
-
-
-def is_trusted(path: str) -> bool:
-    """Whether a path names a part of models, or a function of torch.nn.functional, that is imported."""
-    named = imported(path)
-    if isinstance(named, type):
-        return issubclass(named, nn.Module | Optimizer | LRScheduler)
-    return callable(named) and any(named is function for function in vars(nn.functional).values())
+        return self.may_be_named(path)

@@ -5,7 +5,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from kindling.core.errors import UsageError
-from kindling.core.files import whole_file
-from kindling.core.parts import path_of
+from kindling.core.files import is_file, whole_file
+from kindling.run.checkpoint_content import unloadable_in, wrong_in
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # what `--resume` goes on from, and the one before it
 SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file that torch writes: all readers skip it
@@ -31,6 +30,10 @@ RECIPE = ("optimizer", "schedule", "_instantiator")  # hyper-parameters that no 
 
 class Unloadable(Exception):
     """A checkpoint holds what could not be loaded again."""
+
+
+class Unreadable(UsageError):
+    """A file may not be read, or its disk fails: it may well be whole."""
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -125,10 +128,18 @@ def _write_sealed(content: memoryview, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of tensors and plain values; a UsageError if it is damaged or holds more."""
+    """Load a checkpoint of tensors and plain values.
+
+    Raises:
+        UsageError: if it is damaged, holds more, or something in it is not what it should be.
+        Unreadable: if it can't be read.
+    """
     advice = "validate, test and predict take another with --ckpt last"
     damaged = UsageError(f"{path} is not a checkpoint, or it is damaged: {advice}")
-    seal = _seal(path)
+    try:
+        seal = _seal(path)
+    except OSError as error:
+        raise Unreadable(f"can't read {path}: {error.strerror}") from error
     if seal is False:
         raise damaged
     try:
@@ -142,58 +153,27 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not a Lightning checkpoint: it has no state_dict")
     if checkpoint.get("sealed") and not seal:
         raise damaged
+    if problem := wrong_in(checkpoint):
+        raise UsageError(f"{path} is refused, since its {problem}")
     return checkpoint
 
 
 def _seal(path: Path) -> bool | None:
     """Whether the checksum at the end of a file is right; None if there is none, as in other programs' checkpoints."""
-    try:
-        with path.open("rb") as file:
-            left = file.seek(-SEAL_SIZE, os.SEEK_END)
-            seal = file.read()
-            if not seal.startswith(SEAL):
-                return None
-            file.seek(0)
-            digest = hashlib.sha256()
-            while left and (chunk := file.read(min(left, 2**20))):
-                digest.update(chunk)
-                left -= len(chunk)
-    except OSError:  # too short, or unreadable: torch says no as well
-        return None
+    with path.open("rb") as file:
+        left = file.seek(0, os.SEEK_END) - SEAL_SIZE
+        if left < 0:
+            return None
+        file.seek(left)
+        seal = file.read()
+        if not seal.startswith(SEAL):
+            return None
+        file.seek(0)
+        digest = hashlib.sha256()
+        while left and (chunk := file.read(min(left, 2**20))):
+            digest.update(chunk)
+            left -= len(chunk)
     return seal == SEAL + digest.hexdigest().encode()
-
-
-def unloadable_in(content: Any, name: str = "") -> str | None:
-    """What in nested dicts and lists no checkpoint may hold, since loading it would run code; None if nothing is."""
-    if _can_be_loaded(content):
-        return None
-    parts: Any = ()
-    if isinstance(content, Mapping):
-        parts = content.items()
-    elif isinstance(content, list | tuple):
-        parts = enumerate(content)
-    for key, part in parts:
-        if problem := unloadable_in(part, f"{name}.{key}" if name else str(key)):
-            return problem
-    return f"{name} is of the type {path_of(type(content))}, and a checkpoint keeps plain values and tensors alone"
-
-
-def _can_be_loaded(content: Any) -> bool:
-    empty = torch.empty(0)
-    buffer = io.BytesIO()
-    try:
-        torch.save(apply_to_collection(content, Tensor, lambda _: empty), buffer)
-        buffer.seek(0)
-        torch.load(buffer, weights_only=True)
-    except Exception:  # foreign objects fail in any way
-        return False
-    return True
-
-
-def unloadable_hyperparameters(*owners: Any) -> dict[str, str]:
-    """The types of those hyper-parameters of modules that no checkpoint may hold, by name."""
-    every = [item for owner in owners if owner is not None for item in owner.hparams.items()]
-    return {name: path_of(type(value)) for name, value in every if unloadable_in(value, name)}
 
 
 def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
@@ -234,10 +214,12 @@ def newest_whole(run: Path) -> tuple[Path | None, dict[str, Any]]:
     """
     problems = []
     for path in (run / "checkpoints" / LAST, run / "checkpoints" / PREVIOUS):
-        if not path.is_file():
+        if not is_file(path):
             continue
         try:
             checkpoint = load_checkpoint(path)
+        except Unreadable:
+            raise
         except UsageError as error:
             problems.append((path, str(error).partition(":")[0]))
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from kindling.core.errors import UsageError
+from kindling.core.files import is_file
 
 ROOT = Path("lightning_logs")
 LOCKS: list[IO[str]] = []  # of the runs that this process trains; to close one would give it up
@@ -50,12 +51,13 @@ def lock_run(run: Path) -> None:
     Of several processes of a training the first holds it for all.
 
     Raises:
-        UsageError: if another process holds it, or nothing can be written there.
+        UsageError: if another process holds it, nothing can be written there, or a link in it leads elsewhere.
     """
     from lightning.pytorch.utilities import rank_zero_only  # slow to import
 
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return
+    refuse_links(run)
     try:
         file = (run / "lock").open("a+")
     except OSError as error:
@@ -93,16 +95,34 @@ def find_run(name: str) -> Path:
     if name == "latest" and not runs:
         raise UsageError(f"no run in {ROOT}/ yet: train one first, with kindling fit --config configs/…")
     run = runs[-1] if name == "latest" else Path(name)
-    if not (run / "config.yaml").is_file():
+    if not is_file(run / "config.yaml"):
         known = f"the newest are {', '.join(map(str, runs[-5:]))}" if runs else f"there are no runs in {ROOT}/ yet"
         raise UsageError(f"{name} is not a run (it has no config.yaml): {known}")
+    refuse_links(run, but="checkpoints")
     return run
+
+
+def refuse_links(run: Path, but: str = "") -> None:
+    """Refuse a run, which can come from anyone, if a link in it leads elsewhere: what is written would follow it.
+
+    Args:
+        run: the run's folder.
+        but: a folder in it that can be a link where the run is not trained on: its checkpoints on another disk.
+    """
+    inside = run.resolve()
+    for folder, folders, files in os.walk(run):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            if path.is_symlink() and inside not in path.resolve().parents and path != run / but:
+                target = os.readlink(path)
+                raise UsageError(
+                    f"{path} is a link to {target}, outside of the run: put what it stands for in its place"
+                )
 
 
 def find_checkpoint(run: Path | None, name: str) -> Path:
     """A checkpoint by path, or the run's `best` or `last`; a UsageError if it does not exist."""
     path = run / "checkpoints" / f"{name}.ckpt" if run and name in ("best", "last") else Path(name)
-    if not path.is_file():
+    if not is_file(path):
         folder = run / "checkpoints" if run else path.parent
         there = ", ".join(sorted(map(str, folder.glob("*.ckpt")))) or "none"
         raise UsageError(f"there is no checkpoint {path}; in {folder} there is: {there}")

@@ -18,7 +18,7 @@ from kindling.models.base import Model
 from kindling.run.checkpoint_files import fit_or_refuse, load_checkpoint
 from kindling.run.folder import find_checkpoint, find_run
 from kindling.use.raw_inputs import RawInputs
-from kindling.use.rebuild import rebuilt
+from kindling.use.rebuild import preprocessing_of, rebuilt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,7 +147,6 @@ def predictor_of(file: Path, checkpoint: dict[str, Any], device: str | torch.dev
     model = rebuilt(Model, file, checkpoint.get("hyper_parameters", {}))
     fit_or_refuse(file, checkpoint, model)
     model.load_state_dict(checkpoint["state_dict"])
-    as_the_model_takes_them = {"shape": model.input_shape, "dtype": "int64" if model.vocabulary else "float32"}
-    preprocessing = Preprocessing(**(checkpoint.get("preprocessing") or as_the_model_takes_them))
+    preprocessing = preprocessing_of(file, checkpoint, model)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Predictor(model, preprocessing, device)

@@ -1,10 +1,14 @@
 """Builds the model that a checkpoint describes, and loads weights into one."""
 
+import math
+import re
 from argparse import ArgumentError
 from pathlib import Path
 from typing import Any, TypeVar
 
 import lightning as L
+import pyarrow as pa
+import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import instantiate_module
 from torch import nn
@@ -17,9 +21,14 @@ from kindling.core.errors import UsageError, origin
 from kindling.core.parts import class_path_of, classes_of, find_class, imported, path_of
 from kindling.core.settings import settings_in
 from kindling.core.trusted_parts import INSTANTIATOR, imported_parts
+from kindling.data.columns import encode
+from kindling.data.preprocessing import Preprocessing
 
 M = TypeVar("M", bound=L.LightningModule)
 PARTS = (nn.Module, Optimizer, LRScheduler)  # that a checkpoint can name
+MOST_TIMES_LARGER = 1000  # than what a model was trained on: an input that can be tried
+IMPOSSIBLE = "DefaultCPUAllocator|negative dimension|[Oo]verflow|failed to unpack"  # what torch says of sizes
+DTYPES = ("uint8", "float32", "int64")  # of raw inputs
 FOR_TRAINING = ("optimizer", "schedule")  # what a model is built with, and does without in its use
 
 
@@ -31,6 +40,8 @@ def rebuilt(base: type[M], file: Path, hparams: dict[str, Any]) -> M:
     Raises:
         UsageError: if they name anything but parts of a model that are imported, or have a wrong value.
     """
+    if not all(isinstance(key, str) for key in hparams):
+        raise UsageError(f"{file} is refused, since its hyper_parameters have a key that is no name")
     arguments = {key: value for key, value in hparams.items() if key not in ("_class_path", "_instantiator")}
     instantiator = hparams.get("_instantiator", INSTANTIATOR)
     if instantiator != INSTANTIATOR:
@@ -52,6 +63,9 @@ def rebuilt(base: type[M], file: Path, hparams: dict[str, Any]) -> M:
             return instantiate_module(base, {"_class_path": path_of(cls), **arguments})
         except (ArgumentError, ValueError) as error:
             if not isinstance(origin(error), ArgumentError | ImportError | ValueError):
+                if re.search(IMPOSSIBLE, str(origin(error))):
+                    reason = " ".join(str(origin(error)).split())
+                    raise UsageError(f"{file} is of a model that can't be built here: {reason}") from error
                 raise  # a mistake in code
             raise UsageError(_sentence(base, file, path_of(cls), arguments, error)) from error
 
@@ -78,6 +92,49 @@ def _sentence(base: type, file: Path, path: str, arguments: dict[str, Any], erro
     parser.add_subclass_arguments(base, "model")
     settings = settings_in({"model": {"class_path": path, "init_args": arguments}})
     return explain(parser, [(str(file), *setting) for setting in settings], f"{file}: {origin(error)}")
+
+
+def preprocessing_of(file: Path, checkpoint: dict[str, Any], model: Any) -> Preprocessing:
+    """How raw inputs become what a checkpoint's model takes; a UsageError if it says something impossible."""
+    as_the_model_takes_them = {"shape": model.input_shape, "dtype": "int64" if model.vocabulary else "float32"}
+    kept = checkpoint.get("preprocessing") or as_the_model_takes_them
+    try:
+        preprocessing = Preprocessing(**kept)
+        if not _fits(model, preprocessing.shape):
+            raise ValueError(f"its shape is {preprocessing.shape}, and the model takes {tuple(model.input_shape)}")
+        _try_out(preprocessing)
+    except Exception as error:  # values of any type fail in any way
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{file} is refused, since its preprocessing can't be used: {reason}") from error
+    return preprocessing
+
+
+def _fits(model: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a model takes inputs of a shape: its own, or another, such as larger images for convolutions."""
+    own = tuple(model.input_shape)
+    if shape == own:
+        return True
+    if len(shape) != len(own) or math.prod(shape) > MOST_TIMES_LARGER * math.prod(own):
+        return False
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, *shape))
+    except (IndexError, RuntimeError, ValueError):
+        return False
+    return True
+
+
+def _try_out(preprocessing: Preprocessing) -> None:
+    """Have it take an input, which fails in any way if its arguments are none that a training would have kept."""
+    if preprocessing.dtype not in DTYPES:
+        raise ValueError(f"its dtype is {preprocessing.dtype!r}: expected {' or '.join(DTYPES)}")
+    inputs = torch.zeros(1, *preprocessing.shape)
+    if preprocessing(inputs).shape != inputs.shape:
+        raise ValueError("its mean and std have another size than its inputs")
+    float(preprocessing.divisor), int(preprocessing.further_inputs)
+    if preprocessing.columns:
+        names = [column["name"] for column in preprocessing.columns]
+        encode(pa.table({name: [""] for name in names}), preprocessing.columns, preprocessing.decimal).inputs  # noqa: B018
 
 
 def load_weights(module: L.LightningModule, file: Path, checkpoint: dict[str, Any]) -> None:

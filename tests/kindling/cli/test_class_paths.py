@@ -4,21 +4,18 @@ import ast
 import json
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from class_places import all_places, parser_of_fit
 from conftest import QUICK, ROOT, Result
 
 from kindling import load
-from kindling.cli.arguments import read_arguments
 from kindling.cli.build import Parts
-from kindling.core.config_problems import Options
 from kindling.core.errors import UsageError
-from kindling.core.parts import choices_of
 from kindling.core.trusted_parts import is_trusted
 from my_project.models.mlp import MLP
 
@@ -55,52 +52,11 @@ def evil(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("evil", None)
 
 
-def takes_class(kind: Any) -> bool:
-    """Whether a class or a function can be a value of a type."""
-    if get_args(kind):
-        return get_origin(kind) is Callable or (
-            get_origin(kind) is not Literal and any(map(takes_class, get_args(kind)))
-        )
-    return kind in (Any, object) or (
-        isinstance(kind, type) and kind.__module__ not in ("builtins", "datetime", "pathlib")
-    )
-
-
-def places(options: Options, above: str = "", flags: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Keys that take a class, also those of each class of Kindling's own, and the flags with which they are there."""
-    for key, type_ in options.types.items():
-        if not key.startswith(above) or not takes_class(type_):
-            continue
-        yield key, flags
-        for path in choices_of(type_):
-            flag = f"--{key}={path}"
-            if not key.startswith("trainer.") and (
-                path.startswith(("kindling.", "my_project.")) or path.endswith(".LambdaLR")
-            ):
-                assert options.problem(key, path) is None
-                yield from places(options, f"{key}.", (*flags, flag))
-
-
 @pytest.fixture
 def one_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     """Share a parser between commands: to build it takes longer than to refuse a setting."""
-    monkeypatch.setattr(Parts, "setup_parser", lambda parts, *_: vars(parts).update(parser_of_fit()))
-
-
-@cache
-def parser_of_fit() -> dict[str, Any]:
-    parts = Parts.__new__(Parts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Parts, "parse_arguments", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            parts.__init__(read_arguments(["fit", "--model", "MLP", "--data", "Digits"]))
-    return {name: value for name, value in vars(parts).items() if name in ("parser", "model_type", "from_data")}
-
-
-@cache
-def all_places() -> dict[str, tuple[str, ...]]:
-    found = list(places(Options(parser_of_fit()["parser"])))
-    return dict(reversed(found))  # the first has all flags
+    shared = parser_of_fit()
+    monkeypatch.setattr(Parts, "setup_parser", lambda parts, *_: vars(parts).update(shared))
 
 
 def test_the_places_are_found() -> None:

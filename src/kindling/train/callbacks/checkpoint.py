@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 
 from kindling.core.errors import Stopped, UsageError, reason_of
-from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO, unloadable_hyperparameters
+from kindling.run.checkpoint_content import unloadable_hyperparameters
+from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO
 from kindling.run.monitor import Monitor, take_up_state
 from kindling.train.changed_parts import ChangedParts
 from kindling.train.loop import LeanLoop

@@ -1,0 +1,118 @@
+"""Reads a run's own config, which can come from anyone: it names no foreign part, and writes only into the run."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kindling.cli.arguments import Arguments
+from kindling.core.class_paths import class_paths_in, current, is_foreign, with_class_paths
+from kindling.core.config_files import read_yaml
+from kindling.core.errors import UsageError
+from kindling.core.parts import class_path_of
+from kindling.core.settings import Setting
+from kindling.core.trusted_parts import is_trusted_of_run
+
+# Arguments of loggers, profilers, callbacks and strategies that say where to write.
+FOLDERS = re.compile(r"[._](cache|dir|directory|dirpath|dirs|folder|path|root)$")
+ADDRESS = re.compile(r"^[\w+.-]+:(/|\.|:)|://|::")  # of another machine, or of another way to files
+WRITTEN_BY_DATA = ("cache",)
+
+
+class ConfigOfRun:
+    """The config of the run that the arguments name.
+
+    Args:
+        arguments: whose other settings are the user's own: what they name is trusted.
+    """
+
+    def __init__(self, arguments: Arguments) -> None:
+        assert arguments.run
+        self.run, self.file = arguments.run, arguments.run / "config.yaml"
+        self.typed = {key for _, key, _ in arguments.changes}
+        self.typed_packages = set(_packages(arguments.changes))
+        self.refused: list[str] = []  # paths that it names and may not
+        self.moved: list[str] = []  # what is told of settings that would write elsewhere
+
+    def values(self) -> dict[str, Any]:
+        """The values, with class paths of today.
+
+        Raises:
+            UsageError: if a part is of no installed project and not named again, or something is sent elsewhere.
+        """
+        values = with_class_paths(read_yaml(self.file), current)
+        parts = [str(class_path_of(values.get(key))) for key in ("model", "data")]
+        for path in filter(is_foreign, [*parts, *class_paths_in(values)]):
+            if not self.is_typed(path):
+                key = next((key for key in ("model", "data") if class_path_of(values.get(key)) == path), "trainer")
+                again = f"--{key} {path}" if key != "trainer" else "--config FILE that names it"
+                raise UsageError(f"{self.run} needs {path}, which is of no installed project: name it again, {again}")
+        for key, value in values.items():
+            if key == "data":
+                values[key] = self._of_data(value)
+            elif key != "model":
+                values[key] = self._inside(key, value)
+        return values
+
+    def is_typed(self, path: str) -> bool:
+        """Whether a path is of a package that the user names parts of."""
+        return path.partition(".")[0] in self.typed_packages
+
+    def may_name(self, path: str) -> bool:
+        """Whether the parser may look a path up, which the run or the user names."""
+        if self.is_typed(path) or is_trusted_of_run(path):
+            return True
+        self.refused.append(path)
+        return False
+
+    def explained(self, sentence: str) -> str:
+        """A sentence about a setting, with the reason if it is that a run may not name such a part."""
+        if not any(repr(path) in sentence for path in self.refused):
+            return sentence
+        what = sentence.partition(": expected")[0]
+        return f"{what}, which a run can't name, since it may be anyone's: name it again, with a flag or --config FILE"
+
+    def _of_data(self, data: Any) -> Any:
+        """The data's settings: what is read stays where it is; nothing is written elsewhere, or downloaded."""
+        arguments = data.get("init_args") if isinstance(data, dict) else None
+        if not isinstance(arguments, dict):
+            return data
+        changed = {key: self._inside(f"data.{key}", arguments[key]) for key in WRITTEN_BY_DATA if arguments.get(key)}
+        if arguments.get("download"):
+            changed["download"] = False  # a flag says otherwise
+        return {**data, "init_args": {**arguments, **changed}}
+
+    def _inside(self, key: str, value: Any) -> Any:
+        """Nested settings, with the places outside of the run that they write to changed to ones inside."""
+        if isinstance(value, dict):
+            names = {"init_args": key, "dict_kwargs": key}
+            return {name: self._inside(names.get(name, f"{key}.{name}"), inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._inside(key, inner) for inner in value]
+        if not isinstance(value, str) or key.endswith("class_path"):
+            return value
+        return self._place_inside(key, value)
+
+    def _place_inside(self, key: str, value: str) -> str:
+        is_address = bool(ADDRESS.search(value))
+        if is_address and key not in self.typed:
+            again = "name it again, with a flag or --config FILE, if it is yours"
+            raise UsageError(f"{self.file}: {key} is {value}, outside of the run: {again}")
+        climbs = value.startswith(("/", "~")) or ".." in re.split(r"[/\\]", value)
+        if not (is_address or climbs or FOLDERS.search(key)):
+            return value
+        place, run = Path(value).expanduser().resolve(), self.run.resolve()
+        if run in (place, *place.parents):
+            return value
+        inside = self.run / (place.name or "logs")
+        if key not in self.typed:
+            self.moved.append(f"{key} is {value} in the run, and outside of it: what it writes goes to {inside}")
+        return str(inside)
+
+
+def _packages(settings: list[Setting]) -> Iterator[str]:
+    """The packages that settings name parts of."""
+    for _, _, value in settings:
+        path = str(class_path_of(value))
+        if re.fullmatch(r"\w+(\.\w+)+", path) and not Path(path).exists():
+            yield path.partition(".")[0]

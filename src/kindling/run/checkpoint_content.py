@@ -1,0 +1,103 @@
+"""What a checkpoint may hold: plain values and tensors, as expected, and no file outside of its folder."""
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from kindling.core.parts import path_of
+from kindling.core.settings import misnamed_in
+
+# What a checkpoint holds under a name, if it holds it.
+TYPES: dict[str, tuple[type, ...]] = {
+    "state_dict": (dict,),
+    "hyper_parameters": (dict,),
+    "datamodule_hyper_parameters": (dict,),
+    "preprocessing": (dict, NoneType),
+    "callbacks": (dict,),
+    "loops": (dict,),
+    "position": (dict, NoneType),
+    "optimizer_states": (list,),
+    "lr_schedulers": (list,),
+    "epoch": (int,),
+    "global_step": (int,),
+    "pytorch-lightning_version": (str,),
+}
+OF_DICTS = ("callbacks", "loops", "optimizer_states")  # whose parts are dicts
+
+
+def wrong_in(checkpoint: dict[Any, Any]) -> str | None:
+    """What in a checkpoint, which can come from anyone, is not what is kept there; None if all is."""
+    for name, kinds in TYPES.items():
+        if name in checkpoint and not isinstance(checkpoint[name], kinds):
+            return f"{name} is of the type {type(checkpoint[name]).__name__}: expected {kinds[0].__name__}"
+    for name in OF_DICTS:
+        parts = checkpoint.get(name, ())
+        for part in parts.values() if isinstance(parts, dict) else parts:
+            if not isinstance(part, dict):
+                return f"{name} has a part of the type {type(part).__name__}: expected dict"
+    for state in checkpoint.get("optimizer_states", ()):
+        if not isinstance(state.get("state"), dict) or not isinstance(state.get("param_groups"), list):
+            return "optimizer_states has one without a state and groups of parameters"
+    if not all(isinstance(name, str) for name in checkpoint["state_dict"]):
+        return "state_dict has a key that is no name"
+    if checkpoint.get("position") and not isinstance(checkpoint.get("loops", {}).get("fit_loop"), dict):
+        return "loops has no fit_loop to go on with"
+    if problem := misnamed_in("model", {"init_args": checkpoint.get("hyper_parameters", {})}):
+        return f"hyper_parameters can't be used: {problem}"
+    for name, state in checkpoint.get("callbacks", {}).items():
+        for key, path in _paths_in(state):
+            if ".." in Path(path).parts or _is_elsewhere(path, state.get("dirpath")):
+                return f"state of {name} names a {key} outside of its folder: {path}"
+    return None
+
+
+def _paths_in(state: dict[Any, Any]) -> Iterator[tuple[str, str]]:
+    """The files that the state of a callback names: Lightning removes those whose turn is over."""
+    for key, value in state.items():
+        for path in value if key == "best_k_models" and isinstance(value, dict) else [value]:
+            if isinstance(path, str) and isinstance(key, str) and (key.endswith("path") or key == "best_k_models"):
+                yield key, path
+
+
+def _is_elsewhere(path: str, folder: Any) -> bool:
+    """Whether an address, of which Lightning does not ask where it is, is below no such folder."""
+    return ":/" in path and not (isinstance(folder, str) and ":/" in folder and path.startswith(f"{folder}/"))
+
+
+def unloadable_in(content: Any, name: str = "") -> str | None:
+    """What in nested dicts and lists no checkpoint may hold, since loading it would run code; None if nothing is."""
+    if _can_be_loaded(content):
+        return None
+    parts: Any = ()
+    if isinstance(content, Mapping):
+        parts = content.items()
+    elif isinstance(content, list | tuple):
+        parts = enumerate(content)
+    for key, part in parts:
+        if problem := unloadable_in(part, f"{name}.{key}" if name else str(key)):
+            return problem
+    return f"{name} is of the type {path_of(type(content))}, and a checkpoint keeps plain values and tensors alone"
+
+
+def _can_be_loaded(content: Any) -> bool:
+    empty = torch.empty(0)
+    buffer = io.BytesIO()
+    try:
+        torch.save(apply_to_collection(content, Tensor, lambda _: empty), buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+    except Exception:  # foreign objects fail in any way
+        return False
+    return True
+
+
+def unloadable_hyperparameters(*owners: Any) -> dict[str, str]:
+    """The types of those hyper-parameters of modules that no checkpoint may hold, by name."""
+    every = [item for owner in owners if owner is not None for item in owner.hparams.items()]
+    return {name: path_of(type(value)) for name, value in every if unloadable_in(value, name)}
