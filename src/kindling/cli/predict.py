@@ -14,6 +14,7 @@ from kindling.cli.arguments import parse_options, run_options
 from kindling.core.errors import UsageError
 from kindling.core.files import whole_file
 from kindling.core.progress import progress
+from kindling.core.tables import plain_cell
 
 if TYPE_CHECKING:  # they take seconds to import
     from kindling.cli.trained import Trained
@@ -180,4 +181,8 @@ def _rows(predictions: "Predictions", columns: dict[str, Any]) -> Iterable[tuple
 
 
 def _cells(column: Any) -> list[str]:
-    return column if isinstance(column, list) else [f"{value:.7g}" for value in column.tolist()]
+    """Texts as they are, and numbers with all their digits, so that metrics of the table are those of the test."""
+    if isinstance(column, list):
+        return [plain_cell(text) for text in column]
+    digits = 10 if column.dtype == "float32" else 15
+    return [f"{value:.{digits}g}" for value in column.tolist()]

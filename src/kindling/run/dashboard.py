@@ -7,6 +7,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
 from kindling.core.settings import flatten
+from kindling.tasks import Task
+from kindling.tasks.measures import names_in
 
 TRAINER = ("max_epochs", "gradient_clip_val", "accumulate_grad_batches", "precision")
 
@@ -26,7 +28,7 @@ class Dashboard(L.Callback):
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.global_step:  # a resumed run has it all
             return
-        names = [name.removeprefix("train/") for name in getattr(getattr(model, "task", None), "train_metrics", ())]
+        names = names_in(model.task.train_metrics) if isinstance(getattr(model, "task", None), Task) else []
         charts = {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", *names)}
         # Without torch's first part, the list of columns, the tab shows the columns of all runs, not of the first.
         _, start, _ = hparams(self.parameters, {})
