@@ -1,7 +1,12 @@
-"""Cells of tables that are written for people, who open them in a spreadsheet."""
+"""Names and numbers where people read them: on a terminal and in a spreadsheet, which must take names for text."""
 
+import sys
 from contextlib import suppress
+from unicodedata import category
 
+from rich.console import Console
+
+CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # with halves of characters, which can't be printed, and ends of lines
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
 
 
@@ -16,3 +21,19 @@ def plain_cell(text: str) -> str:
         float(text)
         return text
     return f"'{text}"
+
+
+def printable(text: str) -> str:
+    """A text with its control characters as escapes, such as \\x1b, which would command a terminal."""
+    return "".join(each.encode("unicode_escape").decode() if category(each) in CONTROLS else each for each in text)
+
+
+def shown(value: float) -> str:
+    """Four decimals, or four digits where those would hide a number that is small or large."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def console(wide: bool = False) -> Console:
+    """Where tables go, in which a name is never markup, an emoji or a number to colour."""
+    width = 1000 if wide and not sys.stdout.isatty() else None
+    return Console(width=width, markup=False, emoji=False, highlight=False)

@@ -15,12 +15,12 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 BINS = 15  # of the calibration error
-UNDEFINED = {
-    "precision": "none is predicted",
-    "recall": "there is none",
-    "f1": "there is none",
-    "auroc": "there is none, or nothing else",
-    "r2": "all its targets are alike",
+UNDEFINED = {  # when
+    "precision": "without a prediction of the class",
+    "recall": "without a sample of the class",
+    "f1": "without a sample of the class",
+    "auroc": "without samples of the class and of others",
+    "r2": "where all targets are alike",
 }
 KINDS = {"r2": "targets"}  # of which a mean is taken; classes elsewhere
 
@@ -82,9 +82,13 @@ class Measures(Kept):
 
     def compute(self) -> dict[str, Tensor]:
         self.notes = {}
-        return (
-            {} if self.is_empty else {name: self.mean(name, values) for name, values in self.each(*self.kept()).items()}
-        )
+        if self.is_empty:
+            return {}
+        scores, targets = self.kept()
+        each = self.each(scores, targets)
+        if not scores.isfinite().all():  # of a model that has diverged: its NaN is an error, and no lack of samples
+            return {name: values.mean() for name, values in each.items()}
+        return {name: self.mean(name, values) for name, values in each.items()}
 
     def each(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The values of each measure, one for each class or target: NaN where it is undefined."""
@@ -92,12 +96,15 @@ class Measures(Kept):
 
     def mean(self, name: str, values: Tensor) -> Tensor:
         """The mean of those that are defined; what is not is noted."""
-        defined = values[values.isfinite()]
-        if len(defined) < len(values) and name in UNDEFINED:
-            kinds = KINDS.get(name, "classes")
-            where = f"of {len(values) - len(defined)} of {len(values)} {kinds}, left out of the mean"
-            self.notes[name] = f"undefined {where if len(defined) else 'on this split'}: {UNDEFINED[name]}"
-        return defined.mean() if len(defined) or name in UNDEFINED else values.mean()
+        defined = values[~values.isnan()]
+        if len(defined) < len(values):
+            some = (
+                f"a mean over {len(defined)} of {len(values)} {KINDS.get(name, 'classes')}: it is "
+                if len(defined)
+                else ""
+            )
+            self.notes[name] = f"{some}undefined {UNDEFINED[name]}"
+        return defined.mean()
 
 
 class ClassMeasures(Measures):

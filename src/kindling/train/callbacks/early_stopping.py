@@ -40,6 +40,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         super().__init__(monitor or "", mode=mode or "min", patience=patience, min_delta=min_delta, strict=False)
         self.watch = Watch(monitor, mode)
         self.stands_back = False  # for another EarlyStopping
+        self.said_undefined = False
 
     @property
     def state_key(self) -> str:
@@ -74,12 +75,22 @@ class EarlyStopping(callbacks.EarlyStopping):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit" and not self.stands_back:
             self._look(trainer)
-            super().on_validation_end(trainer, pl_module)
+            if not self._is_undefined(trainer):
+                super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.stands_back:
             self._look(trainer)
-            super().on_train_epoch_end(trainer, pl_module)
+            if not self._is_undefined(trainer):
+                super().on_train_epoch_end(trainer, pl_module)
+
+    def _is_undefined(self, trainer: L.Trainer) -> bool:
+        """Whether there is nothing to judge this validation by, which is said once; NaN else is a training's end."""
+        reason = self.watch.undefined(trainer)
+        if reason and not self.said_undefined:
+            note(trainer, f"early_stopping leaves out validations in which {self.monitor} is {reason}")
+        self.said_undefined |= bool(reason)
+        return bool(reason)
 
     def _look(self, trainer: L.Trainer) -> None:
         """Take the metric to watch when it is first logged; what was counted of another is worth nothing."""
