@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 
 from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
-from kindling.cli.terminal import balance, print_names
+from kindling.cli.terminal import balance
 from kindling.core.errors import UsageError
-from kindling.core.tables import console, printable
+from kindling.core.tables import console, print_plain, printable
 from kindling.data.base import Data
 from kindling.data.batches import run_seed
 from kindling.run.folder import ROOT
@@ -46,7 +46,7 @@ def look(data: Data, name: str) -> None:
     size = "×".join(map(str, data.input_shape))
     print(f"{type(data).__name__}: {data.preprocessing.form} {size}, {len(data.samples[-1]):,} samples")
     for note in data.notes:
-        print_names(note)
+        print_plain(note)
     _print_splits(data)
     _print_ranges(data)
     _print_rates(data)

@@ -11,6 +11,7 @@ from typing import Any
 from kindling import __version__
 from kindling.cli.arguments import PLAIN, read_arguments
 from kindling.core.errors import NothingToDo, Stopped, UsageError
+from kindling.core.tables import print_plain
 
 HELP = """\
 usage: kindling COMMAND [--config FILE …] [--KEY VALUE …]
@@ -60,20 +61,35 @@ def main(argv: list[str] | None = None) -> int:
         command = import_module(f"kindling.cli.{MODULES.get(argv[0], argv[0])}")  # takes seconds
         tame_lightning()
         command.main(arguments)
+        sys.stdout.flush()
     except NothingToDo as done:
-        print(f"nothing to do: {done}")
+        print_plain(f"nothing to do: {done}")
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return 141  # as the shell says of a command whose reader has gone: kindling predict … | head
     except Stopped as stop:
         if "KINDLING_TRACEBACK" in os.environ:
             raise
         if stop.code:
-            print(f"kindling: {stop}", file=sys.stderr)
+            print_plain(f"kindling: {stop}", sys.stderr)
         return stop.code
     except UsageError as error:
         if "KINDLING_TRACEBACK" in os.environ:
             raise
-        print(f"kindling: {error}", file=sys.stderr)
+        print_plain(f"kindling: {error}", sys.stderr)
         return 2
     return 0
+
+
+def _nobody_reads() -> bool:
+    """Whether what this process prints goes to a pipe that is closed; from then on it goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def tame_lightning() -> None:

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.table import Column, Table
 
 from kindling.cli.build import Parts
-from kindling.core.tables import console, printable, shown
+from kindling.core.tables import console, print_plain, printable, shown
 from kindling.data.base import Data
 from kindling.run.record import count_parameters
 
@@ -25,22 +25,17 @@ def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[st
     precision = trainer.precision + " (auto)" * trainer.chose_precision
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else f"{trainer.num_devices} × {trainer.accelerator}"
     batch = f"batch {batch_size}, " if batch_size else ""
-    print_names(
+    print_plain(
         f"{_describe_model(model)}{_describe_data(data)}\n"
         f"device {device}, precision {precision}, {batch}seed {parts.seed}\n"
         f"run    {run or 'none (nothing is written)'}"
     )
     if classes and isinstance(data, Data):
-        print_names(f"train  {balance(data.class_counts['train'])}")
+        print_plain(f"train  {balance(data.class_counts['train'])}")
     for note in data.notes if isinstance(data, Data) else []:
-        print_names(f"note   {note}")
+        print_plain(f"note   {note}")
     if left_out:
         print(f"note   left out, with what would switch it on: {'; '.join(left_out)}")
-
-
-def print_names(text: str) -> None:
-    """Print what holds names from a data set, in which control characters would command the terminal."""
-    print("\n".join(printable(line) for line in text.split("\n")))
 
 
 def _describe_model(model: L.LightningModule) -> str:
@@ -80,7 +75,7 @@ def print_metrics(title: str, metrics: dict[str, dict[str, float]], notes: dict[
         table.add_row(printable(name), *cells)
     console().print(table)
     for name, note in notes.items():
-        print_names(f"note   {name} is {note}")
+        print_plain(f"note   {name} is {note}")
 
 
 def _cell(value: float, has_note: bool) -> str:

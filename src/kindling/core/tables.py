@@ -2,9 +2,11 @@
 
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO
 from unicodedata import category
 
-from rich.console import Console
+if TYPE_CHECKING:  # it takes 0.1 s to import
+    from rich.console import Console
 
 CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # with halves of characters, which can't be printed, and ends of lines
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
@@ -33,7 +35,14 @@ def shown(value: float) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
-def console(wide: bool = False) -> Console:
+def console(wide: bool = False) -> "Console":
     """Where tables go, in which a name is never markup, an emoji or a number to colour."""
+    from rich.console import Console
+
     width = 1000 if wide and not sys.stdout.isatty() else None
     return Console(width=width, markup=False, emoji=False, highlight=False)
+
+
+def print_plain(text: str, file: TextIO | None = None) -> None:
+    """Print lines that hold names from a data set."""
+    print("\n".join(map(printable, text.split("\n"))), file=file, flush=True)

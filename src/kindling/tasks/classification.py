@@ -127,11 +127,11 @@ class BinaryClassification(_Classes):
         if self.num_outputs != 2:
             raise ValueError(f"BinaryClassification needs data with two classes, not {self.num_outputs}")
         self.num_outputs = 1
-        self.add_label_metrics()
+        self.add_label_metrics(several=False)
         self.weigh()
 
-    def add_label_metrics(self) -> None:
-        batch, split = (LabelMeasures(self.threshold, whole_split) for whole_split in (False, True))
+    def add_label_metrics(self, several: bool) -> None:
+        batch, split = (LabelMeasures(several, self.threshold, whole_split) for whole_split in (False, True))
         self.add_metrics({"measures": batch}, {"measures": split})
 
     def weigh(self) -> None:
@@ -165,7 +165,7 @@ class MultilabelClassification(BinaryClassification):
     figures = ("curves",)
 
     def prepare(self) -> None:
-        self.add_label_metrics()
+        self.add_label_metrics(several=True)
         self.weigh()
 
     def example(self, count: int) -> tuple[Tensor, Tensor]:

@@ -108,11 +108,12 @@ class Measures(Kept):
 
 
 class ClassMeasures(Measures):
-    """Of one class a sample, from probabilities (N, K) and class indices (N,): means over the classes there are."""
+    """Of one class a sample, from probabilities (N, K, …) and indices (N, …): means over the classes there are."""
 
     names = ("accuracy", "precision", "recall", "f1")
 
     def each(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        scores, targets = _rows(scores), targets.flatten()
         count, predictions = scores.shape[1], scores.argmax(dim=1)
         right = targets == predictions
         hits, predicted, actual = (
@@ -128,32 +129,32 @@ class ClassMeasures(Measures):
 
 
 class LabelMeasures(Measures):
-    """Of a yes or no for each of K classes, from probabilities and 0/1 targets: (N, K), or (N,) for one.
+    """Of a yes or no, from probabilities and 0/1 targets (N, …), or of one for each of K classes, from (N, K, …).
 
     Args:
+        several: whether it is the latter.
         threshold: a probability above it is taken for a yes.
         whole_split: see Measures.
     """
 
     names = ClassMeasures.names
 
-    def __init__(self, threshold: float, whole_split: bool) -> None:
+    def __init__(self, several: bool, threshold: float, whole_split: bool) -> None:
         super().__init__(whole_split)
-        self.threshold = threshold
+        self.several, self.threshold = several, threshold
 
     def each(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        is_one = scores.dim() == 1
-        scores, truths = scores.reshape(len(scores), -1), targets.reshape(len(targets), -1) == 1  # (N, K)
-        predictions = scores > self.threshold
+        scores, targets = (_rows(each) if self.several else each.reshape(-1, 1) for each in (scores, targets))
+        truths, predictions = targets == 1, scores > self.threshold  # (N, K)
         counts = ((truths & predictions), predictions, truths)
         hits, predicted, actual = (each.sum(dim=0).double() for each in counts)
-        there = (actual > 0) | is_one
+        there = (actual > 0) | (not self.several)
         measured = {"accuracy": (predictions == truths).double().mean().reshape(1)}
         measured |= {name: _only(values, there) for name, values in ratios(hits, predicted, actual).items()}
         if self.whole_split:
             pairs = zip(scores.T, truths.T, strict=True)
             measured["auroc"] = torch.stack([auroc(*pair) for pair in pairs])
-            if is_one:
+            if not self.several:
                 measured["calibration_error"] = calibration_error(scores[:, 0], truths[:, 0])
         return measured
 
@@ -185,6 +186,11 @@ def names_in(metrics: MetricCollection) -> list[str]:
 def ratios(hits: Tensor, predicted: Tensor, actual: Tensor) -> dict[str, Tensor]:
     """Precision, recall and F1 of each class, from counts (K,) of samples; NaN for 0 / 0."""
     return {"precision": hits / predicted, "recall": hits / actual, "f1": 2 * hits / (predicted + actual)}
+
+
+def _rows(values: Tensor) -> Tensor:
+    """All samples, and all pixels where they have some, one after the other: (N, K, …) → (M, K)."""
+    return values.movedim(1, -1).flatten(0, -2)
 
 
 def _only(values: Tensor, there: Tensor) -> Tensor:
