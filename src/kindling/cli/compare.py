@@ -15,7 +15,7 @@ from kindling.cli.arguments import parse_options
 from kindling.core.errors import UsageError
 from kindling.core.metric_names import LOWER_IS_BETTER
 from kindling.core.settings import flatten
-from kindling.core.tables import console, plain_cell, printable, shown
+from kindling.core.tables import console, plain_cell, printable, shown, shown_mean
 from kindling.run.folder import ROOT
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
@@ -181,6 +181,6 @@ def _cell(row: pd.Series, name: str) -> str:
     if pd.isna(value):
         return "–"
     if "/" in name:
-        return shown(value) + ("" if pd.isna(deviation) else f" ±{shown(deviation)}")
+        return shown(value) if pd.isna(deviation) else shown_mean(value, deviation)
     is_setting = deviation is None
     return printable(str(value)) if is_setting else f"{value:,.1f}".removesuffix(".0")

@@ -35,6 +35,12 @@ def shown(value: float) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
+def shown_mean(mean: float, deviation: float) -> str:
+    """A mean and its standard deviation, with as many decimals."""
+    ends = ".4f" if shown(mean) == f"{mean:.4f}" else ".4g"
+    return f"{mean:{ends}} ±{deviation:{ends}}"
+
+
 def console(wide: bool = False) -> "Console":
     """Where tables go, in which a name is never markup, an emoji or a number to colour."""
     from rich.console import Console
