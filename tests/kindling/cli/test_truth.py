@@ -149,6 +149,18 @@ def test_what_a_terminal_would_obey_is_shown() -> None:
     assert [shown(value) for value in (0.5, 0.0, 1.2e-9, -3e9)] == ["0.5000", "0.0000", "1.2e-09", "-3e+09"]
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_what_is_reported_is_computed_as_predictions_are(precision: str, kindling: Run) -> None:
+    flags = ["--model", "MLP", "--data", "Digits", "--trainer.precision", precision, "--trainer.max_epochs", 2]
+    assert kindling("fit", *flags, *NO_FIGURES).code == 0
+    table = predictions(kindling)
+    classes = sorted(table["target"].unique())
+    areas = [metrics.roc_auc_score(table["target"] == name, table[f"probability_{name}"]) for name in classes]
+    assert told()["test"]["auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
+    assert kindling("test", "--run", RUN).code == 0
+    assert told("test/results.json")["test"] == pytest.approx(told()["test"], rel=1e-6)
+
+
 def test_averaged_weights_are_measured_as_they_are_kept(kindling: Run) -> None:
     averaged = ["--weight_averaging.enabled", "true", "--weight_averaging.decay", "null"]
     optimizer = ["--model.optimizer", "SGD", "--model.optimizer.lr", 1.0, "--model.schedule", "null"]
