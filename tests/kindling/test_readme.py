@@ -183,13 +183,13 @@ def test_the_commands_for_own_files_run_on_small_ones(kindling: Callable[..., Re
         finished = kindling(command, *flags)
         assert (finished.code, finished.err) == (0, ""), (command, flags)
     assert Path("lightning_logs/my_images/version_0/export/model.onnx").is_file()
-    assert len(Path("predictions.csv").read_text().splitlines()) == 151
+    assert len(Path("lightning_logs/predict/predictions_new.csv").read_text().splitlines()) == 151
 
     snippet = README.partition("## Use the model\n")[2].partition("```python\n")[2].partition("```")[0]
     images = [Image.open(path) for path in sorted(Path("new_photos").iterdir())]
     names: dict[str, Any] = {"images": images}
     exec(snippet, names)
-    written = pd.read_csv("lightning_logs/my_images/version_0/predict/predictions.csv")
+    written = pd.read_csv("lightning_logs/my_images/version_0/predict/predictions_new_photos.csv")
     assert [str(value) for value in written["prediction"]] == names["table"]["prediction"].tolist()
     np.testing.assert_allclose(written["probability_3"], names["table"]["probability_3"], atol=1e-4)
 

@@ -2,19 +2,20 @@
 
 import argparse
 import json
+import math
 import re
-import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from kindling.cli.arguments import parse_options
 from kindling.core.errors import UsageError
 from kindling.core.metric_names import LOWER_IS_BETTER
 from kindling.core.settings import flatten
+from kindling.core.tables import console, plain_cell, printable, shown, shown_mean
 from kindling.run.folder import ROOT
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
@@ -22,6 +23,7 @@ LESS_IS_BETTER = (*LOWER_IS_BETTER, "seconds", "parameters")
 # What a row averages over, and what no result depends on.
 SHOWN = r"figures|gradient_norm|tensorboard_extras|trainer\.(default_root|enable|log)"
 IGNORED = rf"seed_everything$|data\.(fold|workers|cache|download)$|{SHOWN}"
+LARGEST = 100_000  # values of a config
 NO_METRICS = dict.fromkeys(("val/loss", "seconds"), float("nan"))  # of a run that is not finished
 
 
@@ -53,20 +55,36 @@ def read_runs(runs: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
         path = run / "results.json"
         try:
             results = dict(flatten(json.loads(path.read_text()))) if path.exists() else {}
-            numbers = {key: float(value) for key, value in results.items() if not key.startswith("class_counts")}
+            numbers = {
+                key: math.nan if value is None else float(value)  # what is undefined is null in JSON
+                for key, value in results.items()
+                if not key.startswith(("class_counts", "notes"))
+            }
             path = run / "config.yaml"
             values = yaml.load(path.read_text(), LOADER)
+            if _size(values, {}) > LARGEST:
+                raise ValueError("its aliases stand for more than a config holds")
             config = dict(flatten(values))
             if values["data"] is None:
                 config["data"] = "of the model"  # which has loaders of its own
             ordered = ["model", "data", *config]
             settings[run] = {key: config[key] for key in ordered if not re.match(IGNORED, key)}
             metrics[run] = NO_METRICS | {key.replace(".", "/", 1): number for key, number in numbers.items()}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
             print(f"damaged, and its run left out: {path}")
     if not settings:
         raise UsageError("there is no run to compare: all are damaged")
     return pd.DataFrame(settings, dtype=object).T, pd.DataFrame(metrics).T
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How many values a config holds; aliases of aliases can stand for billions, so each is counted once."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(each, known) for each in inner)
+    return known[id(value)]
 
 
 def print_table(runs: list[Path], sort: str | None = None, file: Path | None = None) -> None:
@@ -79,11 +97,11 @@ def print_table(runs: list[Path], sort: str | None = None, file: Path | None = N
         _write_csv(rows.drop(columns=set(settings) - set(differing)), file)
 
     metrics_shown = _shown_metrics(metrics, best)
-    console = Console(width=None if sys.stdout.isatty() else 1000, markup=False, emoji=False)
-    settings_shown = differing[: max(0, min(6, console.width // 11 - len(metrics_shown) - 1))]  # more are hard to read
+    terminal = console(wide=True)
+    settings_shown = differing[: max(0, min(6, terminal.width // 11 - len(metrics_shown) - 1))]  # more are hard to read
     counts = ["runs"] if rows["runs"].max() > 1 else []
     print(f"best first by {best}, where {'less' if lower else 'more'} is better")
-    console.print(_table(rows, ["run", *counts, *settings_shown], metrics_shown))
+    terminal.print(_table(rows, ["run", *counts, *settings_shown], metrics_shown))
     if len(differing) > len(settings_shown):
         print(f"shown are {len(settings_shown)} of {len(differing)} settings that differ: --csv FILE has them all")
     if unfinished := metrics["seconds"].isna().sum():
@@ -127,7 +145,12 @@ def _differing(settings: pd.DataFrame) -> list[str]:
 
 def _write_csv(rows: pd.DataFrame, file: Path) -> None:
     try:
-        rows.dropna(axis=1, how="all").to_csv(file, index=False)
+        with_values = rows.dropna(axis=1, how="all")
+        plain = {
+            name: [plain_cell(each) if isinstance(each, str) else each for each in column]
+            for name, column in with_values.items()
+        }
+        pd.DataFrame(plain, dtype=object).to_csv(file, index=False)
     except OSError as error:
         raise UsageError(f"can't write --csv {file}: {error.strerror or error}") from error
 
@@ -158,6 +181,6 @@ def _cell(row: pd.Series, name: str) -> str:
     if pd.isna(value):
         return "–"
     if "/" in name:
-        return f"{value:.4f}" + ("" if pd.isna(deviation) else f" ±{deviation:.4f}")
+        return shown(value) if pd.isna(deviation) else shown_mean(value, deviation)
     is_setting = deviation is None
-    return str(value) if is_setting else f"{value:,.1f}".removesuffix(".0")
+    return printable(str(value)) if is_setting else f"{value:,.1f}".removesuffix(".0")

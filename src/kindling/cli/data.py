@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning as L
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -16,6 +15,7 @@ from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
 from kindling.cli.terminal import balance
 from kindling.core.errors import UsageError
+from kindling.core.tables import console, print_plain, printable
 from kindling.data.base import Data
 from kindling.data.batches import run_seed
 from kindling.run.folder import ROOT
@@ -46,7 +46,7 @@ def look(data: Data, name: str) -> None:
     size = "×".join(map(str, data.input_shape))
     print(f"{type(data).__name__}: {data.preprocessing.form} {size}, {len(data.samples[-1]):,} samples")
     for note in data.notes:
-        print(note)
+        print_plain(note)
     _print_splits(data)
     _print_ranges(data)
     _print_rates(data)
@@ -62,8 +62,8 @@ def _print_splits(data: Data) -> None:
         row = [split, f"{len(indices):,}"]
         if data.classes:
             row.append(balance(data.class_counts[split]))
-        table.add_row(*row)
-    Console().print(table)
+        table.add_row(*map(printable, row))
+    console().print(table)
 
 
 def _print_ranges(data: Data) -> None:
@@ -79,8 +79,8 @@ def _print_ranges(data: Data) -> None:
     )
     for name, each in values.items():
         numbers = each.min(), each.float().mean(), each.max()
-        table.add_row(name, *(f"{float(number):.4g}" for number in numbers))
-    Console().print(table)
+        table.add_row(printable(name), *(f"{float(number):.4g}" for number in numbers))
+    console().print(table)
 
 
 def _features(data: Data) -> list[str]:
@@ -132,13 +132,13 @@ def _rate(loader: DataLoader) -> float:
 
 def _draw(data: Data, path: Path) -> None:
     """A grid of images; of other inputs a row of colours a sample, its target at the side."""
-    from kindling.figures.results import new_figure
+    from kindling.figures.results import new_figure, plain_text
 
     inputs, *_, targets = next(iter(data.train_dataloader()))
     if data.augment:
         inputs, targets = data.augmented((inputs, targets), run_seed(), 0, 0, 0)
     inputs, targets = inputs[: ROWS * COLUMNS], targets[: ROWS * COLUMNS]
-    titles = [_title(data, target) for target in targets]
+    titles = [plain_text(_title(data, target)) for target in targets]
     figure = new_figure(1.7 * COLUMNS, 1.9 * ROWS)
     if inputs.dim() == 4:
         grid = list(figure.subplots(ROWS, COLUMNS).flat)
@@ -152,7 +152,7 @@ def _draw(data: Data, path: Path) -> None:
         picture = axes.imshow(inputs.flatten(1), aspect="auto", interpolation="nearest")
         figure.colorbar(picture)
         axes.set_yticks(range(len(titles)), titles, fontsize=7)
-        names = _features(data)
+        names = list(map(plain_text, _features(data)))
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     figure.savefig(path, dpi=100)
 

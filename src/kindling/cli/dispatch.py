@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Any
 from kindling import __version__
 from kindling.cli.arguments import PLAIN, read_arguments
 from kindling.core.errors import NothingToDo, Stopped, UsageError
+from kindling.core.tables import print_plain
 
 HELP = """\
 usage: kindling COMMAND [--config FILE …] [--KEY VALUE …]
@@ -40,11 +42,25 @@ What a model, a data set or a task takes: kindling fit --model.help MLP.
 
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
+ENDS_WITH_PARENT = "KINDLING_ENDS_WITH_PARENT"  # the process that a training is part of, such as that of folds
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 MODULES = {"validate": "evaluate", "test": "evaluate"}  # of commands that have no module of their own name
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return the exit code: 0, 2 for bad input, or that of a training that was stopped."""
+    try:
+        code = run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return 141  # as the shell says of a command whose reader has gone: kindling predict … | head
+    return code
+
+
+def run(argv: list[str] | None) -> int:
+    """What `main` does, as long as somebody reads what it prints."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -57,23 +73,35 @@ def main(argv: list[str] | None = None) -> int:
         if "PYTHONWARNINGS" not in os.environ:  # noise to a newcomer; PYTHONWARNINGS=default shows it
             warnings.simplefilter("ignore")
         keep_memory()
+        if parent := os.environ.pop(ENDS_WITH_PARENT, None):
+            end_with(int(parent))
         command = import_module(f"kindling.cli.{MODULES.get(argv[0], argv[0])}")  # takes seconds
         tame_lightning()
         command.main(arguments)
     except NothingToDo as done:
-        print(f"nothing to do: {done}")
+        print_plain(f"nothing to do: {done}")
     except Stopped as stop:
         if "KINDLING_TRACEBACK" in os.environ:
             raise
         if stop.code:
-            print(f"kindling: {stop}", file=sys.stderr)
+            print_plain(f"kindling: {stop}", sys.stderr)
         return stop.code
     except UsageError as error:
         if "KINDLING_TRACEBACK" in os.environ:
             raise
-        print(f"kindling: {error}", file=sys.stderr)
+        print_plain(f"kindling: {error}", sys.stderr)
         return 2
     return 0
+
+
+def _nobody_reads() -> bool:
+    """Whether what this process prints goes to a pipe that is closed; from then on it goes nowhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def tame_lightning() -> None:
@@ -82,6 +110,16 @@ def tame_lightning() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
     # Where there is no GPU, torch would open the driver's library at every optimiser step.
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+
+
+def end_with(parent: int) -> None:
+    """Have Linux send SIGTERM when the parent ends, however it ends: a training saves and stops. Nothing elsewhere."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it has ended before this
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def keep_memory() -> None:

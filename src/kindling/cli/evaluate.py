@@ -3,7 +3,7 @@
 from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
 from kindling.cli.stages import SPLITS, has_stage, make_trainer, measure, told_in_a_sentence
-from kindling.cli.terminal import print_header, print_metrics
+from kindling.cli.terminal import metric_notes, print_header, print_metrics
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
 from kindling.train.resume import checkpoint_to_measure
@@ -24,6 +24,10 @@ def main(arguments: Arguments) -> None:
         metrics = measure(parts, trainer, command, ckpt)
         if not trainer.is_global_zero:
             return
-        print_metrics(f"{command} of {ckpt}", metrics)
+        notes = metric_notes(parts.model)
+        print_metrics(f"{command} of {ckpt}", metrics, notes)
         if run and not debugs:
-            write_json(run / command / "results.json", {"checkpoint": str(ckpt), **metrics})
+            write_json(
+                run / command / "results.json",
+                {"checkpoint": str(ckpt), **metrics} | ({"notes": notes} if notes else {}),
+            )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings, simplefilter
 
 from kindling.cli.arguments import parse_options, run_options
+from kindling.cli.outputs import written_whole
 from kindling.core.errors import UsageError
-from kindling.core.files import whole_file
+from kindling.core.tables import print_plain
 
 if TYPE_CHECKING:  # they take seconds to import
     from kindling.cli.trained import Trained
@@ -36,13 +37,13 @@ def main(argv: list[str]) -> None:
     with catch_warnings():
         simplefilter("ignore")
         graph, model, batches = _of_module(trained) if trained.is_foreign else _of_model(trained, options)
-        with whole_file(output) as part:
+        with written_whole(output) as part:
             write(graph, part)
             count, difference = check(part, model, batches)
     written = f"ONNX, opset {OPSET}" if suffix == ".onnx" else "torch.export"
     print(f"{output}: {written}, {output.stat().st_size / 1e6:,.1f} MB")
     for name, value in graph.description.items():
-        print(f"  {name}: {value if len(value) < 100 else f'{value[:100]} …'}")
+        print_plain(f"  {name}: {value if len(value) < 100 else f'{value[:100]} …'}")
     print(f"the largest difference to the model, on {count:,} inputs: {difference:.1g}")
 
 

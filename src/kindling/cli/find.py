@@ -15,7 +15,8 @@ from kindling.core.errors import UsageError
 def find(setting: str, trainer: L.Trainer, model: L.LightningModule, data: Any) -> str:
     """Find a learning rate (Smith, 2017) or the largest batch that fits, and return what to tell the user.
 
-    The tuner keeps a checkpoint of its own in the trainer's `default_root_dir`, and removes it in the end.
+    The figure of the learning rates is all that stays: the tuner's own checkpoint, in the trainer's `default_root_dir`,
+    is removed in the end.
 
     Raises:
         UsageError: if there is none to be found.

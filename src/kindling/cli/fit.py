@@ -12,7 +12,7 @@ from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
 from kindling.cli.find import find
 from kindling.cli.stages import has_stage, left_out, make_trainer, measure, told_in_a_sentence
-from kindling.cli.terminal import print_header, print_metrics, print_next
+from kindling.cli.terminal import metric_notes, print_header, print_metrics, print_next
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
 from kindling.run import folder
@@ -122,14 +122,17 @@ class Training:
         metrics |= measure(self.parts, trainer, "test", best) if has_stage(self.parts, "test") else {}
         if not trainer.is_global_zero:
             return
+        notes = metric_notes(self.parts.model)
         if not self.run:
-            return print_metrics("debug run: nothing was written", metrics)
+            return print_metrics("debug run: nothing was written", metrics, notes)
         step = trainer.fit_loop.epoch_loop._batches_that_stepped  # as loggers count, also with several optimisers
         Dashboard.finish(loggers, metrics.get("val", {}), step)
-        write_json(self.run / "results.json", metrics | results)  # by which a run is known to be finished
+        write_json(
+            self.run / "results.json", metrics | ({"notes": notes} if notes else {}) | results
+        )  # by which a run is known to be finished
         for reason in filter(None, reasons):
             print(f"stopped early: {reason}")
-        print_metrics("best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**results), metrics)
+        print_metrics("best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**results), metrics, notes)
         print_next(self.parts, self.run, metrics)
 
     def _best_checkpoint(self) -> Path | None:

@@ -1,19 +1,26 @@
 """`kindling folds --config FILE --data.folds K`: train once for each of K folds, and report means and deviations.
 
 Each training is as fit does it, with another fold as the validation split; the test split is the same for all.
+What was stopped goes on when the same command is given again.
 Takes what fit takes (see kindling fit --help), apart from --resume and --find.
 """
 
+import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from kindling.cli.arguments import read_arguments
 from kindling.cli.compare import read_runs
+from kindling.cli.dispatch import ENDS_WITH_PARENT
 from kindling.core.errors import UsageError
+from kindling.core.files import write_json
+from kindling.core.tables import console, printable, shown, shown_mean
 from kindling.run.folder import ROOT
 
 
@@ -29,21 +36,70 @@ def main(argv: list[str]) -> None:
     if arguments.run or arguments.find:
         raise UsageError("folds is for new trainings: leave out --resume and --find")
     folder = ROOT / f"{arguments.name}_folds"
-    print_folds([_train(argv, fold, folder) for fold in range(int(folds))])
+    study = Study(folder, argv)
+    print_folds([study.run_of(fold) for fold in range(int(folds))])
+    study.file.unlink()
     print(f"the runs are in {folder}: kindling compare {folder} shows them again")
 
 
-def _train(argv: list[str], fold: int, folder: Path) -> Path:
-    """Train in a process of its own, since a training can start others; return its run."""
-    print(f"fold {fold}", flush=True)
-    old_runs = {*folder.glob("version_*")}
-    command = [sys.executable, "-m", "kindling", "fit", *argv, f"--data.fold={fold}", f"--name={folder.name}"]
-    if code := subprocess.run(command).returncode:
-        sys.exit(code)
-    new_runs = {*folder.glob("version_*")} - old_runs
-    if len(new_runs) != 1:
-        raise UsageError(f"fold {fold} made {len(new_runs)} runs in {folder}: expected one (and no fast_dev_run)")
-    return new_runs.pop()
+class Study:
+    """The runs of the folds, in a file that is there until all are finished: what is stopped goes on with them.
+
+    Args:
+        folder: of the runs.
+        argv: what fit is given for each of them.
+    """
+
+    def __init__(self, folder: Path, argv: list[str]) -> None:
+        self.folder, self.argv, self.file = folder, argv, folder / "folds.json"
+        self.runs: list[str] = []  # of the first folds
+        with suppress(OSError, ValueError, LookupError, TypeError):  # there is none, or it is damaged
+            stopped = json.loads(self.file.read_text())
+            started = [*stopped["runs"], *sorted(self._there() - {*stopped["there"]})]
+            if stopped["argv"] == argv and all((folder / run / "config.yaml").exists() for run in started):
+                self.runs = started
+                print(f"going on with what was stopped: {', '.join(started) or 'no run'} in {folder}")
+
+    def run_of(self, fold: int) -> Path:
+        """The run of a fold: the one that is there, trained on if it is not finished, or a new one."""
+        print(f"fold {fold}", flush=True)
+        if fold < len(self.runs):
+            run = self.folder / self.runs[fold]
+            if not (run / "results.json").exists() and (code := _fit(["--resume", str(run)])):
+                sys.exit(code)
+            return run
+        there = self._there()
+        write_json(self.file, {"argv": self.argv, "runs": self.runs, "there": sorted(there)})
+        code = _fit([*self.argv, f"--data.fold={fold}", f"--name={self.folder.name}"])
+        new_runs = sorted(self._there() - there)
+        if not self.runs and not new_runs:  # nothing to go on with
+            self.file.unlink()
+            with suppress(OSError):  # not empty
+                os.removedirs(self.folder)
+        if code:
+            sys.exit(code)
+        if len(new_runs) != 1:
+            wanted = "expected one (and no fast_dev_run)"
+            raise UsageError(f"fold {fold} made {len(new_runs)} runs in {self.folder}: {wanted}")
+        self.runs += new_runs
+        return self.folder / new_runs[0]
+
+    def _there(self) -> set[str]:
+        return {run.name for run in self.folder.glob("version_*")}
+
+
+def _fit(argv: list[str]) -> int:
+    """Train in a process of its own, since a training can start others; return its exit code.
+
+    It stops in order when this process is killed, and at Ctrl-C, which reaches both.
+    """
+    os.environ[ENDS_WITH_PARENT] = str(os.getpid())
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.run([sys.executable, "-m", "kindling", "fit", *argv]).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
+        del os.environ[ENDS_WITH_PARENT]
 
 
 def print_folds(runs: list[Path]) -> None:
@@ -52,5 +108,5 @@ def print_folds(runs: list[Path]) -> None:
     _, metrics = read_runs(runs)
     for name, values in metrics.filter(like="/").items():
         mean, std = values.mean(skipna=False), values.std(skipna=False)
-        table.add_row(name, *(f"{value:.4f}" for value in values), f"{mean:.4f} ±{std:.4f}")
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+        table.add_row(printable(name), *map(shown, values), shown_mean(mean, std))
+    console(wide=True).print(table)

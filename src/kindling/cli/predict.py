@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kindling.cli.arguments import parse_options, run_options
+from kindling.cli.outputs import written_whole
 from kindling.core.errors import UsageError
-from kindling.core.files import whole_file
 from kindling.core.progress import progress
+from kindling.core.tables import plain_cell, print_plain
 
 if TYPE_CHECKING:  # they take seconds to import
     from kindling.cli.trained import Trained
@@ -86,7 +87,7 @@ def _write_outputs(batches: list[Any], source: str, folder: Path, output: Path |
     if file.suffix != suffix:
         raise UsageError(f"--output is {file}: what {source} returns goes into a file {suffix}")
     file = file.with_stem(f"{file.stem}{number}")
-    with whole_file(file) as part:
+    with written_whole(file) as part:
         write_outputs(batches, part, suffix)
     print(f"{len(batches):,} batches, as {source} returns them: {file}")
 
@@ -95,7 +96,7 @@ def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
     """Write a CSV with a row for each input."""
     predictor = trained.predictor(options.device)
     predictor.check_columns()
-    output = options.output or trained.folder("predict") / "predictions.csv"
+    output = options.output or trained.folder("predict") / f"{_name_for(options.input)}.csv"
     if options.input and output.resolve() == options.input.resolve():
         raise UsageError(f"--output is {output}, which is the input: choose another file")
     if options.input or trained.keeps_raw_inputs():
@@ -104,11 +105,16 @@ def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
         predictions = progress(_predictions(predictor, inputs), "predicting", steps)
     else:
         predictions = trained.predictions_of_loader(options.device)
-    with whole_file(output) as part:
+    with written_whole(output) as part:
         summary = write_table(part, predictor, predictions)
     print(f"{summary.inputs - summary.failed:,} of {summary.inputs:,} inputs are predicted: {output}")
     for line in summary.lines():
-        print(line)
+        print_plain(line)
+
+
+def _name_for(given: Path | None) -> str:
+    """Of the file for other inputs than the run's test split, whose `predictions` are beside it."""
+    return f"predictions_{given.resolve().stem}" if given else "predictions"
 
 
 def _predictions(predictor: "Predictor", inputs: "InputBatches") -> Iterator["Predictions"]:
@@ -171,7 +177,7 @@ def _columns(predictor: "Predictor", predictions: "Predictions") -> dict[str, An
 
 def _rows(predictions: "Predictions", columns: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     """A row for each input: what is said of it, or why it can't be read."""
-    names, reasons = predictions.names, predictions.reasons
+    names, reasons = list(map(plain_cell, predictions.names)), list(map(plain_cell, predictions.reasons))
     cells = list(map(_cells, columns.values()))
     if not any(reasons):  # as nearly always, and twice as fast
         return zip(names, *cells, reasons, strict=True)
@@ -180,4 +186,8 @@ def _rows(predictions: "Predictions", columns: dict[str, Any]) -> Iterable[tuple
 
 
 def _cells(column: Any) -> list[str]:
-    return column if isinstance(column, list) else [f"{value:.7g}" for value in column.tolist()]
+    """Texts as they are, and numbers with all their digits, so that metrics of the table are those of the test."""
+    if isinstance(column, list):
+        return [plain_cell(text) for text in column]
+    digits = 9 if column.dtype == "float32" else 12
+    return [f"{value:.{digits}g}" for value in column.tolist()]

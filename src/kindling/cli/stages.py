@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.plugins import HalfPrecision, MixedPrecision, Precision
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -67,11 +68,19 @@ def has_loader(parts: Parts, split: str) -> bool:
 
 def measure(parts: Parts, trainer: Trainer, command: str, ckpt: Path | None) -> dict[str, dict[str, float]]:
     """The metrics of a split, by the name of the split and, without the split's name, of the metric."""
+    _compute_in_full(trainer, parts.model)
     run = getattr(trainer, command)
     logged = run(parts.model, datamodule=parts.datamodule, ckpt_path=ckpt, weights_only=True, verbose=False)
     split = SPLITS[command]
     metrics = {name: value for of_loader in logged for name, value in of_loader.items()}
     return {split: {_without(split, name): value for name, value in metrics.items()}}
+
+
+def _compute_in_full(trainer: Trainer, model: L.LightningModule) -> None:
+    """Have what is reported computed in float32, as `predict` does, where a training takes half of it for speed."""
+    if isinstance(trainer.strategy.precision_plugin, MixedPrecision | HalfPrecision):
+        trainer.strategy.precision_plugin = Precision()
+        model.float()
 
 
 def _without(split: str, name: str) -> str:

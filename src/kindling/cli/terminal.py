@@ -1,5 +1,6 @@
 """What a command shows in the terminal: what is trained on what, the progress, the results, and what to type next."""
 
+import math
 import shlex
 import sys
 import time
@@ -9,10 +10,10 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ModelSummary, ProgressBar, RichProgressBar
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from rich.console import Console
 from rich.table import Column, Table
 
 from kindling.cli.build import Parts
+from kindling.core.tables import console, print_plain, printable, shown
 from kindling.data.base import Data
 from kindling.run.record import count_parameters
 
@@ -24,15 +25,15 @@ def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[st
     kind = trainer.strategy.root_device.type
     device = kind if kind == "cpu" else f"{trainer.num_devices} × {kind}"
     batch = f"batch {batch_size}, " if batch_size else ""
-    print(
+    print_plain(
         f"{_describe_model(model)}{_describe_data(data)}\n"
         f"device {device}, precision {trainer.described_precision}, {batch}seed {parts.seed}\n"
         f"run    {run or 'none (nothing is written)'}"
     )
     if classes and isinstance(data, Data):
-        print(f"train  {balance(data.class_counts['train'])}")
+        print_plain(f"train  {balance(data.class_counts['train'])}")
     for note in data.notes if isinstance(data, Data) else []:
-        print(f"note   {note}")
+        print_plain(f"note   {note}")
     if left_out:
         print(f"note   left out, with what would switch it on: {'; '.join(left_out)}")
 
@@ -62,13 +63,28 @@ def balance(counts: dict[str, int]) -> str:
     return f"{len(counts)} classes, from {counts[least]:,} ({least}) to {counts[most]:,} ({most})"
 
 
-def print_metrics(title: str, metrics: dict[str, dict[str, float]]) -> None:
-    """A table with a row a metric and a column a split."""
+def print_metrics(title: str, metrics: dict[str, dict[str, float]], notes: dict[str, str]) -> None:
+    """A table with a row a metric and a column a split, and what is to be known of single values, by their names."""
     print(title)
     table = Table("metric", *(Column("validation" if split == "val" else split, justify="right") for split in metrics))
     for name in dict.fromkeys(name for values in metrics.values() for name in values):
-        table.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in metrics.values()))
-    Console().print(table)
+        cells = (
+            _cell(values[name], f"{split}/{name}" in notes) if name in values else ""
+            for split, values in metrics.items()
+        )
+        table.add_row(printable(name), *cells)
+    console().print(table)
+    for name, note in notes.items():
+        print_plain(f"note   {name} is {note}")
+
+
+def _cell(value: float, has_note: bool) -> str:
+    return "undefined" if math.isnan(value) and has_note else shown(value)
+
+
+def metric_notes(model: L.LightningModule) -> dict[str, str]:
+    """What a module's task says of its metrics: why one is undefined, or what its mean leaves out."""
+    return getattr(getattr(model, "task", None), "notes", {})
 
 
 def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
@@ -83,7 +99,15 @@ def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
         print(f"  kindling predict --run {named}{again} --input PATH    # new images, a table or arrays")
     elif is_overridden("predict_step", parts.model):
         print(f"  kindling predict --run {named}{again}")
-    print(f"  kindling fit --resume {named}{again} --trainer.max_epochs 100    # train on")
+    print(f"  kindling fit --resume {named}{again}{_longer(parts.config_init['trainer'])}    # train on")
+
+
+def _longer(trainer: Any) -> str:
+    """The flag for a training twice as long."""
+    limits = {key: trainer[key] for key in ("max_epochs", "max_steps") if (trainer[key] or -1) > 0}
+    if not limits and not trainer["max_time"]:
+        limits = {"max_epochs": 1000}  # Lightning's
+    return "".join(f" --trainer.{key} {2 * limit}" for key, limit in limits.items())
 
 
 def terminal_callbacks(trainer: Any) -> list[L.Callback]:
@@ -107,7 +131,7 @@ class Progress(RichProgressBar):
     def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().on_train_epoch_end(trainer, model)
         if self.is_disabled and trainer.is_global_zero:
-            metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in trainer.progress_bar_metrics.items())
+            metrics = "  ".join(f"{name} {shown(float(value))}" for name, value in trainer.progress_bar_metrics.items())
             print(f"{_epoch(trainer)}  {metrics}", flush=True)
 
     def _get_train_description(self, current_epoch: int) -> str:
@@ -131,8 +155,8 @@ class Summary(ModelSummary):
         for row, name in enumerate(columns["Name"]):
             if name == "task" and columns["Params"][row].strip() == "0":
                 continue
-            cells = [name, columns["Type"][row], columns["Params"][row].strip()]
+            cells = [printable(name), columns["Type"][row], columns["Params"][row].strip()]
             if shapes:
                 cells.append("×".join(shapes[row].strip("[]").split(", ")[1:]))
             table.add_row(*cells)
-        Console().print(table)
+        console().print(table)

@@ -19,7 +19,7 @@ from kindling.core.errors import UsageError
 from kindling.core.parts import load_projects
 from kindling.models.base import Model
 from kindling.run.checkpoint_files import load_checkpoint
-from kindling.run.folder import find_checkpoint, find_run
+from kindling.run.folder import ROOT, find_checkpoint, find_run
 from kindling.use.graph import tensors_in
 from kindling.use.input_batches import InputBatches, Predictions, has_raw_samples, of_test_split
 from kindling.use.input_files import read_inputs
@@ -71,8 +71,8 @@ class Trained:
         return self.run is not None and self.model_class is None
 
     def folder(self, name: str) -> Path:
-        """Where a command writes: a folder in the run, or the working folder."""
-        return self.run / name if self.run else Path()
+        """Where a command writes: a folder in the run, or for a checkpoint alone one beside the runs."""
+        return (self.run or ROOT) / name
 
     def predictor(self, device: str | None) -> Predictor:
         return predictor_of(self.file, self.checkpoint, device)

@@ -14,6 +14,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from kindling.core.files import whole_file
 from kindling.core.growing_file import going_on
+from kindling.core.tables import printable
 from kindling.figures import check_names, drawing
 from kindling.tasks import Task
 
@@ -41,6 +42,7 @@ class Figures(L.Callback):
         self.pending: Any = None  # results of the best validation, not drawn yet
         self.drawn = -float("inf")
         self.folder: str | None = None  # of the run
+        self.failed = set[str]()  # what could not be drawn
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         log_dir = trainer.log_dir  # asked here because all processes must ask at once
@@ -107,11 +109,11 @@ class Figures(L.Callback):
         if not self.outputs:
             return
         if trainer.state.fn != "fit":
-            self._draw(trainer, "val", self._gather())
+            self._draw(trainer, "val", self._gather(trainer))
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if trainer.strategy.broadcast(self._is_best(checkpoint_callback(trainer), metrics)):  # all gather, or none
-            self.best, self.pending = metrics, self._gather()
+            self.best, self.pending = metrics, self._gather(trainer)
         self.outputs = []
         if time.monotonic() - self.drawn > self.every_seconds:
             self._draw_pending(trainer)
@@ -132,46 +134,72 @@ class Figures(L.Callback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.outputs:
-            self._draw(trainer, "test", self._gather())
+            self._draw(trainer, "test", self._gather(trainer))
 
     def _draw_pending(self, trainer: L.Trainer) -> None:
         if self.pending is not None:
             self._draw(trainer, "val", self.pending)
             self.pending, self.drawn = None, time.monotonic()
 
-    def _gather(self) -> Any:
-        """The results of all batches and processes."""
-        from kindling.figures.results import Results  # slow to import
+    def _gather(self, trainer: L.Trainer) -> Any:
+        """The results of all batches and processes; None if those of the batches don't join."""
+        from kindling.figures.results import Results, plain_text  # slow to import
 
         outputs, worst = self.outputs, self.worst
-        self.outputs, self.worst = [], {}
-        parts = _gathered({key: torch.cat([batch[key] for batch in outputs]) for key in DRAWN_FROM})
-        worst = _gathered(worst)
+        self.outputs, self.worst, parts = [], {}, None
+        try:
+            parts = {key: torch.cat([batch[key] for batch in outputs]) for key in DRAWN_FROM}
+        except Exception as error:  # such as masks of different sizes
+            self._warn(trainer, "figures", error)
+        if not trainer.strategy.reduce_boolean_decision(parts is not None, all=True):  # all gather, or none
+            return None
+        results, worst = _gathered(parts or {}), _gathered(worst)
         order = worst["sureness"].argsort()[:WORST] if worst else None
         images = tuple(worst[key][order] for key in ("images", "targets", "predictions")) if worst else None
-        return Results(names=self.names, worst=images, **parts)  # type: ignore[arg-type]
+        return Results(names=list(map(plain_text, self.names)), worst=images, **results)  # type: ignore[arg-type]
 
     def _draw(self, trainer: L.Trainer, stage: str, results: Any) -> None:
-        if not trainer.is_global_zero or not results.scores.isfinite().all():  # of a diverged model there is no figure
-            return
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.image import imsave
-
+        if not trainer.is_global_zero or results is None or not results.scores.isfinite().all():
+            return  # of a diverged model there is no figure
         step = trainer.global_step - (trainer.state.fn == "fit")  # that of the metrics
         for path in self.task.figures if self.task else ():
-            figure, name = drawing(path)(results), path.rpartition(".")[2]
-            if figure is None:
+            name = path.rpartition(".")[2]
+            try:
+                image = _pixels(drawing(path)(results))
+            except Exception as error:  # a figure, which can be anybody's, is no reason to end a training
+                self._warn(trainer, f"the figure {name}", error)
                 continue
-            canvas = FigureCanvasAgg(figure)
-            canvas.draw()
-            image = np.asarray(canvas.buffer_rgba())[..., :3].copy()  # (H, W, 3) uint8
-            if self.folder:
-                file = Path(self.folder, "figures", f"{stage}_{name}.png")
-                with going_on(file), whole_file(file) as part:
-                    imsave(part, image)
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image(f"{stage}/{name}", image, step, dataformats="HWC")
+            if image is not None:
+                self._write(trainer, stage, name, image, step)
+
+    def _write(self, trainer: L.Trainer, stage: str, name: str, image: np.ndarray, step: int) -> None:
+        from matplotlib.image import imsave
+
+        if self.folder:
+            file = Path(self.folder, "figures", f"{stage}_{name}.png")
+            with going_on(file), whole_file(file) as part:
+                imsave(part, image)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(f"{stage}/{name}", image, step, dataformats="HWC")
+
+    def _warn(self, trainer: L.Trainer, what: str, error: Exception) -> None:
+        """Say once why something is not drawn."""
+        if what not in self.failed and trainer.is_global_zero:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"warning: can't draw {what}, and goes on without: {printable(reason)[:300]}", flush=True)
+        self.failed.add(what)
+
+
+def _pixels(figure: Any) -> np.ndarray | None:
+    """A figure as (H, W, 3) uint8; None for None."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    if figure is None:
+        return None
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def checkpoint_callback(trainer: L.Trainer) -> Any:

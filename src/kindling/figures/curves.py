@@ -17,8 +17,9 @@ def draw(results: Results) -> Figure | None:
         if (results.scores.dim() == 1 and index == 0) or truth.all() or not truth.any():
             continue
         scores = results.probabilities[:, index].numpy()
-        PrecisionRecallDisplay.from_predictions(truth, scores, name=name, ax=precision_recall)
-        RocCurveDisplay.from_predictions(truth, scores, name=name, ax=roc)
+        label = f" {name}" if name.startswith("_") else name  # a label that begins so is left out of a legend
+        PrecisionRecallDisplay.from_predictions(truth, scores, name=label, ax=precision_recall)
+        RocCurveDisplay.from_predictions(truth, scores, name=label, ax=roc)
     precision_recall.set(title="precision and recall", xlabel="recall", ylabel="precision")
     roc.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
     for axes in (precision_recall, roc):

@@ -12,7 +12,7 @@ class Results:
     """What a model made of a split of N samples, on the CPU.
 
     Args:
-        names: of the classes or the targets; empty where they have none.
+        names: of the classes or the targets, as `plain_text` has them; empty where they have none.
         targets: such as class indices (N,), 0/1 labels (N, K) or numbers (N, T).
         predictions: the same, as the model sees it.
         scores: such as probabilities (N, K), of class 1 alone (N,), or numbers (N, T).
@@ -34,3 +34,8 @@ class Results:
 def new_figure(width: float, height: float) -> Figure:
     """A figure of a size in inches, without pyplot: nothing stays open."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain_text(name: str) -> str:
+    """A name as matplotlib draws it letter by letter: a dollar opens mathematics there."""
+    return name.replace("$", r"\$")

@@ -9,7 +9,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MetricCollection
 
 from kindling.data.batches import batch_size_of
 from kindling.data.preprocessing import form_of
@@ -19,6 +19,7 @@ from kindling.models.run_length import adapt_to_run_length
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
 from kindling.tasks import DEFAULT_TASKS, Task
 from kindling.tasks.base import TASK_FOR
+from kindling.tasks.measures import WeightedMean
 
 Batch = tuple[Tensor, ...]  # inputs, then lengths if the inputs are padded sequences, then targets
 
@@ -162,7 +163,7 @@ class Model(Loadable):
 
     def _step_plateaus(self, of_training: bool) -> None:
         """Lightning steps them after the checkpoint of an epoch, by a value that can be older than the epoch."""
-        values = self.trainer.callback_metrics
+        values = {name: value for name, value in self.trainer.callback_metrics.items() if not value.isnan()}
         for config in self.trainer.lr_scheduler_configs:
             metric = config.monitor
             if config.reduce_on_plateau and metric in values and metric.startswith("train/") == of_training:
@@ -207,18 +208,20 @@ class Model(Loadable):
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test", self.task.test_metrics, self.task.test_loss)
 
-    def _evaluate(self, batch: Batch, metrics: MetricCollection, loss: MeanMetric) -> dict[str, Tensor]:
+    def _evaluate(self, batch: Batch, metrics: MetricCollection, loss: WeightedMean) -> dict[str, Tensor]:
         outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         if isinstance(self.compiles, str) and outputs.is_cuda:
             outputs = outputs.clone()  # where a CUDA graph has written them, the next batch's are written
         scores = self.task.scores(outputs)
         metrics.update(scores, targets)
-        loss.update(self.task.loss_of(outputs, targets), batch_size_of(targets))
+        weight = self.task.loss_weight(targets)
+        loss.update(self.task.loss_of(outputs, targets), batch_size_of(targets) if weight is None else weight)
         return {"scores": scores, "predictions": self.task.decode(scores), "targets": targets}
 
-    def _log_metrics(self, stage: str, metrics: MetricCollection, loss: MeanMetric) -> None:
-        measured = {f"{stage}/loss": loss.compute(), **metrics.compute()}
+    def _log_metrics(self, stage: str, metrics: MetricCollection, loss: WeightedMean) -> None:
+        measured = {f"{stage}/loss": loss.compute(), **dict(sorted(metrics.compute().items()))}
+        self.task.take_notes(metrics)
         for number, (name, value) in enumerate(measured.items()):
-            self.log(name, value, prog_bar=number < 2)  # shown are the loss and the first of the task's metrics
+            self.log(name, value.float(), prog_bar=number < 2)  # shown are the loss and the first of the task's metrics
         metrics.reset()
         loss.reset()

@@ -1,5 +1,7 @@
 """What TensorBoard shows besides the curves: losses on one chart, and runs side by side in the HParams tab."""
 
+import math
+import re
 from typing import Any
 
 import lightning as L
@@ -7,6 +9,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
 from kindling.core.settings import flatten
+from kindling.tasks import Task
+from kindling.tasks.measures import names_in
 
 TRAINER = ("max_epochs", "gradient_clip_val", "accumulate_grad_batches", "precision")
 
@@ -26,7 +30,8 @@ class Dashboard(L.Callback):
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.global_step:  # a resumed run has it all
             return
-        names = [name.removeprefix("train/") for name in getattr(getattr(model, "task", None), "train_metrics", ())]
+        task = getattr(model, "task", None)
+        names = names_in(task.train_metrics) if isinstance(task, Task) else []
         charts = {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", *names)}
         # Without torch's first part, the list of columns, the tab shows the columns of all runs, not of the first.
         _, start, _ = hparams(self.parameters, {})
@@ -43,6 +48,8 @@ class Dashboard(L.Callback):
         _, _, end = hparams({}, {})
         for writer in _writers(loggers):
             for name, value in metrics.items():
+                if math.isnan(value):
+                    continue  # undefined: an empty cell
                 writer.add_scalar(f"best/val_{name}", value, step)
             writer._get_file_writer().add_summary(end)
             writer.flush()
@@ -55,5 +62,10 @@ def _writers(loggers: list[Any]) -> list[Any]:
 def _markdown(counts: dict[str, dict[str, int]]) -> str:
     """A table with a row a class and a column a split."""
     rows = [["class", *counts], ["---"] * (1 + len(counts))]
-    rows += [[name, *(f"{split[name]:,}" for split in counts.values())] for name in counts["train"]]
+    rows += [[_as_text(name), *(f"{split[name]:,}" for split in counts.values())] for name in counts["train"]]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _as_text(name: str) -> str:
+    """A name in Markdown that is shown letter by letter."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|$~&])", r"\\\1", " ".join(name.split()))

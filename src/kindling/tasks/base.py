@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from kindling.core.errors import UsageError
+from kindling.tasks.measures import WeightedMean
 
 # What the targets of Kindling's own data can be, and the task for each unless another is chosen.
 TASK_FOR: dict[str, str] = {
@@ -73,8 +73,8 @@ class Task(nn.Module):
         self.train_metrics = MetricCollection(dict[str, Any](batch)).clone(prefix="train/")
         self.val_metrics = MetricCollection(dict[str, Any](batch | split)).clone(prefix="val/")
         self.test_metrics = self.val_metrics.clone(prefix="test/")
-        # By default NaN is left out; "disable" leaves out the weights (seen with torchmetrics 1.9).
-        self.val_loss, self.test_loss = (MeanMetric(nan_strategy=torch.nan) for _ in range(2))
+        self.val_loss, self.test_loss = WeightedMean(), WeightedMean()
+        self.notes: dict[str, str] = {}  # why a metric is undefined, or what its mean leaves out, by its logged name
 
     def start(self, data: Any) -> None:
         """Before a training: learn what it takes of the data, or refuse it with a MisconfigurationException."""
@@ -94,6 +94,10 @@ class Task(nn.Module):
         """Loss of a batch, averaged over its samples: outputs (B, num_outputs), targets (B, …) → scalar."""
         return self.criterion(outputs, targets)
 
+    def loss_weight(self, targets: Any) -> Tensor | None:
+        """What a batch's loss counts in that of its split, if its samples have weights; None for their number."""
+        return None
+
     def scores(self, outputs: Any) -> Any:
         """What metrics, figures and an exported file see, such as probabilities; by default the outputs as they are."""
         return outputs
@@ -110,6 +114,13 @@ class Task(nn.Module):
         metrics = self.train_metrics.compute()
         self.train_metrics.reset()
         return metrics
+
+    def take_notes(self, metrics: MetricCollection) -> None:
+        """Keep what the metrics of a split, just computed, say of themselves."""
+        prefix = metrics.prefix or ""
+        self.notes = {name: note for name, note in self.notes.items() if not name.startswith(prefix)}
+        for metric in metrics.values(copy_state=False):
+            self.notes |= {f"{prefix}{name}": note for name, note in getattr(metric, "notes", {}).items()}
 
     def columns(self, scores: Any, names: list[str]) -> dict[str, Any]:
         """What a table of predictions says of each sample, from `scores`: lists or arrays of one dimension by name.

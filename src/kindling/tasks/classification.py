@@ -4,27 +4,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics import classification as tm
 
 from kindling.tasks.base import Task
+from kindling.tasks.measures import ClassMeasures, LabelMeasures
 
 
 class _Classes(Task):
-    """What the tasks with classes share: metrics that count, and names of classes in tables."""
+    """What the tasks with classes share: names of classes in tables."""
 
     figures: tuple[str, ...] = ("confusion_matrix", "curves", "worst_images")
-
-    @staticmethod
-    def counted(family: str, *arguments: float) -> dict[str, Metric]:
-        """Metrics that count right and wrong; the mean over the classes where there are several.
-
-        Args:
-            family: how torchmetrics begins their names: Binary, Multiclass or Multilabel.
-            *arguments: what they take.
-        """
-        names = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1Score"}
-        return {name: getattr(tm, family + metric)(*arguments, validate_args=False) for name, metric in names.items()}
 
     def example(self, count: int) -> tuple[Tensor, Tensor]:
         size = count + 1  # of the batch, unlike any other dimension
@@ -82,9 +70,7 @@ class Classification(_Classes):
             if len(weights) != count:
                 raise ValueError(f"class_weights has {len(weights)} values: expected one for each of {count} classes")
             self._weigh(torch.Tensor(weights), persistent=False)
-        accuracy = {"accuracy": tm.MulticlassAccuracy(count, average="micro")}
-        ranked = {"auroc": tm.MulticlassAUROC(count), "calibration_error": tm.MulticlassCalibrationError(count)}
-        self.add_metrics(self.counted("Multiclass", count) | accuracy, ranked)
+        self.add_metrics({"measures": ClassMeasures(False)}, {"measures": ClassMeasures(True)})
 
     def _weigh(self, weights: Tensor, persistent: bool) -> None:
         vars(self.criterion).pop("weight", None)  # of a loss that keeps it as a plain attribute
@@ -95,6 +81,12 @@ class Classification(_Classes):
         if self.class_weights == "balanced":
             counts = torch.bincount(data.train_targets, minlength=self.num_outputs).clamp_min(1)
             self.criterion.weight.copy_(counts.sum() / (self.num_outputs * counts))  # type: ignore[operator]
+
+    def loss_weight(self, targets: Tensor) -> Tensor | None:
+        """The sum of the weights of the classes, by which these losses divide."""
+        weights = getattr(self.criterion, "weight", None)
+        divides = isinstance(self.criterion, nn.CrossEntropyLoss | nn.NLLLoss) and not targets.is_floating_point()
+        return weights[targets].sum() if divides and weights is not None else None
 
     def scores(self, outputs: Tensor) -> Tensor:
         """Probabilities: (B, K) → (B, K)."""
@@ -135,9 +127,12 @@ class BinaryClassification(_Classes):
         if self.num_outputs != 2:
             raise ValueError(f"BinaryClassification needs data with two classes, not {self.num_outputs}")
         self.num_outputs = 1
-        ranked = {"auroc": tm.BinaryAUROC(), "calibration_error": tm.BinaryCalibrationError()}
-        self.add_metrics(self.counted("Binary", self.threshold), ranked)
+        self.add_label_metrics(several=False)
         self.weigh()
+
+    def add_label_metrics(self, several: bool) -> None:
+        batch, split = (LabelMeasures(several, self.threshold, whole_split) for whole_split in (False, True))
+        self.add_metrics({"measures": batch}, {"measures": split})
 
     def weigh(self) -> None:
         """Give the loss its weights, those that are balanced to be learnt in `start` and kept in the checkpoint."""
@@ -170,8 +165,7 @@ class MultilabelClassification(BinaryClassification):
     figures = ("curves",)
 
     def prepare(self) -> None:
-        count = self.num_outputs
-        self.add_metrics(self.counted("Multilabel", count, self.threshold), {"auroc": tm.MultilabelAUROC(count)})
+        self.add_label_metrics(several=True)
         self.weigh()
 
     def example(self, count: int) -> tuple[Tensor, Tensor]:

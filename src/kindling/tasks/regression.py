@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from kindling.tasks.base import Task
+from kindling.tasks.measures import NumberMeasures
 
 
 class Regression(Task):
@@ -31,16 +31,21 @@ class Regression(Task):
     def prepare(self) -> None:
         self.register_buffer("mean", torch.zeros(self.num_outputs))
         self.register_buffer("std", torch.ones(self.num_outputs))
-        self.add_metrics({"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False), "r2": R2Score()}, {})
+        self.add_metrics({"measures": NumberMeasures(whole_split=False)}, {})
 
     def example(self, count: int) -> tuple[Tensor, Tensor]:
         batch = torch.zeros(count + 1, count)
         return batch, batch
 
     def start(self, data: Any) -> None:
+        """Take the statistics of the training split; a target that is all alike counts as if it varied a little."""
         super().start(data)
-        self.mean.copy_(data.train_targets.mean(dim=0))
-        self.std.copy_(data.train_targets.std(dim=0).nan_to_num(1.0).clamp_min(1e-6))
+        targets = data.train_targets.double()
+        mean, std = targets.mean(dim=0), targets.std(dim=0).nan_to_num(0.0)
+        size = mean.abs().where(mean != 0, 1.0)
+        std = torch.where(std > 1e-12 * size, std, 1e-6 * size)
+        # Whatever the precision of the weights, these are float32: bfloat16 has two digits.
+        self.mean, self.std = (each.to(self.mean.device, torch.float32) for each in (mean, std))
 
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.criterion(outputs, (targets - self.mean) / self.std)
@@ -48,11 +53,6 @@ class Regression(Task):
     def scores(self, outputs: Tensor) -> Tensor:
         """Numbers in the unit of the targets: (B, T) → (B, T)."""
         return outputs.float() * self.std + self.mean
-
-    def batch_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        if len(targets) < 2:  # R² of one sample is undefined
-            return {}
-        return super().batch_metrics(outputs, targets)
 
     def columns(self, scores: Tensor, names: list[str]) -> dict[str, Any]:
         return self._numbers(scores, names, "prediction")
@@ -62,4 +62,5 @@ class Regression(Task):
 
     @staticmethod
     def _numbers(values: Tensor, names: list[str], column: str) -> dict[str, Any]:
-        return {f"{column}_{name}": each.numpy() for name, each in zip(names, values.T, strict=True)}
+        """In float64, which tells a table to keep all digits: far from zero the last ones are what varies."""
+        return {f"{column}_{name}": each.double().numpy() for name, each in zip(names, values.T, strict=True)}

@@ -30,6 +30,14 @@ class Watch:
             return self.settled is not None
         return False
 
+    def undefined(self, trainer: L.Trainer) -> str | None:
+        """Why the metric has no value after this validation, such as an AUROC of one class; None if it has one."""
+        metric = self.settled.metric if self.settled else ""
+        value = trainer.callback_metrics.get(metric)
+        if value is None or not value.isnan():
+            return None
+        return getattr(getattr(trainer.lightning_module, "task", None), "notes", {}).get(metric)
+
     def refuse_misspelt(self, trainer: L.Trainer) -> None:
         """Refuse metrics that are not logged: after a validation its own, after an epoch of training all others.
 

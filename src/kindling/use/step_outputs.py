@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kindling.core.tables import plain_cell
+
 PLAIN = (bool, int, float, str, type(None))
 TAKEN = {"file", "allow_pickle"}  # names that np.savez has for itself
 
@@ -73,9 +75,12 @@ def _column(values: Any) -> list[Any] | None:
 def _write_table(batches: list[dict[str, list[Any]]], file: Path) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(batches[0])
+        writer.writerow(map(plain_cell, batches[0]))
         for columns in batches:
-            writer.writerows(zip(*columns.values(), strict=True))
+            cells = [
+                [plain_cell(each) if isinstance(each, str) else each for each in column] for column in columns.values()
+            ]
+            writer.writerows(zip(*cells, strict=True))
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -70,7 +70,7 @@ def test_predict_load_and_onnx_agree(model: str, kind: str, task: str, kindling:
     np.savez("raw.npz", x=raw, **({} if lengths is None else {"lengths": lengths}))
 
     assert kindling("predict", "--ckpt", "net.ckpt", "--input", "raw.npz", "--batch_size", 4).code == 0
-    rows = read(Path("predictions.csv"))
+    rows = read(Path("lightning_logs/predict/predictions_raw.csv"))
     written = scores_of(rows, list(rows[0]))
     loaded = package.load("net.ckpt")(raw, lengths)
     np.testing.assert_allclose(written, scores_of(loaded.to_dict("records"), list(loaded)), atol=1e-4)
@@ -78,7 +78,7 @@ def test_predict_load_and_onnx_agree(model: str, kind: str, task: str, kindling:
         assert [row["prediction"] for row in rows] == loaded["prediction"].tolist()
 
     assert kindling("export", "--ckpt", "net.ckpt", "--input", "raw.npz").code == 0
-    session = onnxruntime.InferenceSession("model.onnx")
+    session = onnxruntime.InferenceSession("lightning_logs/export/model.onnx")
     given = {"inputs": raw} | ({} if lengths is None else {"lengths": lengths})
     (found,) = session.run(None, given)
     if task == "BinaryClassification":
@@ -99,7 +99,7 @@ def test_an_export_of_torch_takes_any_batch(size: int, kindling: Run) -> None:
     assert (finished.code, finished.err) == (0, "")
     assert f"on {size} inputs: 0" in finished.out
     files = {"metadata.json": ""}
-    program = torch.export.load("model.pt2", extra_files=files).module()
+    program = torch.export.load("lightning_logs/export/model.pt2", extra_files=files).module()
     with torch.no_grad():
         found = program(torch.from_numpy(raw))
     torch.testing.assert_close(found, package.load("net.ckpt").scores(torch.from_numpy(raw)))
@@ -158,7 +158,7 @@ def test_a_checkpoint_needs_nothing_but_itself(kindling: Run, tmp_path: Path) ->
     image = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
     Image.fromarray(image).save("image.png")
     assert kindling("predict", "--ckpt", "alone.ckpt", "--input", "image.png").code == 0
-    (row,) = read(Path("predictions.csv"))
+    (row,) = read(Path("lightning_logs/predict/predictions_image.csv"))
     assert row["input"] == "image.png"
     model = MLP.load_from_checkpoint("alone.ckpt", weights_only=True)
     known = Preprocessing(**model.preprocessing)
@@ -370,7 +370,7 @@ def test_without_the_extra_it_says_what_to_install(
     finished = kindling("export", "--ckpt", "net.ckpt", "--input", "a.npz")
     assert finished.code == 2
     assert finished.err == f"kindling: ONNX needs {missing}: pip install -e '.[export]'\n"
-    assert not Path("model.onnx").exists()
+    assert not Path("lightning_logs/export").exists()
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_mistakes_with_export(argv: list[str], message: str, kindling: Run) -> N
     finished = kindling("export", *argv)
     assert (finished.code, finished.err.count("\n")) == (2, 1)
     assert message in finished.err
-    assert not Path("model.onnx").exists()
+    assert not Path("lightning_logs/export").exists()
 
 
 def test_pixels_of_floats_are_refused_where_they_would_be_misread() -> None:
@@ -437,7 +437,7 @@ def test_lengths_of_the_split_and_rows_that_are_not_finite(kindling: Run) -> Non
     raw[1, 0, 0] = np.inf
     np.savez("raw.npz", x_train=raw, y_train=lengths, x_test=raw, lengths_test=lengths)
     assert kindling("predict", "--ckpt", "net.ckpt", "--input", "raw.npz").code == 0
-    rows = read(Path("predictions.csv"))
+    rows = read(Path("lightning_logs/predict/predictions_raw.csv"))
     assert [bool(row["error"]) for row in rows] == [False, True, False, False, False]
     good = [0, 2, 3, 4]
     expected = package.load("net.ckpt")(raw[good], lengths[good])

@@ -301,6 +301,20 @@ def test_a_task_can_name_a_figure_of_its_project(elsewhere: None, tmp_path: Path
     assert drawn(trainer) == {"val_heights"}
 
 
+def test_a_figure_that_fails_ends_no_training(
+    elsewhere: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere" / "heights.py").write_text("def draw(results):\n    return results.heights\n")
+    numbers = {"scores": NUMBERS, "predictions": NUMBERS, "targets": NUMBERS}
+    trainer = short_training(Figures(every_seconds=0), tmp_path)
+    trainer.fit(Plain(numbers, Named()))
+    assert trainer.state.finished
+    told = (
+        "warning: can't draw the figure heights, and goes on without: AttributeError: 'Results' object has no attribute"
+    )
+    assert capsys.readouterr().out.count(told) == 1
+
+
 @pytest.mark.parametrize(
     ("task", "message"),
     [

@@ -222,15 +222,16 @@ class Checkpoint(ModelCheckpoint):
                 self.best_model_path, self.best_model_score, self.current_score = "", None, None
         self.watch.refuse_misspelt(trainer)
 
-    def _say_that_the_last_is_best(self, trainer: L.Trainer) -> None:
-        """Say once that nothing tells what is best, and how to choose it."""
+    def _say_that_the_last_is_best(self, trainer: L.Trainer, undefined: str | None) -> None:
+        """Say once that nothing tells what is best, or that its value is undefined, and how to choose it."""
         if self.said_last_is_best or not trainer.enable_validation:
             return
         self.said_last_is_best = True
         wanted = self.watch.metric or getattr(trainer.lightning_module, "monitor", None) or "val/loss or val_loss"
         logged = ", ".join(sorted(trainer.callback_metrics)) or "no metrics"
         choice = f"checkpoint.monitor chooses another; logged are {logged}"
-        note(trainer, f"the last weights count as the best, since no validation has logged {wanted} ({choice})")
+        reason = f"{wanted} is {undefined}" if undefined else f"no validation has logged {wanted}"
+        note(trainer, f"the last weights count as the best, since {reason} ({choice})")
 
     def _should_save_on_train_epoch_end(self, trainer: L.Trainer) -> bool:
         return not trainer.enable_validation or super()._should_save_on_train_epoch_end(trainer)
@@ -238,9 +239,11 @@ class Checkpoint(ModelCheckpoint):
     def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Any]) -> None:
         self._check_files(trainer)
         self.before = deepcopy(self.state_dict())
-        metric = self.monitor
-        if not self.watch.settled:
-            self._say_that_the_last_is_best(trainer)
+        metric, undefined = self.monitor, self.watch.undefined(trainer)
+        if undefined and self.best_k_models:
+            return  # the best by a value that there is stays the best
+        if undefined or not self.watch.settled:
+            self._say_that_the_last_is_best(trainer, undefined)
             self.monitor = None  # with which Lightning takes the last for the best
         super()._save_topk_checkpoint(trainer, monitor_candidates)
         self.monitor = metric

@@ -41,6 +41,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         self.watch = Watch(monitor, mode)
         self.stands_back = False  # for another EarlyStopping
         self.has_asked = False  # the trainer to stop
+        self.said_undefined = False
 
     @property
     def state_key(self) -> str:
@@ -76,12 +77,22 @@ class EarlyStopping(callbacks.EarlyStopping):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit" and not self.stands_back:
             self._look(trainer)
-            super().on_validation_end(trainer, pl_module)
+            if not self._is_undefined(trainer):
+                super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.stands_back:
             self._look(trainer)
-            super().on_train_epoch_end(trainer, pl_module)
+            if not self._is_undefined(trainer):
+                super().on_train_epoch_end(trainer, pl_module)
+
+    def _is_undefined(self, trainer: L.Trainer) -> bool:
+        """Whether there is nothing to judge this validation by, which is said once; NaN else is a training's end."""
+        reason = self.watch.undefined(trainer)
+        if reason and not self.said_undefined:
+            note(trainer, f"early_stopping leaves out validations in which {self.monitor} is {reason}")
+        self.said_undefined |= bool(reason)
+        return bool(reason)
 
     def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
         """Decide anew if the training has gone on to last for `min_epochs`: the metric may have recovered since."""

@@ -116,9 +116,17 @@ class WeightAveraging(callbacks.WeightAveraging):
         if self.enabled:
             super().on_save_checkpoint(*args)
 
-    def on_load_checkpoint(self, *args: Any) -> None:
-        if self.enabled:
-            super().on_load_checkpoint(*args)
+    def on_load_checkpoint(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.enabled and trainer.state.fn == "fit":  # a checkpoint's weights are the averaged ones already
+            super().on_load_checkpoint(trainer, *args)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.state.fn == "fit":  # and what is measured after it is a checkpoint
+            super().on_validation_epoch_start(trainer, *args)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.state.fn == "fit":
+            super().on_validation_epoch_end(trainer, *args)
 
 
 def _places(module: nn.Module) -> list[tuple[nn.Module, str]]:

@@ -1,0 +1,57 @@
+"""Where `predict` and `export` write, and that nothing half-written stays behind, however they end."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from kindling.core.files import whole_file
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """As `whole_file`, also if SIGTERM comes; what a SIGKILL has left of an earlier try is removed."""
+    for part in path.parent.glob("part-*"):
+        _, process, name = part.name.split("-", 2) if part.name.count("-") > 1 else ("", "", "")
+        if name == path.name and process.isdecimal() and not _is_running(int(process)):
+            part.unlink(missing_ok=True)
+    new_folders = [folder for folder in path.parents if not folder.exists()]
+    try:
+        with _sigterm_ends_the_command(), whole_file(path) as part:
+            yield part
+    finally:
+        for folder in new_folders:  # those that are still empty, from the innermost on
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # elsewhere to ask is to end it
+        return True
+    with suppress(PermissionError):  # it is somebody else's
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+    return True
+
+
+@contextmanager
+def _sigterm_ends_the_command() -> Iterator[None]:
+    """Have SIGTERM end what is done here as an error would, rather than Python at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: Any) -> None:
+    sys.exit(128 + number)
