@@ -3,7 +3,7 @@
 import os
 import sys
 
-if sys.path and sys.path[0] in ("", os.getcwd()):
+if not getattr(sys.flags, "safe_path", False) and sys.path and sys.path[0] in ("", os.getcwd()):
     del sys.path[0]  # Python puts the working folder there: a stranger's module or *.egg-info in it must not count
 
 from kindling.cli import main

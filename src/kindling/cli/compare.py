@@ -5,13 +5,13 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
 from rich.table import Table
 
 from kindling.cli.arguments import parse_options
+from kindling.core.config_files import check_size
 from kindling.core.errors import UsageError
 from kindling.core.metric_names import LOWER_IS_BETTER
 from kindling.core.settings import flatten
@@ -23,7 +23,8 @@ LESS_IS_BETTER = (*LOWER_IS_BETTER, "seconds", "parameters")
 # What a row averages over, and what no result depends on.
 SHOWN = r"figures|gradient_norm|tensorboard_extras|trainer\.(default_root|enable|log)"
 IGNORED = rf"seed_everything$|data\.(fold|workers|cache|download)$|{SHOWN}"
-LARGEST = 100_000  # values of a config
+# What reading a damaged file raises.
+DAMAGED = (UsageError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
 NO_METRICS = dict.fromkeys(("val/loss", "seconds"), float("nan"))  # of a run that is not finished
 
 
@@ -62,29 +63,18 @@ def read_runs(runs: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
             }
             path = run / "config.yaml"
             values = yaml.load(path.read_text(), LOADER)
-            if _size(values, {}) > LARGEST:
-                raise ValueError("its aliases stand for more than a config holds")
+            check_size(path, values)
             config = dict(flatten(values))
             if values["data"] is None:
                 config["data"] = "of the model"  # which has loaders of its own
             ordered = ["model", "data", *config]
             settings[run] = {key: config[key] for key in ordered if not re.match(IGNORED, key)}
             metrics[run] = NO_METRICS | {key.replace(".", "/", 1): number for key, number in numbers.items()}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
+        except DAMAGED:
             print(f"damaged, and its run left out: {path}")
     if not settings:
         raise UsageError("there is no run to compare: all are damaged")
     return pd.DataFrame(settings, dtype=object).T, pd.DataFrame(metrics).T
-
-
-def _size(value: Any, known: dict[int, int]) -> int:
-    """How many values a config holds; aliases of aliases can stand for billions, so each is counted once."""
-    if not isinstance(value, dict | list):
-        return 1
-    if id(value) not in known:
-        inner = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_size(each, known) for each in inner)
-    return known[id(value)]
 
 
 def print_table(runs: list[Path], sort: str | None = None, file: Path | None = None) -> None:

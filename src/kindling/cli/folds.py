@@ -23,6 +23,8 @@ from kindling.core.files import write_json
 from kindling.core.tables import console, printable, shown, shown_mean
 from kindling.run.folder import ROOT
 
+SAFE_PATH = ["-P"] if sys.version_info >= (3, 11) else []  # no module in the working folder takes kindling's place
+
 
 def main(argv: list[str]) -> None:
     if {"-h", "--help"} & {*argv}:
@@ -96,7 +98,7 @@ def _fit(argv: list[str]) -> int:
     os.environ[ENDS_WITH_PARENT] = str(os.getpid())
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        return subprocess.run([sys.executable, "-m", "kindling", "fit", *argv]).returncode
+        return subprocess.run([sys.executable, *SAFE_PATH, "-m", "kindling", "fit", *argv]).returncode
     finally:
         signal.signal(signal.SIGINT, before)
         del os.environ[ENDS_WITH_PARENT]

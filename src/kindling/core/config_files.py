@@ -30,7 +30,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The values in a config file; a UsageError names the line that is no YAML."""
     try:
         values = yaml.load(path.read_text(), UniqueKeys)
-        _check_size(path, values)
+        check_size(path, values)
     except OSError as error:
         beside = ", ".join(_configs_beside(path)) or f"no YAML in {path.parent}/"
         raise UsageError(f"can't read config {path} ({error.strerror}); there is: {beside}") from error
@@ -55,7 +55,7 @@ def _configs_beside(path: Path) -> list[str]:
         return []
 
 
-def _check_size(path: Path, values: Any) -> None:
+def check_size(path: Path, values: Any) -> None:
     """A UsageError if aliases make values contain themselves, or make too many of them."""
     for count, _ in enumerate(_all_in(path, values, [])):
         if count > MOST_VALUES:
