@@ -82,7 +82,7 @@ FLAGS = {
 }  # fmt: skip
 COMMANDS = {
     "a run that is a file": (["test", "--run", "file"], "file"),
-    "a run with a null byte": (["test", "--run", "a\0b"], "can't read a\0b"),
+    "a run with a null byte": (["test", "--run", "a\0b"], r"can't read a\x00b"),
     "a name too long for a run": (["test", "--run", "x" * 300], "File name too long"),
     "a checkpoint that is text": (["predict", "--ckpt", "file", "--input", "file"], "file is not a checkpoint, or it is damaged"),
     "a checkpoint that is a folder": (["predict", "--ckpt", "configs", "--input", "file"], "there is no checkpoint configs"),

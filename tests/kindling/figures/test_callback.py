@@ -292,6 +292,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "    return figure\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    for module in ("elsewhere", "elsewhere.heights"):  # of another test
+        monkeypatch.delitem(sys.modules, module, raising=False)
 
 
 def test_a_task_can_name_a_figure_of_its_project(elsewhere: None, tmp_path: Path) -> None:

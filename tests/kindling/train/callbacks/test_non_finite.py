@@ -19,6 +19,7 @@ from torch.optim import SGD, Adagrad, AdamW, RMSprop
 
 from kindling.cli.build import default_callbacks
 from kindling.core.errors import Stopped
+from kindling.data.batches import Batches
 from kindling.train.callbacks.non_finite import NonFinite
 from kindling.train.gradients import Gradients
 from my_project.data.synthetic import SyntheticClassification, SyntheticRegression
@@ -242,10 +243,9 @@ def test_it_tells_the_cause_also_if_nothing_can_be_saved(tmp_path: Path) -> None
         fit(NonFinite(), Spoil(4), run=tmp_path)
 
 
-def write_arrays(folder: Path, *bad: int) -> None:
-    """A folder of arrays: they are mapped, and not read as a whole before the training."""
+def write_arrays(folder: Path) -> None:
+    """A folder of arrays, which are mapped."""
     images = np.random.default_rng(0).random((200, 6, 6), dtype=np.float32)
-    images[list(bad), 2, 3] = np.inf
     folder.mkdir(exist_ok=True)
     np.save(folder / "x_train.npy", images)
     np.save(folder / "y_train.npy", np.arange(200) % 2)
@@ -256,13 +256,19 @@ RUN = Path("lightning_logs/unnamed/version_0")
 
 
 def test_a_user_reads_one_line_and_goes_on_from_the_last_good_checkpoint(
-    kindling: Callable[..., Result], project: Path
+    kindling: Callable[..., Result], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_arrays(project / "arrays")
     assert kindling(*ARRAYS, *QUICK, "--trainer.max_epochs", 1).code == 0
     last = (RUN / "checkpoints/last.ckpt").read_bytes()
-    bad = int(np.load(RUN / "splits.npz")["train"][0])
-    write_arrays(project / "arrays", bad)
+    bad, load = int(np.load(RUN / "splits.npz")["train"][0]), Batches.__getitem__
+
+    def spoil(self: Batches, positions: Tensor) -> tuple[Tensor, ...]:
+        inputs, *others = load(self, positions)
+        inputs[self.indices[positions] == bad, ..., 2, 3] = math.inf
+        return inputs, *others
+
+    monkeypatch.setattr(Batches, "__getitem__", spoil)
     told = kindling("fit", "--resume", RUN, "--trainer.max_epochs", 3)
     assert told.code == 1
     (line,) = told.err.splitlines()
