@@ -4,7 +4,7 @@ import inspect
 import re
 import sys
 from argparse import ArgumentError
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -27,8 +27,11 @@ from kindling.core.parts import class_path_of, find_class, load_projects, path_o
 from kindling.core.settings import settings_in
 from kindling.core.trusted_parts import imported_parts
 from kindling.data.base import Data
+from kindling.data.preprocessing import learnt
 from kindling.figures.callback import Figures
 from kindling.models.base import Model
+from kindling.run.checkpoint_files import load_checkpoint
+from kindling.run.folder import find_checkpoint
 from kindling.run.saved_split import compare_with_run, unchanged_split_of
 from kindling.train.callbacks import CALLBACKS
 from kindling.train.faults import explain_fault
@@ -172,6 +175,15 @@ class Parts(LightningCLI):
             raise UsageError(problem)  # which the parser lets pass
         check_config(self.config, self.settings, self.from_data)
 
+    def _learnt_by_checkpoint(self) -> dict[str, Any] | None:
+        """The preprocessing of the checkpoint that is measured, if one is."""
+        run, name = self.arguments.run, self.arguments.ckpt or "best"
+        if run is None or self.arguments.command not in ("validate", "test"):
+            return None
+        with suppress(UsageError):  # which the command itself raises
+            return load_checkpoint(find_checkpoint(run, name)).get("preprocessing")
+        return None
+
     def instantiate_classes(self) -> None:
         try:
             self.build()
@@ -200,9 +212,10 @@ class Parts(LightningCLI):
     def build(self) -> None:
         """Data and model; the model's arguments that come from the data are filled in on the way."""
         foreign = [cls for cls in (self.model_type, self.data_type) if cls and not issubclass(cls, Model | Data)]
-        self.config_init = self.parser.instantiate(
-            self.config, instantiators=[(_as_its_author_does, cls, False) for cls in foreign]
-        )
+        with learnt(self._learnt_by_checkpoint()):
+            self.config_init = self.parser.instantiate(
+                self.config, instantiators=[(_as_its_author_does, cls, False) for cls in foreign]
+            )
         self.model, self.datamodule = self.config_init["model"], self.config_init.get("data")
         if isinstance(self.datamodule, Data):
             self.datamodule.splits  # noqa: B018 (drawn here, where what is wrong with the data can be told)

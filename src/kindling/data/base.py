@@ -25,7 +25,7 @@ from kindling.data.batches import (
 )
 from kindling.data.fingerprint import changes_of, fingerprint, has_look, look_of
 from kindling.data.position import Position, Seeded
-from kindling.data.preprocessing import Preprocessing
+from kindling.data.preprocessing import LEARNT, Preprocessing
 from kindling.data.splits import SPLITS, Splitter, draw_splits, read_saved, read_splits
 
 SPLITS_OF_STAGE = {"validate": ("val",), "test": ("test",), "predict": ("test",)}  # what a stage of Lightning's reads
@@ -81,6 +81,7 @@ class Data(L.LightningDataModule):
         workers: int = 0,
     ) -> None:
         super().__init__()
+        self.learnt = LEARNT.get()
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: expected a positive integer")
         if val_fraction <= 0 or test_fraction <= 0 or val_fraction + test_fraction >= 1:
@@ -169,7 +170,10 @@ class Data(L.LightningDataModule):
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """What brings raw inputs to what the model takes, with the statistics of the training split."""
+        """What brings raw inputs to what the model takes, with the statistics of the training split.
+
+        Where a checkpoint is measured, they are those of the checkpoint: see `learnt`.
+        """
         inputs, *others, _ = self.samples
         lengths = others[: int(self.lengths)]  # one, or none
         train = self.splits["train"]
@@ -184,7 +188,8 @@ class Data(L.LightningDataModule):
                 deviation, mean = statistics(train_inputs, *(each[train] for each in lengths))
             arguments |= self._scale(deviation, mean)
         dtype = str(inputs.dtype).removeprefix("torch.")
-        return Preprocessing(self.input_shape, dtype, **{**arguments, **self.preparation})
+        own = Preprocessing(self.input_shape, dtype, **{**arguments, **self.preparation})
+        return Preprocessing(**self.learnt) if self.learnt and own.is_alike(self.learnt) else own
 
     def _scale(self, deviation: Tensor, mean: Tensor) -> dict[str, list[float]]:
         """The `mean` and `std` that Preprocessing takes, from those of the training split, (F,) each."""

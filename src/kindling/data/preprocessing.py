@@ -1,5 +1,8 @@
 """How raw inputs become what a model takes. A checkpoint keeps it as plain values, so that it needs nothing else."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -7,6 +10,19 @@ from torch import Tensor, nn
 
 FORMS = {1: "vectors", 2: "sequences", 3: "images"}  # by the number of dimensions of one input
 CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
+
+# What a checkpoint has learnt of its inputs, as plain values: data that are loaded meanwhile are brought to the same.
+LEARNT: ContextVar[dict[str, Any] | None] = ContextVar("learnt", default=None)
+
+
+@contextmanager
+def learnt(plain: dict[str, Any] | None) -> Iterator[None]:
+    """Have data take a checkpoint's statistics and columns rather than learn them of their own training split."""
+    token = LEARNT.set(plain)
+    try:
+        yield
+    finally:
+        LEARNT.reset(token)
 
 
 def form_of(shape: tuple[int, ...], tokens: bool) -> str:
@@ -80,6 +96,11 @@ class Preprocessing(nn.Module):
         for name, values in {"mean": mean, "std": std}.items():
             buffer = None if values is None else torch.tensor(values).view(broadcast)
             self.register_buffer(name, buffer, persistent=False)
+
+    def is_alike(self, plain: dict[str, Any]) -> bool:
+        """Whether another, as plain values, takes the same inputs, and normalises them or not as this does."""
+        same_shape = tuple(plain["shape"]) == self.shape and plain["dtype"] == self.dtype
+        return same_shape and (plain["mean"] is None) == (self.mean is None)
 
     def forward(self, raw: Tensor, *others: Tensor) -> Tensor:
         """Raw inputs and what comes after them in a batch: the lengths (B,) of padded sequences first."""

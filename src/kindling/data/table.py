@@ -1,5 +1,6 @@
 """Your own table: `kindling fit --model MLP --data Table --data.path houses.csv --data.target price`."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from kindling.data.table_files import Name, named, read_table
 
 FEW = 20  # whole numbers with at most this many different values are read as classes
 DECIMALS = (".", ",")
+AMOUNT = re.compile(r"[^\w\s]?\s?\d")  # how texts such as 45%, $25, 12 kg and 13:30 begin
 
 
 class Table(Data):
@@ -168,9 +170,21 @@ class Table(Data):
             self._note(
                 f"target {self.target[0]} holds {count} whole numbers: taken for {taken}; else --data.kind {other}"
             )
+        elif len(self.target) == 1:
+            self._note_texts_with_numbers()
 
     def _note(self, *sentences: str) -> None:
         self.notes = [*self.notes, *sentences]
+
+    def _note_texts_with_numbers(self) -> None:
+        """Note classes such as 10% or $25, which may be amounts."""
+        names = self.classes or []
+        amounts = [name for name in names if AMOUNT.match(name) and np.isinf(_by_number(name)[0])]
+        if len(amounts) > len(names) / 2:
+            self._note(
+                f"target {self.target[0]} holds texts such as {amounts[0]!r}, and is taken for classes: write bare "
+                "numbers for amounts"
+            )
 
     @property
     def _target_names(self) -> str:
@@ -219,15 +233,10 @@ class Table(Data):
     def load(self) -> tuple[Tensor, Tensor]:
         self.splits = self.split(self.values)
         train = self.splits["train"].numpy()
-        columns, encoded = [], Encoded()
-        for name in self.features:
-            values = self._values(name)
-            columns.append(fit_column(values, train, name in self.categorical, self.max_categories))
-            if "fill" in columns[-1]:
-                self._note(*notes_of_precision(f"column {name}", values.numbers))
-            if name not in self.categorical:
-                self._note_dates(values, columns[-1])
-            encoded.add(values, columns[-1])
+        encoded = Encoded()
+        columns = self._learnt_columns() or [self._fit(name, train) for name in self.features]
+        for column in columns:
+            encoded.add(self._values(column["name"]), column)
         if encoded.reasons:
             row = min(encoded.reasons)
             reason = encoded.reasons[row]
@@ -239,6 +248,43 @@ class Table(Data):
         self.scaled = [("fill" in column) for column in columns for _ in range(width(column))]
         del self.table  # whose text takes as much memory again
         return torch.from_numpy(encoded.inputs), self.values
+
+    def _learnt_columns(self) -> list[dict[str, Any]]:
+        """The columns that a checkpoint takes, in its order, where one is measured; none elsewhere.
+
+        Raises:
+            ValueError: if one is not in the file, or is the target.
+        """
+        columns = (self.learnt or {}).get("columns") or []
+        for column in columns:
+            if column["name"] not in self.features:
+                there = ", ".join(self.features)
+                raise ValueError(
+                    f"{self.path} has no column {column['name']!r} among its inputs, and the model was trained on it: "
+                    f"there are {there}"
+                )
+        return columns
+
+    def _fit(self, name: str, train: np.ndarray) -> dict[str, Any]:
+        """What a column becomes, from the values of the training split; what is guessed is noted."""
+        values = self._values(name)
+        column = fit_column(values, train, name in self.categorical, self.max_categories)
+        if "fill" in column:
+            self._note(*notes_of_precision(f"column {name}", values.numbers))
+        if name not in self.categorical:
+            self._note_dates(values, column)
+            self._note_amounts(name, column)
+        return column
+
+    def _note_amounts(self, name: str, column: dict[str, Any]) -> None:
+        """Note a column of texts that hold numbers, such as 45% or 12 kg, which become a category each."""
+        categories = column.get("categories", [])
+        with_number = [word for word in categories if AMOUNT.match(word)]
+        if len(with_number) > max(FEW, len(categories) / 2) and not are_dates(categories):
+            self._note(
+                f"column {name} holds {len(categories)} texts such as {with_number[0]!r}, and is taken for categories: "
+                f"write bare numbers for amounts; --data.drop [{name}] leaves it out"
+            )
 
     def _note_dates(self, values: Values, column: dict[str, Any]) -> None:
         """Note a column of dates, which as categories, or as numbers such as 20240131, tell a model little."""

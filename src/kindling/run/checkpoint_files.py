@@ -184,12 +184,17 @@ def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
     hooks = ("setup", "configure_model", "on_load_checkpoint")
     if not hasattr(model, "task") and (not model.strict_loading or any(is_overridden(hook, model) for hook in hooks)):
         return
+    trained = checkpoint.get("hyper_parameters", {})
+    for name in ("targets", "classes"):
+        before, now = trained.get(name), model.hparams.get(name)
+        if before and now and list(before) != list(now):
+            here = f"{name} is {before} in the checkpoint and {now} here"
+            raise UsageError(f"{path} does not fit this {type(model).__name__}: {here}")
     theirs, ours = _shapes(checkpoint["state_dict"]), _shapes(model.state_dict())
     names = [name for name in {**ours, **theirs} if ours.get(name, ()) is not None]
     different = [name for name in names if ours.get(name) != theirs.get(name)]
     if not different:
         return
-    trained = checkpoint.get("hyper_parameters", {})
     settings = [
         f"{name.replace('_class_path', 'the model')} is {trained[name]} in the checkpoint and {value} here"
         for name, value in model.hparams.items()

@@ -172,7 +172,7 @@ class NumberMeasures(Measures):
         squares = errors.square()
         return {
             "mae": errors.abs().mean().reshape(1),
-            "rmse": squares.mean().sqrt().reshape(1),
+            "rmse": squares.mean(dim=0).sqrt().mean().reshape(1),
             "r2": (1 - squares.sum(dim=0) / spread).masked_fill(alike, torch.nan),
         }
 

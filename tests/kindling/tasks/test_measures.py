@@ -130,7 +130,7 @@ def test_numbers_in_any_unit_and_far_from_zero(unit: float, offset: float) -> No
     varies = np.ptp(y, axis=0) > 0
     expected = {
         "mae": metrics.mean_absolute_error(y, p),
-        "rmse": math.sqrt(metrics.mean_squared_error(y, p)),
+        "rmse": metrics.root_mean_squared_error(y, p),
         "r2": float(of_each[varies].mean()) if varies.any() else math.nan,
     }
     for size in (301, 10):
