@@ -85,7 +85,14 @@ def problem_of(name: str, arrays: dict[str, np.ndarray], form: str | None) -> st
     is_mapped_input = role == "x" and isinstance(array, np.memmap)  # too large to look at it all
     if not is_mapped_input and (row := first_non_finite(array)) is not None:
         return f"{name} holds a value that is no finite number, in sample {row} (from 0)"
-    if role == "lengths" and (array.dtype.kind not in "iu" or array.min() < 1 or array.max() > max(x.shape[1:])):
+    if not is_mapped_input and array.dtype == np.float64:
+        with np.errstate(over="ignore"):
+            row = first_non_finite(array.astype(np.float32))
+        if row is not None:
+            return f"{name} holds a number that is too large for float32, in sample {row} (from 0): divide all of them"
+    if role == "lengths" and array.dtype.kind not in "iu":
+        return f"{name} holds {array.dtype}: expected whole numbers, such as int64"
+    if role == "lengths" and (array.min() < 1 or array.max() > max(x.shape[1:])):
         return f"{name} goes from {array.min()} to {array.max()}: expected whole numbers from 1 to {x.shape[1]}"
     if role == "x" and form == "tokens" and (array.dtype.kind not in "iu" or array.min() < 0):
         return f"{name} holds {array.dtype} from {array.min()} on: expected whole numbers from 0, for tokens"
@@ -108,7 +115,9 @@ def fit_together(role: str, one: np.ndarray, other: np.ndarray) -> bool:
         return False
     if role == "x":
         return one.dtype == other.dtype
-    return (one.dtype.kind == "U") == (other.dtype.kind == "U")  # both text, or neither
+    if (one.dtype.kind == "U") != (other.dtype.kind == "U"):  # both text, or neither
+        return False
+    return other.dtype.kind not in "iub" or one.dtype.kind != "f" or not np.any(one % 1)  # no fractions beside classes
 
 
 def first_non_finite(array: np.ndarray) -> int | None:

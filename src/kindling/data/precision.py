@@ -3,6 +3,7 @@
 import numpy as np
 
 STEPS = 100  # of float32 that numbers have to go through, at least
+SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 loses digits
 
 
 def notes_of_precision(what: str, numbers: np.ndarray) -> list[str]:
@@ -23,11 +24,12 @@ def notes_of_columns(rows: np.ndarray) -> list[str]:
 
 def _notes(names: list[str], low: np.ndarray, high: np.ndarray) -> list[str]:
     low, high = low.astype(np.float64), high.astype(np.float64)
+    peak = np.maximum(np.abs(low), np.abs(high))
     with np.errstate(over="ignore"):
-        step = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32)).astype(np.float64)
+        step = np.spacing(peak.astype(np.float32)).astype(np.float64)
     is_coarse = (high > low) & (high - low < STEPS * step)
     return [
-        f"{names[place]} goes from {low[place]:.10g} to {high[place]:.10g} in float32's steps of {step[place]:g}: "
-        f"subtract {low[place]:.10g}"
+        f"{names[place]} goes from {low[place]:.15g} to {high[place]:.15g} in float32's steps of {step[place]:g}: "
+        + (f"subtract {low[place]:.15g}" if peak[place] > SMALLEST else "multiply by a large number")
         for place in np.flatnonzero(is_coarse).tolist()
     ]

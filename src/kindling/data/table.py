@@ -165,7 +165,8 @@ class Table(Data):
                 "it has one alone, as one-hot labels say, set --data.kind one_hot"
             )
         elif len(self.target) == 1 and not np.any(values % 1):
-            are_classes, count = bool(self.classes), len(np.unique(values))
+            are_classes = bool(self.classes)
+            count = len(self.classes or np.unique(values))
             taken, other = ("classes", "regression") if are_classes else ("numbers", "classification")
             self._note(
                 f"target {self.target[0]} holds {count} whole numbers: taken for {taken}; else --data.kind {other}"
