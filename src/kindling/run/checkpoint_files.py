@@ -185,9 +185,9 @@ def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
     if not hasattr(model, "task") and (not model.strict_loading or any(is_overridden(hook, model) for hook in hooks)):
         return
     trained = checkpoint.get("hyper_parameters", {})
-    for name in ("targets", "classes"):
+    for name in ("targets", "classes") if hasattr(model, "task") else ():
         before, now = trained.get(name), model.hparams.get(name)
-        if before and now and list(before) != list(now):
+        if before and now and before != now:
             here = f"{name} is {before} in the checkpoint and {now} here"
             raise UsageError(f"{path} does not fit this {type(model).__name__}: {here}")
     theirs, ours = _shapes(checkpoint["state_dict"]), _shapes(model.state_dict())

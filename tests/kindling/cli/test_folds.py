@@ -64,7 +64,7 @@ def test_a_fold_is_a_fit_and_its_exit_code_is_passed_on(
         kindling(*FOLDS, "--data.folds=5", "--name", "mine", "--data.fold", 4)
     assert stopped.value.code == 3
     given = ["--config", "configs/wine.yaml", "--data.folds=5", "--name", "mine", "--data.fold", "4"]
-    fit = [sys.executable, "-m", "kindling", "fit", *given]
+    fit = [sys.executable, *folds.SAFE_PATH, "-m", "kindling", "fit", *given]
     assert commands == [[*fit, f"--data.fold={fold}", "--name=mine_folds"] for fold in range(2)]  # the last flag wins
 
 
