@@ -11,16 +11,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn, optim
+from torch import optim
 from torch.nn import functional as F
-from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.accuracy import CONFIG, measure_recipe
-from benchmarks.loops import CLIP, EPOCHS, kindling
+from benchmarks.loops import EPOCHS, careful, kindling
 from benchmarks.report import Case, Row, each, times
 from benchmarks.steps import milliseconds
 from benchmarks.turns import Failure, Turns, compete
-from benchmarks.workloads import QUICK, Workload, joined, on_images
+from benchmarks.workloads import QUICK, Workload, on_images
 from my_project.data.memory import Memory
 from my_project.models.mlp import MLP
 from my_project.models.resnet import ResNet
@@ -31,52 +30,25 @@ FIT = ["--trainer.accelerator", "gpu", "--trainer.devices", "1", "--trainer.prec
 FIT += ["--trainer.max_epochs", str(EPOCHS), "--trainer.limit_val_batches", "0"]
 
 
-def built(workload: Workload) -> tuple[nn.Module, list[Tensor]]:
-    """The network and all training samples, on the GPU."""
-    torch.set_float32_matmul_precision("high")
-    model, batches, _ = workload.build()
-    model.cuda()
-    samples = [part.cuda() for part in joined(batches)]
-    return model, samples
+def careful_on_gpu(workload: Workload, turns: Turns) -> None:
+    torch.set_float32_matmul_precision("high")  # TF32, as Kindling has it
+    careful(workload, turns, "cuda")
 
 
 def bare(workload: Workload, turns: Turns) -> None:
     """A compiled network, a fused optimiser, and batches that are there before the clock starts."""
-    model, samples = built(workload)
+    torch.set_float32_matmul_precision("high")
+    model, batches, _ = workload.build()
+    model.cuda()
     forward = torch.compile(model, mode=GRAPHS)
-    batches = list(zip(*(part.split(workload.batch_size) for part in samples), strict=True))
+    on_gpu = [[part.cuda() for part in batch] for batch in batches]
     optimizer = optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     while True:
-        torch.cuda.synchronize()
-        turns.take(steps=len(batches))
-        for *inputs, targets in batches:
+        turns.take(steps=len(on_gpu))
+        for *inputs, targets in on_gpu:
             optimizer.zero_grad()
             F.cross_entropy(forward(*inputs), targets).backward()
             optimizer.step()
-
-
-def careful(workload: Workload, turns: Turns) -> None:
-    """What a good engineer writes for the same result: shuffled, clipped, with a schedule and a log."""
-    model, samples = built(workload)
-    *inputs, targets = samples
-    steps = len(targets) // workload.batch_size
-    optimizer = optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    schedule = optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=EPOCHS * steps)
-    writer, step = SummaryWriter("."), 0
-    while True:
-        torch.cuda.synchronize()
-        turns.take(steps=steps)
-        order = torch.randperm(len(targets), device="cuda")[: steps * workload.batch_size]
-        for indices in order.split(workload.batch_size):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(*(part[indices] for part in inputs)), targets[indices])
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-            optimizer.step()
-            schedule.step()
-            step += 1
-            if step % 50 == 0:
-                writer.add_scalar("train/loss", loss.item(), step)
 
 
 def compiled(workload: Workload) -> Workload:
@@ -87,7 +59,7 @@ def race(build: Callable[..., Workload], rounds: int, quick: bool) -> list[Row]:
     require_gpu()
     workload = build(quick=quick)
     works: dict[str, Any] = {
-        "careful loop": partial(careful, workload),
+        "careful loop": partial(careful_on_gpu, workload),
         "Kindling": partial(kindling, workload, fit=FIT),
         "bare loop, compiled": partial(bare, workload),
         "Kindling, compiled": partial(kindling, compiled(workload), fit=FIT),

@@ -38,8 +38,6 @@ class TakeTurns(L.Callback):
         self.turns = Turns(Connection(int(os.environ[PIPE])))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if pl_module.device.type == "cuda":
-            torch.cuda.synchronize()
         self.turns.take(steps=trainer.num_training_batches)
 
 
@@ -56,16 +54,17 @@ def bare(workload: Workload, turns: Turns) -> None:
             optimizer.step()
 
 
-def careful(workload: Workload, turns: Turns) -> None:
+def careful(workload: Workload, turns: Turns, device: str = "cpu") -> None:
     """What a good engineer writes for the same result: shuffled, clipped, with a schedule and a log."""
     model, batches, _ = workload.build()
-    *inputs, targets = joined(batches)
+    model.to(device)
+    *inputs, targets = (part.to(device) for part in joined(batches))
     optimizer = optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     schedule = optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=EPOCHS * len(batches))
     writer, step = SummaryWriter("."), 0
     while True:
         turns.take(steps=len(batches))
-        order = torch.randperm(len(targets))[: len(batches) * workload.batch_size]
+        order = torch.randperm(len(targets), device=device)[: len(batches) * workload.batch_size]
         for indices in order.split(workload.batch_size):
             optimizer.zero_grad()
             loss = F.cross_entropy(model(*(each[indices] for each in inputs)), targets[indices])

@@ -21,6 +21,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
+
 Measured = dict[str, float]
 Work = Callable[["Turns"], None]
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -40,6 +42,8 @@ class Turns:
 
     def take(self, **measured: float) -> None:
         """Report the turn that is over (the first time: being ready), and wait for the next one to begin."""
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         self.pipe.send({"seconds": perf_counter() - self.start, **measured})
         if not self.pipe.recv():
             os._exit(0)  # at once: a training would go on to its end, and to its test

@@ -4,7 +4,7 @@ import inspect
 import re
 import sys
 from argparse import ArgumentError
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NoReturn
 
@@ -30,8 +30,6 @@ from kindling.data.base import Data
 from kindling.data.preprocessing import learnt
 from kindling.figures.callback import Figures
 from kindling.models.base import Model
-from kindling.run.checkpoint_files import load_checkpoint
-from kindling.run.folder import find_checkpoint
 from kindling.run.saved_split import compare_with_run, unchanged_split_of
 from kindling.train.callbacks import CALLBACKS
 from kindling.train.faults import explain_fault
@@ -51,6 +49,10 @@ class Parts(LightningCLI):
     `model`, `datamodule` (None if the model has loaders of its own), `config` with every setting, and `settings`, where
     each was made.
 
+    Args:
+        arguments: of the command line.
+        checkpoint: that is measured, if one is: the data are brought to its model as its preprocessing says.
+
     Raises:
         UsageError: if what the user asked for can't be built.
         Stopped: if memory, a disk or the like failed.
@@ -63,8 +65,8 @@ class Parts(LightningCLI):
     model_type: type = L.LightningModule
     data_type: type | None = None
 
-    def __init__(self, arguments: Arguments) -> None:
-        self.arguments, self.settings = arguments, arguments.settings
+    def __init__(self, arguments: Arguments, checkpoint: dict[str, Any] | None = None) -> None:
+        self.arguments, self.settings, self.checkpoint = arguments, arguments.settings, checkpoint or {}
         self.of_run = ConfigOfRun(arguments) if arguments.run else None
         load_projects()
         short_names.install()
@@ -175,15 +177,6 @@ class Parts(LightningCLI):
             raise UsageError(problem)  # which the parser lets pass
         check_config(self.config, self.settings, self.from_data)
 
-    def _learnt_by_checkpoint(self) -> dict[str, Any] | None:
-        """The preprocessing of the checkpoint that is measured, if one is."""
-        run, name = self.arguments.run, self.arguments.ckpt or "best"
-        if run is None or self.arguments.command not in ("validate", "test"):
-            return None
-        with suppress(UsageError):  # which the command itself raises
-            return load_checkpoint(find_checkpoint(run, name)).get("preprocessing")
-        return None
-
     def instantiate_classes(self) -> None:
         try:
             self.build()
@@ -212,7 +205,7 @@ class Parts(LightningCLI):
     def build(self) -> None:
         """Data and model; the model's arguments that come from the data are filled in on the way."""
         foreign = [cls for cls in (self.model_type, self.data_type) if cls and not issubclass(cls, Model | Data)]
-        with learnt(self._learnt_by_checkpoint()):
+        with learnt(self.checkpoint.get("preprocessing")):
             self.config_init = self.parser.instantiate(
                 self.config, instantiators=[(_as_its_author_does, cls, False) for cls in foreign]
             )

@@ -6,17 +6,23 @@ from kindling.cli.stages import SPLITS, has_stage, make_trainer, measure, told_i
 from kindling.cli.terminal import metric_notes, print_header, print_metrics
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
-from kindling.train.resume import checkpoint_to_measure
+from kindling.run.checkpoint_files import fit_or_refuse, load_checkpoint
+from kindling.run.folder import find_checkpoint
 
 
 def main(arguments: Arguments) -> None:
-    parts, run, command = Parts(arguments), arguments.run, arguments.command
+    run, command = arguments.run, arguments.command
+    if arguments.asks_for_help:
+        Parts(arguments)  # prints it, and exits
+    ckpt = find_checkpoint(run, arguments.ckpt or "best")
+    checkpoint = load_checkpoint(ckpt)
+    parts = Parts(arguments, checkpoint)
     if not has_stage(parts, command):
         name, split = type(parts.model).__name__, SPLITS[command]
         step = "validation_step" if split == "val" else "test_step"
         raise UsageError(f"{name} can't be measured: {command} needs a {step} and a {split}_dataloader")
     with told_in_a_sentence(parts, None):
-        ckpt = checkpoint_to_measure(run, arguments.ckpt, parts.model)
+        fit_or_refuse(ckpt, checkpoint, parts.model)
         debugs = parts.config_init["trainer"]["fast_dev_run"]
         trainer = make_trainer(parts, None if debugs else run, [])
         if trainer.is_global_zero:

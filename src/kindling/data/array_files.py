@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-SPLITS = ("train", "val", "test")
+from kindling.data.splits import SPLITS
+
 ROLES = ("x", "y", "lengths")  # each array of a split is called by its role and its split, such as x_train
 NAMES = {f"{role}_{split}" for role in ROLES for split in SPLITS} | {"classes", "groups", "times"}
 DIMENSIONS = {"vectors": (2,), "tokens": (2,), "sequences": (3,), "images": (3, 4)}  # of x

@@ -163,11 +163,12 @@ class Model(Loadable):
 
     def _step_plateaus(self, of_training: bool) -> None:
         """Lightning steps them after the checkpoint of an epoch, by a value that can be older than the epoch."""
-        values = {name: value for name, value in self.trainer.callback_metrics.items() if not value.isnan()}
         for config in self.trainer.lr_scheduler_configs:
-            metric = config.monitor
-            if config.reduce_on_plateau and metric in values and metric.startswith("train/") == of_training:
-                config.scheduler.step(values[metric])  # type: ignore[arg-type]
+            if not config.reduce_on_plateau or str(config.monitor).startswith("train/") != of_training:
+                continue
+            value = self.trainer.callback_metrics.get(str(config.monitor))
+            if value is not None and not value.isnan():
+                config.scheduler.step(value)  # type: ignore[arg-type]
 
     def outputs(self, batch: Any) -> Tensor:
         """Run `forward` on the inputs of a batch: (B, num_outputs), or what the task says."""

@@ -1,5 +1,7 @@
 """Asks a GPU whether a step is fine, without waiting for the answer."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
@@ -10,8 +12,9 @@ ASYNCHRONOUS = {"cuda"}  # devices that are still at work when Python goes on
 
 def can_leave_out(optimizer: Optimizer, device: torch.device) -> bool:
     """Whether the device can leave a step of this optimiser out by itself, which is worth it if Python runs ahead."""
-    fused = all(group.get("fused") for group in optimizer.param_groups)
-    return device.type in ASYNCHRONOUS and type(optimizer) in READ_FOUND_INF and fused
+    if device.type not in ASYNCHRONOUS or type(optimizer) not in READ_FOUND_INF:
+        return False
+    return all(group.get("fused") for group in optimizer.param_groups)
 
 
 class LateAnswer:
@@ -26,17 +29,19 @@ class LateAnswer:
         losses: scalars, from which the gradients come.
     """
 
-    def __init__(self, optimizer: Optimizer, norm: Tensor, losses: list[Tensor]) -> None:
+    def __init__(self, optimizer: Any, norm: Tensor, losses: list[Tensor]) -> None:
         total = sum(losses, norm).float()
         self.found_inf = torch.nan_to_num(total * 0, nan=1.0)  # 0 or 1: zero times infinity is NaN
-        optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
+        self.optimizer = optimizer
+        self.optimizer.found_inf = self.found_inf
         self.answer = self.found_inf.to("cpu", non_blocking=True)
         self.copied = torch.cuda.Event() if norm.is_cuda else None
         if self.copied:
             self.copied.record()
 
-    @property
-    def is_fine(self) -> bool:
+    def take(self) -> bool:
+        """Whether the step was fine. From now on the optimiser leaves none out, until it is asked again."""
+        self.optimizer.found_inf = None
         if self.copied:
             self.copied.synchronize()
         return not self.answer.item()

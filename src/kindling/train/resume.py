@@ -16,8 +16,7 @@ from lightning.fabric.utilities.apply_func import move_data_to_device
 
 from kindling.core.errors import NothingToDo, UsageError
 from kindling.data.position import generator_states, set_generator_states
-from kindling.run.checkpoint_files import fit_or_refuse, load_checkpoint, newest_whole
-from kindling.run.folder import find_checkpoint
+from kindling.run.checkpoint_files import fit_or_refuse, newest_whole
 from kindling.train.loaders import Loaders
 from kindling.train.messages import warn
 from kindling.train.unfinished_epoch import count_on, gather_on, gathered
@@ -237,13 +236,6 @@ def resume_point(run: Path, model: Any, trainer: Any) -> tuple[Path | None, int]
         fit_or_refuse(path, checkpoint, model)
         check_resume(run, checkpoint, model, trainer)
     return path, _logged_step(checkpoint)
-
-
-def checkpoint_to_measure(run: Path | None, ckpt: str | None, model: Any) -> Path:
-    """The checkpoint that was asked for, by default the run's best; a UsageError if it does not fit the model."""
-    path = find_checkpoint(run, ckpt or "best")
-    fit_or_refuse(path, load_checkpoint(path), model)
-    return path
 
 
 def _logged_step(checkpoint: dict[str, Any]) -> int:

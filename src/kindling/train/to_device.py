@@ -13,11 +13,10 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
     Tensors are copied to a GPU while it computes the step before, if a loader has pinned them.
     """
-    if not isinstance(batch, tuple | list) or not all(isinstance(part, Tensor) for part in batch):
-        return move_data_to_device(batch, device)
-    if all(part.device == device for part in batch):
-        return batch
-    if device.type != "cuda":
+    is_plain = type(batch) in (tuple, list) and all(isinstance(part, Tensor) for part in batch)
+    if is_plain and type(batch) is tuple and all(part.device == device for part in batch):
+        return batch  # which, unlike a list, no step can change
+    if not is_plain or device.type != "cuda":
         return move_data_to_device(batch, device)
     computing, copying = torch.cuda.current_stream(device), _copy_stream(device)
     with torch.cuda.stream(copying):

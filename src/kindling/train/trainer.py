@@ -47,7 +47,8 @@ class Trainer(L.Trainer):
         self.tf32 = tf32 and isinstance(self.accelerator, CUDAAccelerator)
         if isinstance(self.accelerator, CUDAAccelerator):
             os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # or each step of an optimiser counts the devices anew
-            torch.set_float32_matmul_precision("high" if tf32 else "highest")
+            if not tf32 or torch.get_float32_matmul_precision() == "highest":  # or somebody has chosen even less
+                torch.set_float32_matmul_precision("high" if tf32 else "highest")
             torch.backends.cudnn.allow_tf32 = tf32
         self.fit_loop.epoch_loop = LeanLoop(self.fit_loop.epoch_loop)
         self.loaders = Loaders(self)

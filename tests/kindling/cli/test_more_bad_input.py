@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import QUICK, ROOT, Result, assert_refused
-
-from kindling import main
+from conftest import QUICK, Result, assert_refused
 
 Run = Callable[..., Result]
 BOTH = "model: MLP\ndata: Digits\n"
@@ -113,18 +111,6 @@ def test_a_command(argv: list[str], message: str, kindling: Run) -> None:
     before = {*Path().rglob("*")}
     assert_refused(kindling(*argv), message)
     assert {*Path().rglob("*")} == before
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert (
-            main(["fit", "--config", str(ROOT / "configs/digits_mlp.yaml"), *QUICK, "--figures.enabled", "false"]) == 0
-        )
-    return folder / "lightning_logs/digits_mlp/version_0"
 
 
 Change = dict[str, Any]

@@ -15,9 +15,8 @@ import pytest
 import torch
 import yaml
 from class_places import all_places, parser_of_fit, places_below_trainer
-from conftest import QUICK, ROOT, Result
+from conftest import Result
 
-from kindling import main
 from kindling.cli.build import Parts
 from kindling.core.trusted_parts import is_trusted_of_run
 
@@ -33,18 +32,6 @@ class Part:
     __call__ = run
 """
 NAMES = ["payload.run", {"class_path": "payload.Part"}]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert (
-            main(["fit", "--config", str(ROOT / "configs/digits_mlp.yaml"), *QUICK, "--figures.enabled", "false"]) == 0
-        )
-    return folder / "lightning_logs/digits_mlp/version_0"
 
 
 @pytest.fixture

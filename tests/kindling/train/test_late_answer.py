@@ -78,11 +78,14 @@ def test_an_answer(values: list[float], late: None) -> None:
     for loss, norm, fine in [(values, 1.0, False), ([2.0], values[-1], False), ([2.0, 3.0], 4.0, True)]:
         optimizer = SGD([weight], lr=1.0, fused=True)
         answer = LateAnswer(optimizer, torch.tensor(norm), [torch.tensor(each) for each in loss])
-        assert answer.is_fine == fine
         weight.data.fill_(1.0)
         weight.grad = torch.full((2,), 0.5)
         optimizer.step()
         assert weight.tolist() == ([0.5, 0.5] if fine else [1.0, 1.0])
+        assert answer.take() == fine
+        weight.data.fill_(1.0)
+        optimizer.step()  # nobody has asked about this one
+        assert weight.tolist() == [0.5, 0.5]
 
 
 def test_fused_optimisers_can_leave_a_step_out(late: None) -> None:

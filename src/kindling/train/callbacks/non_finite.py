@@ -108,7 +108,7 @@ class NonFinite(L.Callback):
         if not self.late:
             return
         (step, answer), self.late = self.late, None
-        if answer.is_fine:
+        if answer.take():
             self.in_a_row = 0
         elif self.action == "stop":
             self._stop(trainer, pl_module, step)
