@@ -41,6 +41,17 @@ def test_columns_are_found_by_their_names(kindling: Run, table: pd.DataFrame) ->
     assert r2_score(found.target_y, found.prediction_y) == pytest.approx(before["r2"], abs=1e-6)
 
 
+def test_it_is_so_without_a_run(kindling: Run, table: pd.DataFrame) -> None:
+    assert kindling(*FIT, "--data.target", "y").code == 0
+    before = measured("results.json")
+    table[["place", "q", "p", "y"]].to_csv("table.csv", index=False)
+    given = [*FIT[1:], "--data.target", "y"]
+    told = kindling("test", "--ckpt", RUN / "checkpoints/best.ckpt", *given, "--data.split_file", RUN / "splits.npz")
+    assert told.code == 0
+    shown = next(line for line in told.out.splitlines() if " mae " in line)
+    assert float(shown.strip("│ ").split("│")[1]) == pytest.approx(before["mae"], rel=1e-3)
+
+
 def test_on_another_split_categories_and_statistics_are_the_checkpoints(kindling: Run, table: pd.DataFrame) -> None:
     assert kindling(*FIT, "--data.target", "y").code == 0
     assert kindling("test", "--run", RUN, "--data.split_seed", "8").code == 0
