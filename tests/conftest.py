@@ -15,6 +15,10 @@ import torch.distributed as dist
 from kindling import main
 
 ROOT = Path(__file__).parents[1]
+# What a training leaves in the environment, for processes that it starts: another test's would take itself for one.
+LEFT_BY_TRAINING = (
+    "PL_GLOBAL_SEED", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK", "KINDLING_RUN",
+)  # fmt: skip
 QUICK = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
 
 
@@ -27,8 +31,9 @@ class Result:
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep one test's seed from the next, and Lightning's chatter out of the report."""
-    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    """Keep one test's training from the next, and Lightning's chatter out of the report."""
+    for name in LEFT_BY_TRAINING:
+        monkeypatch.delenv(name, raising=False)
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
 

@@ -1,8 +1,7 @@
 """Your own table: `kindling fit --model MLP --data Table --data.path houses.csv --data.target price`."""
 
-import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +12,11 @@ from kindling.data.base import Data
 from kindling.data.column_values import Values
 from kindling.data.columns import Encoded, count_lines, fit_column, width
 from kindling.data.dates import are_dates, are_dates_as_numbers, read_times
-from kindling.data.labels import is_one_hot
 from kindling.data.precision import notes_of_precision
 from kindling.data.table_files import Name, named, read_table
+from kindling.data.table_target import AMOUNT, FEW, Kind, read_target
 
-FEW = 20  # whole numbers with at most this many different values are read as classes
 DECIMALS = (".", ",")
-AMOUNT = re.compile(r"[^\w\s]?\s?\d")  # how texts such as 45%, $25, 12 kg and 13:30 begin
 
 
 class Table(Data):
@@ -55,7 +52,7 @@ class Table(Data):
         self,
         path: str,
         target: Name | list[Name],
-        kind: Literal["classification", "regression", "one_hot"] | None = None,
+        kind: Kind | None = None,
         drop: list[Name] = [],  # noqa: B006 (read only)
         categorical: list[Name] = [],  # noqa: B006 (read only)
         group: Name | None = None,
@@ -89,7 +86,10 @@ class Table(Data):
         self.table, self.rows = table, np.arange(len(table))
         self._leave_out_rows_without_target()
         self.names = [str(row) for row in self.rows.tolist()]
-        self._read_targets()
+        found = read_target([self._values(name) for name in self.target], kind, self.names)
+        self.values, self.classes, self.targets = found.values, found.classes, found.targets
+        self.multilabel = found.multilabel
+        self._note(*found.notes)
         for name in columns["group"]:
             self.groups = self._read_groups(name)
         for name in columns["time"]:
@@ -117,101 +117,13 @@ class Table(Data):
     def _leave_out_rows_without_target(self) -> None:
         has_no_target = np.any([self._values(name).is_missing for name in self.target], axis=0)
         if has_no_target.all():
-            raise ValueError(f"target is {self._target_names!r}: {self.path} has no row with a value there")
+            raise ValueError(f"target is {', '.join(self.target)!r}: {self.path} has no row with a value there")
         if has_no_target.any():
             self.notes = [f"{has_no_target.sum():,} rows without a target are left out"]
             self.table, self.rows = self.table.filter(pa.array(~has_no_target)), self.rows[~has_no_target]
 
-    def _read_targets(self) -> None:
-        """Take the target for classes, several classes a sample, or numbers: as `kind` says, or else by its values."""
-        columns = [self._values(name) for name in self.target]
-        values = np.stack([column.numbers for column in columns], axis=1)  # (N, T), NaN for what is not a number
-        several = len(columns) > 1
-        is_few = not several and not np.any(values % 1) and len(np.unique(values)) <= FEW
-        are_amounts = self.kind is None and not is_few and all(column.is_numeric() for column in columns)
-        are_labels = several and np.isin(values, (0, 1)).all()
-        if self.kind == "one_hot":
-            self._read_one_hot(values)
-        elif are_labels and self.kind != "regression":
-            self.classes, self.multilabel = self.target, True
-            self.values = torch.from_numpy(values).long()
-        elif self.kind == "regression" or are_amounts:
-            self._check_numbers(columns, values)
-            self.targets, self.values = self.target, torch.from_numpy(values).float()
-            for name, numbers in zip(self.target, values.T, strict=True):
-                self._note(*notes_of_precision(f"target {name}", numbers))
-        elif several:
-            raise ValueError(
-                f"target is {self._target_names!r}: expected one column of classes, or several of 0 and 1 or of numbers"
-            )
-        else:
-            self._read_classes(columns[0])
-        if self.kind is None:
-            self._note_guess(values)
-
-    def _read_one_hot(self, values: np.ndarray) -> None:
-        if not is_one_hot(values):
-            raise ValueError(
-                f"target is {self._target_names!r}, and data.kind is one_hot: expected several columns of 0 and 1, of "
-                "which one is 1 in each row"
-            )
-        self.classes, self.values = self.target, torch.from_numpy(values.argmax(axis=1))
-
-    def _note_guess(self, values: np.ndarray) -> None:
-        """Note what the target is taken for, where its values could be meant otherwise."""
-        if self.multilabel and is_one_hot(values):
-            self._note(
-                f"of {self._target_names} one is 1 in each row: taken for classes of which a row can have several; if "
-                "it has one alone, as one-hot labels say, set --data.kind one_hot"
-            )
-        elif len(self.target) == 1 and not np.any(values % 1):
-            are_classes = bool(self.classes)
-            count = len(self.classes or np.unique(values))
-            taken, other = ("classes", "regression") if are_classes else ("numbers", "classification")
-            self._note(
-                f"target {self.target[0]} holds {count} whole numbers: taken for {taken}; else --data.kind {other}"
-            )
-        elif len(self.target) == 1:
-            self._note_texts_with_numbers()
-
     def _note(self, *sentences: str) -> None:
         self.notes = [*self.notes, *sentences]
-
-    def _note_texts_with_numbers(self) -> None:
-        """Note classes such as 10% or $25, which may be amounts."""
-        names = self.classes or []
-        amounts = [name for name in names if AMOUNT.match(name) and np.isinf(_by_number(name)[0])]
-        if len(amounts) > len(names) / 2:
-            self._note(
-                f"target {self.target[0]} holds texts such as {amounts[0]!r}, and is taken for classes: write bare "
-                "numbers for amounts"
-            )
-
-    @property
-    def _target_names(self) -> str:
-        return ", ".join(self.target)
-
-    def _check_numbers(self, columns: list[Values], values: np.ndarray) -> None:
-        missing = np.argwhere(np.isnan(values))
-        if not len(missing):
-            return
-        row, column = missing[0].tolist()
-        columns[column].refuse_other_decimal()
-        raise ValueError(
-            f"target is {self._target_names!r}, where row {self.names[row]} (from 0) has "
-            f"{columns[column].text(row)!r}: expected finite numbers, or data.kind classification"
-        )
-
-    def _read_classes(self, column: Values) -> None:
-        """One class a sample: the values as text, in the order of the numbers among them."""
-        if self.kind is None:
-            column.refuse_other_decimal()
-        self.classes = sorted(column.words.words, key=_by_number)
-        if len(self.classes) < 2:
-            raise ValueError(
-                f"target is {self._target_names!r}, which is {self.classes[0]} in every row: expected two classes"
-            )
-        self.values = torch.from_numpy(column.words.numbered(self.classes)).long()
 
     def _read_groups(self, name: str) -> np.ndarray:
         words = self._values(name).words
@@ -299,11 +211,3 @@ class Table(Data):
             return
         name = values.name
         self._note(f"column {name} holds dates, {taken}; --data.drop [{name}] leaves it out, --data.time splits by it")
-
-
-def _by_number(word: str) -> tuple[float, str]:
-    """Sorts words that are numbers by their size, and all others after them."""
-    try:
-        return float(word), word
-    except ValueError:
-        return np.inf, word
