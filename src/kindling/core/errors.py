@@ -22,6 +22,10 @@ class Stopped(Exception):
         self.code = code
 
 
+class UnreadableSample(Exception):
+    """A sample that is read during the training can't be read. The message says which, why, and what to do."""
+
+
 class NothingToDo(Exception):
     """The command has no work left. The message says why, and how to go on all the same."""
 

@@ -10,10 +10,10 @@ import torch
 
 from kindling.data.array_files import NAMES, NUMERIC, WHOLE, problem, read_arrays
 from kindling.data.base import Data
-from kindling.data.batches import MappedArray
 from kindling.data.fingerprint import has_look
 from kindling.data.labels import is_one_hot
 from kindling.data.layout import Layout, layout_of, layout_of_before, told
+from kindling.data.lazy_inputs import MappedArray
 from kindling.data.precision import notes_of_columns, notes_of_precision
 from kindling.data.preprocessing import arranged
 from kindling.data.splits import SPLITS, read_saved

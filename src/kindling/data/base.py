@@ -1,6 +1,6 @@
 """What all data shares: seeded splits, normalisation with training statistics, and loaders of whole batches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,14 +16,12 @@ from kindling.data.augmentation import Augmentation
 from kindling.data.batches import (
     Batches,
     BatchIndices,
-    MappedArray,
     MemoryLoader,
-    first_non_finite,
     on_gpu,
-    rows,
     start_worker,
 )
 from kindling.data.fingerprint import changes_of, fingerprint, has_look, look_of
+from kindling.data.lazy_inputs import LazyInputs, first_non_finite, rows
 from kindling.data.position import Position, Seeded
 from kindling.data.preprocessing import LEARNT, Preprocessing
 from kindling.data.splits import SPLITS, Splitter, draw_splits, read_saved, read_splits
@@ -49,6 +47,8 @@ class Data(L.LightningDataModule):
         normalize: bring the inputs to mean 0 and variance 1, per channel of an image and per column of a vector.
         augment: changes training batches at random, such as ImageAugmentation; null for none.
         workers: processes that load batches; 0 to load them in the training's own.
+        statistics_samples: how many samples of the training split mean and variance are taken from, at most, where each
+            has to be read for that, such as of a lazy folder of images.
 
     Raises:
         ValueError: if an argument is out of range or the fractions leave no sample for training.
@@ -59,7 +59,7 @@ class Data(L.LightningDataModule):
     multilabel = False  # whether a sample can have several classes
     vocabulary: int | None = None  # number of different tokens, if the inputs are tokens
     lengths = False  # whether the inputs are padded sequences, whose lengths come after them
-    names: list[str] | None = None  # of the samples, such as files
+    names: Sequence[str] | None = None  # of the samples, such as files
     own_val = own_test = 0  # the data's own splits: the last samples are for the test, those before for validation
     groups: Any = None  # group of each sample, which no split cuts; for the splits
     times: Any = None  # when each sample was taken; for the splits
@@ -79,6 +79,7 @@ class Data(L.LightningDataModule):
         normalize: bool = True,
         augment: Augmentation | None = None,
         workers: int = 0,
+        statistics_samples: int = 2000,
     ) -> None:
         super().__init__()
         self.learnt = LEARNT.get()
@@ -93,7 +94,9 @@ class Data(L.LightningDataModule):
             raise ValueError(f"fold is {fold} and folds is {folds}: expected two folds or more, and one of them from 0")
         if workers < 0:
             raise ValueError(f"workers is {workers}: expected a number of processes, or 0")
-        self.batch_size, self.workers = batch_size, workers
+        if statistics_samples < 1:
+            raise ValueError(f"statistics_samples is {statistics_samples}: expected a positive number")
+        self.batch_size, self.workers, self.statistics_samples = batch_size, workers, statistics_samples
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
         self.split_seed, self.folds, self.fold, self.split_file = split_seed, folds, fold, split_file
         self.normalize, self.augment = normalize, augment
@@ -104,7 +107,7 @@ class Data(L.LightningDataModule):
     def load(self) -> tuple[Any, ...]:
         """Inputs (N, *input_shape), and class indices (N,) int64, 0/1 labels (N, K) or numeric targets (N, T) float32.
 
-        Inputs are float32, or tokens int64; a tensor, or a MappedArray, which can be uint8 (0 to 255) too. Between
+        Inputs are float32, or tokens int64; a tensor, or LazyInputs, which can be uint8 (0 to 255) too. Between
         inputs and targets come the lengths (N,) of padded sequences, if `lengths` says that there are some; any others
         are further inputs of a sample, such as the row of a table beside an image, and stay as they are.
 
@@ -183,13 +186,20 @@ class Data(L.LightningDataModule):
             arguments["bounded"] = bool(train_inputs.min() >= 0 and train_inputs.max() <= 1)
         if self.normalize and inputs.dtype != torch.int64:
             if train_inputs is None:
-                deviation, mean = inputs.statistics(train, *lengths)
+                deviation, mean = inputs.statistics(self._measured(inputs, train), *lengths)
             else:
                 deviation, mean = statistics(train_inputs, *(each[train] for each in lengths))
             arguments |= self._scale(deviation, mean)
         dtype = str(inputs.dtype).removeprefix("torch.")
         own = Preprocessing(self.input_shape, dtype, **{**arguments, **self.preparation})
         return Preprocessing(**self.learnt) if self.learnt and own.is_alike(self.learnt) else own
+
+    def _measured(self, inputs: LazyInputs, train: Tensor) -> Tensor:
+        """What of the training split its statistics are taken from: all, or some at random if that takes long."""
+        if not inputs.is_slow or len(train) <= self.statistics_samples:
+            return train
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.split_seed))
+        return train[order[: self.statistics_samples]]
 
     def _scale(self, deviation: Tensor, mean: Tensor) -> dict[str, list[float]]:
         """The `mean` and `std` that Preprocessing takes, from those of the training split, (F,) each."""
@@ -206,15 +216,17 @@ class Data(L.LightningDataModule):
     @property
     def takes_only_finite(self) -> bool:
         """Whether NaN or infinity in the inputs is a mistake, rather than for a model that may know what they mean."""
-        return self.normalize or isinstance(self.samples[0], MappedArray)
+        return self.normalize or isinstance(self.samples[0], LazyInputs)
 
     def _refuse_non_finite(self, splits: Iterable[str]) -> None:
         """End the command if the inputs of a split hold NaN or infinity, before they spoil its metrics."""
         inputs = self.samples[0]
+        if getattr(inputs, "is_slow", False):
+            return
         for split in splits:
             index = first_non_finite(inputs, self.splits[split]) if self.takes_only_finite else None
             if index is not None:
-                place = inputs.place_of(index) if isinstance(inputs, MappedArray) else f"sample {index} (from 0)"
+                place = inputs.place_of(index) if isinstance(inputs, LazyInputs) else f"sample {index} (from 0)"
                 raise Stopped(f"{place} holds a value that is no finite number, and is for {split}: correct it")
 
     def setup(self, stage: str) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from multiprocessing.queues import Queue
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.fabric.utilities.seed import pl_worker_init_function
@@ -20,97 +19,15 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from kindling.data.position import Position, run_seed
 
-CHUNK = 2**22  # numbers that are held at once while statistics are taken
 GATHERED = 2**18  # numbers that a loader gathers at once: more are memory that the system hands out anew each time
 GPU_SHARE = 0.25  # of a GPU's free memory that a data set may take
-
-
-def rows(inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """All positions of vectors, sequences (without their padding) or images as rows of features: (M, F)."""
-    if inputs.dim() == 4:
-        return inputs.transpose(0, 1).flatten(1).T
-    if lengths is not None:
-        return inputs[torch.arange(inputs.shape[1]) < lengths[:, None]]
-    return inputs.flatten(0, -2)
-
-
-class MappedArray:
-    """Arrays (N, …) one after the other, which are read when a batch asks for them: like a tensor, by samples.
-
-    Memory-mapped ones can be larger than the memory.
-
-    Args:
-        *arrays: of the same shape and type but for their lengths.
-        arrange: brings a batch of them to (B, *input_shape), such as channels first; None if they have that shape.
-        names: what a user calls each of them; None for inputs.
-    """
-
-    def __init__(
-        self, *arrays: Any, arrange: Callable[[Tensor], Tensor] | None = None, names: list[str] | None = None
-    ) -> None:
-        self.arrays, self.arrange, self.names = arrays, arrange, names or ["inputs"] * len(arrays)
-        self.ends = np.cumsum([len(array) for array in arrays])
-        first = self[torch.arange(int(self.ends[-1] > 0))]
-        self.shape, self.dtype = (int(self.ends[-1]), *first.shape[1:]), first.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        rows = indices.numpy()
-        batch = np.empty((len(rows), *self.arrays[0].shape[1:]), self.arrays[0].dtype.newbyteorder("="))
-        for array, end in zip(self.arrays, self.ends, strict=True):
-            inside = (rows < end) & (rows >= end - len(array))
-            batch[inside] = array[rows[inside] - (end - len(array))]
-        return self.arrange(torch.from_numpy(batch)) if self.arrange else torch.from_numpy(batch)
-
-    def statistics(self, indices: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Standard deviation and mean of each feature or channel over some samples; uint8 is taken for 0 to 1."""
-        count, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for part in indices.sort().values.split(max(1, CHUNK // math.prod(self.shape[1:]))):
-            features = rows(self[part], None if lengths is None else lengths[part]).double()  # (M, F)
-            count += len(features)
-            total, squares = total + features.sum(dim=0), squares + features.square().sum(dim=0)
-        deviation = ((squares - total.square() / count).clamp_min(0) / max(1, count - 1)).sqrt()
-        unit = 255 if self.dtype == torch.uint8 else 1
-        return deviation / unit, total / count / unit
-
-    def place_of(self, index: int) -> str:
-        """A sample by the name of its array and its number there, such as `x_val, sample 3 (from 0)`."""
-        number = int(np.searchsorted(self.ends, index, side="right"))
-        start = self.ends[number] - len(self.arrays[number])
-        return f"{self.names[number]}, sample {index - start} (from 0)"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For a worker process, which maps a file itself rather than get a copy of it all."""
-
-        def place(array: Any) -> Any:
-            order = "C" if array.flags.c_contiguous else "F"
-            return array.filename, array.dtype, "r", array.offset, array.shape, order
-
-        return {**vars(self), "arrays": [place(a) if isinstance(a, np.memmap) else a for a in self.arrays]}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.arrays = tuple(np.memmap(*array) if isinstance(array, tuple) else array for array in self.arrays)
-
-
-def first_non_finite(inputs: Tensor | MappedArray, indices: Tensor) -> int | None:
-    """The first of some samples that holds NaN or infinity; None if none does."""
-    if not inputs.dtype.is_floating_point:
-        return None
-    for part in indices.split(max(1, CHUNK // max(1, math.prod(inputs.shape[1:])))):
-        is_fine = inputs[part].isfinite().flatten(1).all(dim=1)
-        if not is_fine.all():
-            return int(part[~is_fine][0])
-    return None
 
 
 class Batches(Dataset):
     """Samples by whole batches: positions (B,) in `indices` → inputs (B, *input_shape), …, targets.
 
     Args:
-        *tensors: inputs (also a MappedArray), lengths if they are padded sequences, and targets, of all splits.
+        *tensors: inputs (also LazyInputs), lengths if they are padded sequences, and targets, of all splits.
         indices: of the samples of this split.
         transform: turns raw inputs (and lengths) into the model's; None if they are the model's already.
     """

@@ -2,23 +2,27 @@
 
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kindling.data.batches import MappedArray
+from kindling.data.lazy_inputs import LazyInputs
 
+NAMES = 2**16  # of samples that are looked at at once
 VALUES = 2**13  # numbers of the inputs that are looked at, and kept: 32 KB
 CLOSE = 1e-4  # by which they may differ, since another machine computes, and decodes, with other last bits
 
 
-def fingerprint(targets: Tensor, names: list[str] | None) -> int:
+def fingerprint(targets: Tensor, names: Sequence[str] | None) -> int:
     """A number by which to see later whether the samples are still the same, and in the same order."""
-    content = targets.contiguous().numpy().tobytes() + "\n".join(names or []).encode()
-    return zlib.crc32(content)
+    number = zlib.crc32(targets.contiguous().numpy().tobytes())
+    for start in range(0, len(names or []), NAMES):
+        text = "\n" * bool(start) + "\n".join((names or [])[start : start + NAMES])
+        number = zlib.crc32(text.encode(), number)
+    return number
 
 
 def look_of(inputs: Any, files: Iterable[str], looks_at_values: bool = True) -> dict[str, Any]:
@@ -28,11 +32,11 @@ def look_of(inputs: Any, files: Iterable[str], looks_at_values: bool = True) -> 
     and `files` for the sizes and times of all files.
 
     Args:
-        inputs: of all samples; nothing is known of them if they are no tensor and no mapped array.
+        inputs: of all samples; nothing is known of them if they are no tensor and no LazyInputs.
         files: that they are read from.
         looks_at_values: rather than at the sizes of the files.
     """
-    is_array = isinstance(inputs, Tensor | MappedArray)
+    is_array = isinstance(inputs, Tensor | LazyInputs)
     states = [os.stat(file) for file in files]
     sizes = [] if looks_at_values else [state.st_size for state in states]
     return {
@@ -43,15 +47,15 @@ def look_of(inputs: Any, files: Iterable[str], looks_at_values: bool = True) -> 
     }
 
 
-def _some_of(inputs: Tensor | MappedArray) -> np.ndarray:
+def _some_of(inputs: Tensor | LazyInputs) -> np.ndarray:
     """At most VALUES numbers, of samples, and of places in them, that lie evenly."""
     width = max(1, int(np.prod(inputs.shape[1:])))
-    rows = _evenly(inputs.shape[0], max(1, VALUES // min(width, VALUES)))
+    rows = evenly(inputs.shape[0], max(1, VALUES // min(width, VALUES)))
     some = inputs[rows].flatten(1)
-    return some[:, _evenly(width, VALUES)].float().numpy()
+    return some[:, evenly(width, VALUES)].float().numpy()
 
 
-def _evenly(count: int, limit: int) -> Tensor:
+def evenly(count: int, limit: int) -> Tensor:
     """Places from 0 to `count`, at most `limit`; the first and the last among them."""
     return torch.linspace(0, count - 1, min(count, limit), dtype=torch.float64).round().long()
 

@@ -1,12 +1,9 @@
 """Your own images, in a folder: `kindling fit --model CNN --data ImageFolder --data.path photos`."""
 
-import hashlib
-import json
-import math
 import os
 import re
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kindling.core.files import whole_file
-from kindling.core.progress import progress
 from kindling.data.base import Data
-from kindling.data.batches import MappedArray
-from kindling.data.fingerprint import look_of
-from kindling.data.image_files import BATCH, DRAFT, read_images
+from kindling.data.decoded_images import Decoder
+from kindling.data.fingerprint import evenly, look_of
 from kindling.data.image_listing import Listing
+from kindling.data.lazy_images import LazyImages, PackedNames
+from kindling.data.lazy_inputs import LazyInputs, MappedArray
 
 # The split that a folder is for, by its name in lower case; in the order of the splits.
 SPLITS = {
@@ -34,7 +30,9 @@ SPLITS = {
 }
 # Names that no class is likely to have, such as test_images; in lower case.
 LIKE_A_SPLIT = re.compile(rf"({'|'.join(SPLITS)}|dev|eval)[\W\d_]*(set|split|data|images?|imgs?)?[\W\d_]*")
-SOME = 1000  # images that are looked at for how dark they are
+SOME = 1000  # images that are looked at for how dark they are,
+FEW = 50  # or so many if each has to be decoded for it
+LOOKED_AT = 10_000  # files whose sizes and times tell whether a lazy folder has changed
 DARK = 32  # of 255: 16-bit images of which 12 bits are used go up to 15
 
 
@@ -43,7 +41,7 @@ class ClassFolder(NamedTuple):
 
     split: str
     label: str
-    names: list[str]
+    names: Sequence[str]
 
 
 class ImageFolder(Data):
@@ -52,8 +50,9 @@ class ImageFolder(Data):
     JPEG, PNG, WebP, BMP, TIFF, GIF and PPM of any size; grey, palette, alpha and 16-bit images too. They become (1 or
     3, height, width) pixels, and what is transparent becomes white. Linked folders are followed, and what is left out,
     such as hidden files and those of other formats, is told. Without a folder `val` or `test` that split is drawn.
-    All images are decoded once, in worker processes, before the training: 64×64 pixels in colour take 12 KB each.
-    JPEGs much larger than that are decoded at a fraction of their size, which changes no pixel visibly.
+    All images are decoded once, in worker processes, before the training: 64×64 pixels in colour take 12 KB each. With
+    `lazy` each is decoded whenever a batch asks for it, by `workers`; there can be any number of them then. JPEGs much
+    larger than that are decoded at a fraction of their size, which changes no pixel visibly.
 
     Args:
         path: the folder.
@@ -61,7 +60,9 @@ class ImageFolder(Data):
         colour: three channels, or one of grey.
         resize: how to bring images to this size: crop what is too long, pad what is too short (with black), or stretch.
         broken: what to do with files that can't be read: refuse to train, or skip them.
-        cache: folder to keep the decoded images in, memory-mapped, so that later runs decode none; null for the memory.
+        lazy: whether to decode an image when a batch asks for it, rather than all before the training.
+        cache: folder to keep the decoded images in, memory-mapped, so that later runs decode none; of a lazy folder,
+            the names of its files, so that later runs need not look for them; null to keep nothing.
         group: a regular expression that finds in a file's path what no split may cut, such as 'patient(\\d+)'.
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize, augment: see Data.
 
@@ -76,6 +77,7 @@ class ImageFolder(Data):
         colour: bool = True,
         resize: Literal["crop", "pad", "stretch"] = "crop",
         broken: Literal["refuse", "skip"] = "refuse",
+        lazy: bool = False,
         cache: str | None = None,
         group: str | None = None,
         **data: Any,
@@ -85,7 +87,9 @@ class ImageFolder(Data):
         if len(size) != 2 or min(size) < 1:
             raise ValueError(f"image_size is {image_size}: expected pixels, as one number or [height, width]")
         self.root, self.shape, self.resize = Path(path), (3 if colour else 1, *size), resize
-        self.broken, self.cache = broken, cache
+        self.broken, self.lazy, self.cache = broken, lazy, cache
+        if lazy and broken == "skip":
+            raise ValueError("broken is skip and lazy is true: which files can't be read is known once all are decoded")
         try:
             self.group = re.compile(group) if group else None
         except re.error as error:
@@ -97,7 +101,7 @@ class ImageFolder(Data):
 
     def _find(self) -> list[ClassFolder]:
         """All images; sets the classes, which are the folders of the training split, and the notes."""
-        listing = Listing(self.root)
+        listing = Listing(self.root, self.cache if self.lazy else None)
         top = listing.folders()
         split_folders = self._split_folders(top, listing)
         labels = {split: listing.folders(name) if name else top for split, name in split_folders.items()}
@@ -143,39 +147,56 @@ class ImageFolder(Data):
         content = f"{count:,} images but no folder a class" if count else "no images"
         raise ValueError(f"{folder} has {content}: expected {folder}/<class>/<image>")
 
-    def _images(self, folder: str, listing: Listing) -> list[str]:
+    def _images(self, folder: str, listing: Listing) -> Sequence[str]:
         names = listing.images(folder)
         if not names:
             raise ValueError(f"{self.root / folder} has no images (JPEG, PNG …): put some in, or remove the folder")
-        return names
+        return PackedNames([names]) if self.lazy else names
 
     def _notes_of_classes(self) -> list[str]:
         alike = [name for name in self.classes or [] if _looks_like_a_split(name)]
         return [f"taken for classes, though they look like splits: {', '.join(alike)}"] * bool(alike)
 
-    def load(self) -> tuple[MappedArray, Tensor]:
-        pixels, reasons = self._pixels()
-        self._note_broken(reasons)
-        self._note_dark(pixels)
-        folders = self._without(reasons)
+    def load(self) -> tuple[LazyInputs, Tensor]:
+        inputs, folders = self._lazy() if self.lazy else self._decoded()
+        self._note_dark(inputs)
         if missing := set(self.classes or []) - {folder.label for folder in folders if folder.split == "train"}:
             raise ValueError(f"{self.root} has no image of {min(missing)} that can be read")
         if missing := {folder.split for folder in self.folders} - {folder.split for folder in folders}:
             raise ValueError(f"{self.root} has no image for {min(missing)} that can be read")
-        counts = [len(folder.names) for folder in folders]
+        named = [folder.names for folder in folders]
+        counts = list(map(len, named))
         self.own_val, self.own_test = (
             sum(count for folder, count in zip(folders, counts, strict=True) if folder.split == split)
             for split in ("val", "test")
         )
-        self.names = [name for folder in folders for name in folder.names]
+        self.names = PackedNames(named) if self.lazy else list(chain(*named))
         if self.group:
             self.groups = np.array([self._group_of(name, self.group) for name in self.names])
         numbers = {name: number for number, name in enumerate(self.classes or [])}
         labels = torch.tensor([numbers[folder.label] for folder in folders])
-        return MappedArray(pixels), labels.repeat_interleave(torch.tensor(counts))
+        return inputs, labels.repeat_interleave(torch.tensor(counts))
+
+    def _lazy(self) -> tuple[LazyInputs, list[ClassFolder]]:
+        return LazyImages(str(self.root), self._packed_names(), self.shape, self.resize), self.folders
+
+    def _packed_names(self) -> PackedNames:
+        return PackedNames(folder.names for folder in self.folders)
+
+    def _decoded(self) -> tuple[LazyInputs, list[ClassFolder]]:
+        """All images that can be read, and the folders with them."""
+        decoder = Decoder(self._paths(), self.shape, self.resize)
+        name = self.root.resolve().name
+        pixels = decoder.in_cache(self.cache, name) if self.cache else decoder.in_memory()
+        self._note_broken(decoder.reasons)
+        return MappedArray(pixels), self._without(decoder.reasons)
 
     def source_files(self) -> list[str]:
-        return self._paths()
+        """The files; of a lazy folder so many that lie evenly."""
+        if not self.lazy:
+            return self._paths()
+        names = self._packed_names()
+        return [os.path.join(self.root, names[number]) for number in evenly(len(names), LOOKED_AT).tolist()]
 
     def look_of_inputs(self, inputs: Any) -> dict[str, Any]:
         """The sizes of the files rather than pixels, to which another decoder would give other last bits."""
@@ -205,10 +226,10 @@ class ImageFolder(Data):
         told = f"left out, since they can't be read: {len(reasons):,}, such as {first} ({reason})"
         self.notes = [*self.notes, told]
 
-    def _note_dark(self, pixels: np.ndarray) -> None:
+    def _note_dark(self, inputs: LazyInputs) -> None:
         """Note if hardly any grey values are left, of which some images are enough to judge."""
-        some = pixels[:: max(1, len(pixels) // SOME)]
-        brightest = int(some.max(initial=0))
+        some = inputs[evenly(len(inputs), FEW if inputs.is_slow else SOME)]
+        brightest = int(some.max()) if len(some) else 0
         if len(some) and brightest < DARK:
             told = f"dark: of {len(some):,} images no pixel is above {brightest} of 255"
             why = "files of 16 bits that use fewer should be brought to their full range before"
@@ -222,54 +243,6 @@ class ImageFolder(Data):
         if found is None:
             raise ValueError(f"group is {pattern.pattern!r}, which finds nothing in {name}")
         return found
-
-    def _pixels(self) -> tuple[np.ndarray, dict[str, str]]:
-        """The pixels (N, C, H, W) of all images that can be read, and why others can't; from the cache if possible."""
-        paths, reasons = self._paths(), dict[str, str]()
-        if not self.cache:
-            pixels, count = np.empty((len(paths), *self.shape), np.uint8), 0
-            for batch in self._decode(paths, reasons):
-                pixels[count : count + len(batch)] = batch
-                count += len(batch)
-            return pixels[:count], reasons
-        path = self._cache_file(self.cache, paths)
-        with suppress(OSError, ValueError):  # not there, or damaged
-            pixels, reasons_then = self._mapped(path, len(paths))
-            if not self._is_any_restored(reasons_then):
-                return pixels, reasons_then
-        with whole_file(path) as part, part.open("wb") as file:
-            for batch in self._decode(paths, reasons):
-                file.write(batch.data)
-        with whole_file(path.with_suffix(".json")) as part:
-            part.write_text(json.dumps(reasons))
-        return self._mapped(path, len(paths))
-
-    def _cache_file(self, cache: str, paths: list[str]) -> Path:
-        """The file in the cache that holds these images as they are now, in this size."""
-        content = hashlib.sha256(json.dumps([self.shape, self.resize, f"JPEG drafted to {DRAFT}"]).encode())
-        for path in paths:
-            stat = os.stat(path)
-            content.update(os.fsencode(f"{path}\n{stat.st_size} {stat.st_mtime_ns}\n"))
-        return Path(cache, f"{self.root.resolve().name}-{content.hexdigest()[:16]}.pixels")
-
-    def _is_any_restored(self, reasons: dict[str, str]) -> bool:
-        """Whether a file that could not be read can be read now, such as one whose permissions have changed."""
-        batches = read_images(list(reasons), self.shape, self.resize)
-        return any("" in new_reasons for _, new_reasons, _ in batches)
-
-    def _mapped(self, path: Path, count: int) -> tuple[np.ndarray, dict[str, str]]:
-        """The pixels in a file of the cache, and why others of so many images could not be read."""
-        reasons = json.loads(path.with_suffix(".json").read_text())
-        shape = (count - len(reasons), *self.shape)
-        return np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8), reasons
-
-    def _decode(self, paths: list[str], reasons: dict[str, str]) -> Iterator[np.ndarray]:
-        """The pixels of the images that can be read, in batches; `reasons` gets why others can't."""
-        batches = read_images(paths, self.shape, self.resize, workers=min(4, os.cpu_count() or 1))
-        count = math.ceil(len(paths) / BATCH)
-        for batch_paths, batch_reasons, pixels in progress(batches, f"reading {len(paths):,} images", count):
-            reasons |= {path: reason for path, reason in zip(batch_paths, batch_reasons, strict=True) if reason}
-            yield pixels.numpy()
 
 
 def _looks_like_a_split(name: str) -> bool:

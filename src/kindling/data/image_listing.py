@@ -1,12 +1,61 @@
 """Finds the image files in folders and below, in an order that splits can depend on, and tells what else is there."""
 
+import hashlib
+import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from kindling.core.files import whole_file
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 KINDS = 5  # of what is left out, that are told
+JUST_NOW = 2  # seconds in which a file system may give two changes the same time
+
+
+@dataclass
+class Found:
+    """What lies in a folder and below, as it is kept in a cache.
+
+    Attributes:
+        names: of the images.
+        left_out: how many files, or folders, of each kind are no images.
+        examples: the name of one of each kind.
+        times: when each of the folders was changed, in nanoseconds, by its path.
+    """
+
+    names: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+
+    def leave_out(self, kind: str, name: str, count: int = 1) -> None:
+        self.left_out[kind] += count
+        self.examples[kind] = min(name, self.examples.get(kind, name))
+
+    def leave_out_as(self, other: "Found") -> None:
+        for kind, count in other.left_out.items():
+            self.leave_out(kind, other.examples[kind], count)
+
+    def write(self, path: Path, started: float) -> None:
+        """Keep this, unless a folder was changed so lately that its time could hide another change."""
+        if max(self.times.values()) < (started - JUST_NOW) * 1e9:
+            with whole_file(path) as part:
+                part.write_text(json.dumps(vars(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> "Found | None":
+        """What is kept; None if it isn't there, is damaged, or a folder has changed since then."""
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            kept = cls(**json.loads(path.read_text()))
+            kept.left_out = Counter(kept.left_out)
+            if kept.times and all(os.stat(folder).st_mtime_ns == time for folder, time in kept.times.items()):
+                return kept
+        return None
 
 
 class Listing:
@@ -16,13 +65,19 @@ class Listing:
 
     Args:
         root: the folder.
+        cache: a folder to keep what was found in, by which another listing looks at the times of the folders alone;
+            None to keep nothing.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.left_out = Counter[str]()  # how many files, or folders, of each kind are no images
-        self._examples: dict[str, str] = {}  # of each kind
+    def __init__(self, root: Path, cache: str | None = None) -> None:
+        self.root, self.cache = root, cache
+        self._all, self._found = Found(), Found()  # what all calls have found, and what one does
         self._known: list[Path] = []  # where links have led to
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """How many files, or folders, of each kind are no images."""
+        return self._all.left_out
 
     def images(self, folder: str = "") -> list[str]:
         """The names of all images in a folder below the root, sorted by the parts of their paths.
@@ -33,10 +88,25 @@ class Listing:
             ValueError: if a folder can't be read.
         """
         path = os.path.join(self.root, folder)
-        self._known = [Path(path).resolve()]
-        names = list[str]()
-        self._walk(path, os.path.join(folder, ""), names)
-        return names
+        kept = self._cache_file(path)
+        self._found = (kept and Found.read(kept)) or self._look(path, folder, kept)
+        self._all.leave_out_as(self._found)
+        return self._found.names
+
+    def _look(self, path: str, folder: str, kept: Path | None) -> Found:
+        started = time.time()
+        self._known, self._found = [Path(path).resolve()], Found()
+        self._walk(path, os.path.join(folder, ""))
+        if kept:
+            self._found.write(kept, started)
+        return self._found
+
+    def _cache_file(self, path: str) -> Path | None:
+        if not self.cache:
+            return None
+        place = Path(path).resolve()
+        digest = hashlib.sha256(os.fsencode(f"{self.root}\n{place}")).hexdigest()[:16]
+        return Path(self.cache, f"{place.name}-{digest}.listing")
 
     def folders(self, folder: str = "") -> list[str]:
         """The names of the folders in a folder; hidden ones don't count, and images and broken links are left out."""
@@ -54,8 +124,8 @@ class Listing:
         return sorted(found)
 
     def leave_out(self, kind: str, name: str) -> None:
-        self.left_out[kind] += 1
-        self._examples[kind] = min(name, self._examples.get(kind, name))
+        """Note something in the root itself."""
+        self._all.leave_out(kind, name)
 
     def notes(self) -> list[str]:
         """What is left out, in one line; none if nothing is."""
@@ -63,19 +133,20 @@ class Listing:
             return []
         kinds = self.left_out.most_common(KINDS)
         told = [f"{kind} {count:,}" for kind, count in kinds] + ["…"] * (len(self.left_out) > KINDS)
-        example = os.path.join(self.root, self._examples[kinds[0][0]])
+        example = os.path.join(self.root, self._all.examples[kinds[0][0]])
         return [f"left out: {self.left_out.total():,} ({', '.join(told)}), such as {example}"]
 
-    def _walk(self, path: str, prefix: str, names: list[str]) -> None:
+    def _walk(self, path: str, prefix: str) -> None:
         """Add the images of a folder, whose names begin with a prefix."""
+        self._found.times[path] = os.stat(path).st_mtime_ns
         images, folders = self._content(path, prefix)
         for name in sorted([*images, *folders]):
             if name not in folders:
-                names.append(prefix + name)
+                self._found.names.append(prefix + name)
             elif self._leads_elsewhere(folders[name]):
-                self._walk(folders[name].path, prefix + name + os.sep, names)
+                self._walk(folders[name].path, prefix + name + os.sep)
             else:
-                self.leave_out("linked in a circle or twice", prefix + name)
+                self._found.leave_out("linked in a circle or twice", prefix + name)
 
     def _content(self, path: str, prefix: str) -> tuple[list[str], dict[str, os.DirEntry[str]]]:
         """The names of the images in a folder, and the folders by their names; in any order."""
@@ -83,15 +154,15 @@ class Listing:
         for entry in _entries(path):
             name = entry.name
             if name.startswith("."):
-                self.leave_out("hidden", prefix + name)
+                self._found.leave_out("hidden", prefix + name)
             elif name.lower().endswith(SUFFIXES) and _is(entry.is_file):
                 images.append(name)
             elif _is(entry.is_dir):
                 folders[name] = entry
             elif _is(entry.is_file):
-                self.leave_out(os.path.splitext(name)[1].lower() or "no ending", prefix + name)
+                self._found.leave_out(os.path.splitext(name)[1].lower() or "no ending", prefix + name)
             else:
-                self.leave_out("broken link", prefix + name)
+                self._found.leave_out("broken link", prefix + name)
         return images, folders
 
     def _leads_elsewhere(self, folder: os.DirEntry[str]) -> bool:

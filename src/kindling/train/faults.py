@@ -10,6 +10,7 @@ GONE = r"DataLoader worker.* exited|^(?:Connection\w+|BrokenPipe)Error: \[|^EOFE
 PEER = "^ProcessExited|Connection (?:closed|reset) by peer|/gloo/.*imed out|ncclRemoteError|got 0 bytes"
 # What an error says → what to tell.
 FAULTS = {
+    "^UnreadableSample: (.+)": "{}",
     "signal: Killed": f"{WORKER} was killed, as the system does when memory runs out: try --data.workers 0 or "
     "a smaller --data.batch_size",
     rf"signal: Bus|exit code {errno.ENOSPC}\b|\(shm\)": f"{CUT}: try --data.workers 0 or a larger /dev/shm",

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from kindling.data.base import Data
-from kindling.data.batches import MappedArray
+from kindling.data.lazy_inputs import LazyInputs
 
 
 @dataclass
@@ -62,7 +62,7 @@ def has_raw_samples(data: Any) -> bool:
     if not isinstance(data, Data) or not isinstance(data.samples, tuple):
         return False
     inputs, targets = data.samples[0], data.samples[-1]
-    return isinstance(inputs, Tensor | MappedArray) and isinstance(targets, Tensor)
+    return isinstance(inputs, Tensor | LazyInputs) and isinstance(targets, Tensor)
 
 
 def finite(raw: Tensor) -> tuple[list[str], Any]:

@@ -13,8 +13,8 @@ from conftest import QUICK, Result, assert_refused
 
 from kindling.core.errors import Stopped
 from kindling.data.arrays import Arrays
-from kindling.data.batches import MappedArray
 from kindling.data.fingerprint import fingerprint
+from kindling.data.lazy_inputs import MappedArray
 
 Run = Callable[..., Result]
 SIZE = 40
@@ -235,7 +235,7 @@ def test_mapped_arrays_give_the_batches_of_those_in_memory_with_any_workers(x: n
 
 
 def test_statistics_are_taken_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kindling.data.batches.CHUNK", 30)  # numbers, that is, two sequences
+    monkeypatch.setattr("kindling.data.lazy_inputs.CHUNK", 30)  # numbers, that is, two sequences
     x = np.float32(1000) + SERIES
     lengths = np.arange(SIZE) % 7 + 1
     data = arrays(tmp_path, True, x_train=x, lengths_train=lengths)

@@ -8,7 +8,8 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 
 from kindling.data.base import Data
-from kindling.data.batches import Batches, BatchIndices, MappedArray
+from kindling.data.batches import Batches, BatchIndices
+from kindling.data.lazy_inputs import MappedArray
 from my_project.data.digits import Digits
 from my_project.data.memory import Memory
 from my_project.data.synthetic import SyntheticClassification, SyntheticMultilabel, SyntheticRegression

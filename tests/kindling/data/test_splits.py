@@ -13,8 +13,8 @@ from sklearn import model_selection as ms
 from torch import Tensor
 
 from kindling.data.arrays import Arrays
-from kindling.data.batches import MappedArray
 from kindling.data.fingerprint import VALUES, changes_of, differ, fingerprint, look_of
+from kindling.data.lazy_inputs import MappedArray
 from kindling.data.splits import Splitter, draw_splits, read_splits, save_splits
 
 Run = Callable[..., Result]
