@@ -120,7 +120,30 @@ def growth(quick: bool) -> list[Row]:
     return finding(paths, dict.fromkeys(paths, ImageFolder), quick)
 
 
+def first_of_torchvision(path: str) -> object:
+    steps = [transforms.Resize(64), transforms.CenterCrop(64), transforms.ToTensor()]
+    dataset = datasets.ImageFolder(path, transforms.Compose(steps))
+    return next(iter(DataLoader(dataset, batch_size=BATCH, shuffle=True)))
+
+
+def first_of_kindling(path: str) -> object:
+    """With the splits and the statistics, for which 2,000 images are read; torchvision has neither."""
+    data = ImageFolder(path, lazy=True, batch_size=BATCH)
+    data.setup("fit")
+    return next(iter(data.train_dataloader()))
+
+
+def first_batch(quick: bool) -> list[Row]:
+    path = write_photos(100 if quick else 200_000, (80, 60))
+    ways: dict[str, Callable[[str], object]] = {
+        "ImageFolder of torchvision": first_of_torchvision,
+        "Kindling, lazy": first_of_kindling,
+    }
+    return finding(dict.fromkeys(ways, path), ways, quick)
+
+
 CASES = {
+    "lazy": Case("200,000 JPEGs of 80×60 until the first batch", first_batch),
     "photos": Case("JPEGs of 12 megapixels to 224×224, in memory", partial(reading, 128, (4000, 3000), 224)),
     "small": Case("JPEGs of 80×60 to 64×64, in memory", partial(reading, 10_000, (80, 60), 64)),
     "listing": Case("finding 200,000 files in 10 folders", listing),

@@ -164,7 +164,8 @@ def test_an_interrupted_training_goes_on_exactly(kindling: Run) -> None:
         "2",
         "--data.augment",
         "ImageAugmentation",
-        "--data.augment.flip", "0.5",
+        "--data.augment.flip",
+        "0.5",
     ]
     lazy += ["--model.schedule", "null"]  # which the length of the run would change
     assert kindling(*FIT, *lazy, "--name", "whole").code == 0
