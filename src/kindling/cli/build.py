@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+import kindling.core.parser_types
 import kindling.data  # noqa: F401 (the engine's data by name)
 from kindling.cli.arguments import HELP, USAGE, Arguments
 from kindling.cli.check_config import check_config

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from jsonargparse import _common, set_parsing_settings
@@ -16,6 +17,8 @@ from kindling.core.parts import ENGINE, LIBRARIES, imported, load_projects
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 # Whose functions a run may name besides those of the projects and torch's operations on tensors.
 FUNCTIONS = ("torch.nn.init", "torchmetrics.functional", "kindling.data", "kindling.models", "kindling.tasks")
+
+TRANSFORMS = "torchvision.transforms.v2"  # what `transforms` of data names
 
 # For configs, too: none can name os.system, eval and the like, or have a class built where any value would do.
 set_parsing_settings(import_path_denylist=[], instantiate_subclass_spec_in_any=False)
@@ -34,6 +37,8 @@ def is_trusted_of_run(path: str) -> bool:
 
     Of functions, none that loads a file or starts a program: operations on tensors, and what projects define.
     """
+    if path.startswith(f"{TRANSFORMS}."):  # which takes seconds, so that the engine imports it nowhere itself
+        import_module(TRANSFORMS)
     named = imported(path)
     if isinstance(named, type):
         return _is_below(named.__module__, (ENGINE, *load_projects(), *LIBRARIES))

@@ -1,27 +1,23 @@
 """What all data shares: seeded splits, normalisation with training statistics, and loaders of whole batches."""
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, reduce
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from kindling.core.errors import Stopped
 from kindling.core.plain_values import plain
 from kindling.data.augmentation import Augmentation
-from kindling.data.batches import (
-    Batches,
-    BatchIndices,
-    MemoryLoader,
-    on_gpu,
-    start_worker,
-)
+from kindling.data.batches import Batches, BatchIndices, MemoryLoader, on_gpu, start_worker
 from kindling.data.fingerprint import changes_of, fingerprint, has_look, look_of
-from kindling.data.lazy_inputs import LazyInputs, first_non_finite, rows
+from kindling.data.lazy_inputs import LazyInputs, first_non_finite
+from kindling.data.lazy_samples import ArraySamples, EpochIndices, LazySamples, SampleBatches, classes_of, joined
+from kindling.data.learn_preprocessing import learn_preprocessing
 from kindling.data.position import Position, Seeded
 from kindling.data.preprocessing import LEARNT, Preprocessing
 from kindling.data.splits import SPLITS, Splitter, draw_splits, read_saved, read_splits
@@ -46,6 +42,8 @@ class Data(L.LightningDataModule):
         split_file: takes the split from here instead, such as the `splits.npz` of a run; null to draw it.
         normalize: bring the inputs to mean 0 and variance 1, per channel of an image and per column of a vector.
         augment: changes training batches at random, such as ImageAugmentation; null for none.
+        transforms: change the input of each training sample at random, one after the other, before it is normalised: of
+            torchvision.transforms.v2, by path; they run where samples are read, so give `workers` as well.
         workers: processes that load batches; 0 to load them in the training's own.
         statistics_samples: how many samples of the training split mean and variance are taken from, at most, where each
             has to be read for that, such as of a lazy folder of images.
@@ -63,6 +61,7 @@ class Data(L.LightningDataModule):
     own_val = own_test = 0  # the data's own splits: the last samples are for the test, those before for validation
     groups: Any = None  # group of each sample, which no split cuts; for the splits
     times: Any = None  # when each sample was taken; for the splits
+    lazy_samples: LazySamples | None = None  # if `load` gives a data set
     preparation: dict[str, Any] = {}  # arguments of Preprocessing besides the statistics
     scaled: list[bool] | None = None  # which features are normalised; None for all
     notes: list[str] = []  # what a user should know of the data, a sentence each
@@ -78,6 +77,7 @@ class Data(L.LightningDataModule):
         split_file: str | None = None,
         normalize: bool = True,
         augment: Augmentation | None = None,
+        transforms: list[Callable[..., Any]] = [],  # noqa: B006 (read only)
         workers: int = 0,
         statistics_samples: int = 2000,
     ) -> None:
@@ -99,17 +99,23 @@ class Data(L.LightningDataModule):
         self.batch_size, self.workers, self.statistics_samples = batch_size, workers, statistics_samples
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
         self.split_seed, self.folds, self.fold, self.split_file = split_seed, folds, fold, split_file
-        self.normalize, self.augment = normalize, augment
+        self.normalize, self.augment, self.transforms = normalize, augment, transforms
         self.save_hyperparameters(logger=False)
-        if isinstance(self.hparams["augment"], Augmentation):  # built in Python rather than by the command line
+        # Built in Python rather than by the command line, they are objects, which a checkpoint can't hold.
+        if isinstance(self.hparams["augment"], Augmentation):
             self.hparams["augment"] = plain("augment", augment)
+        if any(map(callable, self.hparams["transforms"])):
+            del self.hparams["transforms"]
 
-    def load(self) -> tuple[Any, ...]:
+    def load(self) -> Any:
         """Inputs (N, *input_shape), and class indices (N,) int64, 0/1 labels (N, K) or numeric targets (N, T) float32.
 
         Inputs are float32, or tokens int64; a tensor, or LazyInputs, which can be uint8 (0 to 255) too. Between
         inputs and targets come the lengths (N,) of padded sequences, if `lengths` says that there are some; any others
         are further inputs of a sample, such as the row of a table beside an image, and stay as they are.
+
+        Or a map-style data set of samples (input, …, target), each of which is read when a batch asks for it; or a dict
+        of one for `train` and, if there are any, `val` and `test`. Their `classes` and `targets` count.
 
         It may set `notes`, `preparation` and `scaled`, and `splits` if it has to know which samples are for training.
         """
@@ -118,14 +124,43 @@ class Data(L.LightningDataModule):
     @cached_property
     def samples(self) -> tuple[Any, ...]:
         samples = self.load()
+        if not isinstance(samples, tuple):
+            samples = self._samples_of(samples)
         if self.split_file:
             kept = read_saved(self.split_file)
             self.notes = [*self.notes, *(changes_of(kept, self.look_of_inputs(samples[0])) if has_look(kept) else [])]
         return samples
 
+    def _samples_of(self, loaded: Any) -> tuple[Any, ...]:
+        """Inputs, …, targets of a data set, or of one a split."""
+        if isinstance(loaded, dict):
+            loaded, self.own_val, self.own_test = joined(loaded)
+        if not (self.classes or self.targets):
+            self.classes = classes_of(loaded)
+        self.lazy_samples = LazySamples(loaded)
+        return self.lazy_samples.parts()
+
+    def collate(self, samples: list[Any]) -> Any:
+        """A batch of samples of a data set, which may be any nesting; by default torch's."""
+        return default_collate(samples)
+
+    def change(self, sample: Any) -> Any:
+        """Change a sample (input, …, target) of the training split at random, here by `transforms` of the input.
+
+        It runs where samples are read, such as in a worker, with the same random numbers for the same seed of the run,
+        epoch and sample. Where input and target have to change alike, as an image and its mask, define this anew.
+        """
+        first, *others = sample
+        return reduce(lambda changed, transform: transform(changed), self.transforms, first), *others
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         return tuple(self.samples[0].shape[1:])
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether the inputs are arrays, rather than a dict, a text or whatever else a data set gives."""
+        return isinstance(self.samples[0], Tensor | LazyInputs)
 
     @property
     def train_targets(self) -> Tensor:
@@ -142,7 +177,7 @@ class Data(L.LightningDataModule):
         """Draw the splits, or read them, for all targets (N, …). For a `load` that has to know what is for training."""
         if self.split_file:
             return read_splits(self.split_file, fingerprint(targets, self.names))
-        one_class_each = self.classes and not self.multilabel and targets.dim() == 1  # rather than a mask of classes
+        one_class_each = self.classes and not self.multilabel and len(targets.shape) == 1  # rather than masks
         labels = targets.numpy() if one_class_each else None
         splitter = Splitter(labels, self.groups, self.times, self.split_seed, self.classes)
         own = self.own_val, self.own_test
@@ -158,9 +193,9 @@ class Data(L.LightningDataModule):
 
     @property
     def class_counts(self) -> dict[str, dict[str, int]]:
-        """How many samples (of masks: pixels) of each class each split has; empty for numeric targets."""
+        """How many samples (of masks: pixels) of each class each split has; empty for numeric and lazy targets."""
         counts: dict[str, dict[str, int]] = {}
-        if not self.classes:
+        if not self.classes or isinstance(self.samples[-1], LazyInputs):
             return counts
         for split, indices in self.splits.items():
             targets = self.samples[-1][indices]
@@ -177,51 +212,18 @@ class Data(L.LightningDataModule):
 
         Where a checkpoint is measured, they are those of the checkpoint: see `learnt`.
         """
-        inputs, *others, _ = self.samples
-        lengths = others[: int(self.lengths)]  # one, or none
-        train = self.splits["train"]
-        train_inputs = inputs[train] if isinstance(inputs, Tensor) else None  # a mapped array is read in parts
-        arguments: dict[str, Any] = {"lengths": self.lengths, "further_inputs": len(others) - len(lengths)}
-        if train_inputs is not None and train_inputs.dim() == 4:
-            arguments["bounded"] = bool(train_inputs.min() >= 0 and train_inputs.max() <= 1)
-        if self.normalize and inputs.dtype != torch.int64:
-            if train_inputs is None:
-                deviation, mean = inputs.statistics(self._measured(inputs, train), *lengths)
-            else:
-                deviation, mean = statistics(train_inputs, *(each[train] for each in lengths))
-            arguments |= self._scale(deviation, mean)
-        dtype = str(inputs.dtype).removeprefix("torch.")
-        own = Preprocessing(self.input_shape, dtype, **{**arguments, **self.preparation})
+        own = learn_preprocessing(self)
         return Preprocessing(**self.learnt) if self.learnt and own.is_alike(self.learnt) else own
-
-    def _measured(self, inputs: LazyInputs, train: Tensor) -> Tensor:
-        """What of the training split its statistics are taken from: all, or some at random if that takes long."""
-        if not inputs.is_slow or len(train) <= self.statistics_samples:
-            return train
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.split_seed))
-        return train[order[: self.statistics_samples]]
-
-    def _scale(self, deviation: Tensor, mean: Tensor) -> dict[str, list[float]]:
-        """The `mean` and `std` that Preprocessing takes, from those of the training split, (F,) each."""
-        if not mean.isfinite().all():
-            self._refuse_non_finite(["train"])
-            raise ValueError("the inputs of the training split are too large: their mean is no finite number")
-        if self.scaled is not None:
-            unscaled = ~torch.tensor(self.scaled)
-            mean, deviation = mean.masked_fill(unscaled, 0.0), deviation.masked_fill(unscaled, 1.0)
-        # What is constant but for rounding, or has one sample (whose deviation is NaN), is left in its unit.
-        constant = ~(deviation > 1e-6 * mean.abs())
-        return {"mean": mean.tolist(), "std": deviation.float().masked_fill(constant, 1.0).tolist()}
 
     @property
     def takes_only_finite(self) -> bool:
         """Whether NaN or infinity in the inputs is a mistake, rather than for a model that may know what they mean."""
         return self.normalize or isinstance(self.samples[0], LazyInputs)
 
-    def _refuse_non_finite(self, splits: Iterable[str]) -> None:
+    def refuse_non_finite(self, splits: Iterable[str]) -> None:
         """End the command if the inputs of a split hold NaN or infinity, before they spoil its metrics."""
         inputs = self.samples[0]
-        if getattr(inputs, "is_slow", False):
+        if not self.has_arrays or getattr(inputs, "is_slow", False):
             return
         for split in splits:
             index = first_non_finite(inputs, self.splits[split]) if self.takes_only_finite else None
@@ -230,14 +232,31 @@ class Data(L.LightningDataModule):
                 raise Stopped(f"{place} holds a value that is no finite number, and is for {split}: correct it")
 
     def setup(self, stage: str) -> None:
+        self.refuse_non_finite(SPLITS_OF_STAGE.get(stage, ("val", "test") if self.normalize else SPLITS))
+        self.sets: dict[str, Any] = {}
+        if not self.lazy_samples:
+            self.sets = self._whole_batches()
+        self.sets |= {split: self._sample_batches(split) for split in self.splits if self._reads_samples(split)}
+
+    def _reads_samples(self, split: str) -> bool:
+        """Whether batches of a split are put together sample by sample, rather than taken whole."""
+        changes = bool(self.transforms) or type(self).change is not Data.change
+        return self.lazy_samples is not None or (changes and split == "train")
+
+    def _sample_batches(self, split: str) -> SampleBatches:
+        samples = self.lazy_samples or ArraySamples(self.samples)
+        prepare = self.preprocessing if self.has_arrays else None
+        change = self.change if split == "train" else None
+        return SampleBatches(samples, self.splits[split], self.collate, prepare, change)
+
+    def _whole_batches(self) -> dict[str, Batches]:
         inputs, *others = self.samples
         transform: Any = self.preprocessing
-        self._refuse_non_finite(SPLITS_OF_STAGE.get(stage, ("val", "test") if self.normalize else SPLITS))
         if isinstance(inputs, Tensor):  # in memory: transformed once and for all
             inputs, transform = transform(inputs, *others[:-1]), None
             if self.trainer and not self.workers:  # no process that loads batches could share a GPU's memory
                 inputs, *others = on_gpu([inputs, *others], self.trainer.strategy.root_device)
-        self.sets = {
+        return {
             name: Batches(inputs, *others, indices=index, transform=transform) for name, index in self.splits.items()
         }
 
@@ -268,18 +287,14 @@ class Data(L.LightningDataModule):
         """A loader of (inputs, targets) batches, shuffled if `split` is `train`."""
         training = split == "train"
         position = Position(self.trainer) if training and self.trainer else None
-        sampler = BatchIndices(len(self.splits[split]), self.batch_size, shuffle=training, position=position)
+        reads_samples = self._reads_samples(split)
+        order = EpochIndices if reads_samples else BatchIndices
+        sampler = order(len(self.splits[split]), self.batch_size, shuffle=training, position=position)
         pinned = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
         options: dict[str, Any] = {"batch_size": None, "pin_memory": pinned}  # sampled as batches
         options |= {"num_workers": self.workers, "persistent_workers": self.workers > 0, "worker_init_fn": start_worker}
         options["generator"] = torch.Generator()  # dropout and the like don't depend on how batches are loaded
-        plain = isinstance(self.samples[0], Tensor) and not self.workers and self.sets[split].transform is None
-        kind = MemoryLoader if plain else DataLoader
-        return kind(self.sets[split], sampler=sampler, **options)
-
-
-def statistics(inputs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Standard deviation and mean of each feature of vectors or sequences, or of each channel of images, (F,) each."""
-    if inputs.dim() == 3:
-        inputs = rows(inputs, lengths)
-    return torch.std_mean(inputs, dim=[0, *range(2, inputs.dim())])
+        batches = self.sets[split]
+        in_memory = isinstance(self.samples[0], Tensor) and not self.workers and not reads_samples
+        kind = MemoryLoader if in_memory and batches.transform is None else DataLoader
+        return kind(batches, sampler=sampler, **options)

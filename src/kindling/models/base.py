@@ -136,7 +136,7 @@ class Model(Loadable):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if hasattr(data, "train_targets"):
             self.task.start(data)
-            self.preprocessing = data.preprocessing.plain
+            self.preprocessing = data.preprocessing.plain if data.has_arrays else None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["preprocessing"] = self.preprocessing
