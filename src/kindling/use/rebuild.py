@@ -58,6 +58,7 @@ def rebuilt(base: type[M], file: Path, hparams: dict[str, Any]) -> M:
         path = str(class_path_of(arguments.get(key)))
         if "." in path and imported(path) is None:  # of a package that is not here
             del arguments[key]
+            arguments.pop("groups", None)  # options of an optimiser that is not here
     with imported_parts():
         try:
             return instantiate_module(base, {"_class_path": path_of(cls), **arguments})
