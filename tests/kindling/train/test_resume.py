@@ -194,6 +194,28 @@ def test_it_does_with_other_settings(flags: list[str], undisturbed: Any, broken:
     assert_same(expected)
 
 
+@pytest.mark.parametrize("batch", [7, 10, 11, 12, 15])  # thaws before the eleventh: 60% of 16 steps are 9.6
+@pytest.mark.parametrize("flags", [(), ("--weight_averaging.enabled", "true", "--model.groups", "{net.1: {lr: 1e-4}}")])
+def test_what_is_frozen_thaws_at_the_same_step(
+    flags: tuple[str, ...], batch: int, undisturbed: Any, broken: Run, kindling: Run
+) -> None:
+    frozen = ["--freezing.parts", "{net.1: 0.6, net.2: 0.6}", "--checkpoint.every_steps", "1", *flags]
+    expected = undisturbed(*frozen)
+    broken(*frozen, batch=batch)
+    finished = kindling("fit", "--resume", RUN)
+    assert (finished.code, finished.err) == (0, "")
+    assert_same(expected)
+
+
+def test_what_has_thawed_stays_so_in_a_longer_run(broken: Run, kindling: Run) -> None:
+    broken("--freezing.parts", "{net.1: 0.6, net.2: 0.6}", "--checkpoint.every_steps", "1", batch=14)
+    before = load_checkpoint(LAST)["state_dict"]["net.1.weight"]
+    finished = kindling("fit", "--resume", RUN, "--trainer.max_epochs", 4)  # of which 60% are after the accident
+    assert "trains from here on" not in finished.out
+    assert "is frozen" not in finished.out
+    assert not torch.equal(load_checkpoint(BEST)["state_dict"]["net.1.weight"], before)
+
+
 def test_of_two_validations_at_a_step_the_first_counts(undisturbed: Any, broken: Run, kindling: Run) -> None:
     flags = ["--trainer.limit_train_batches", "7", "--trainer.max_epochs", "1", "--checkpoint.every_steps", "1"]
     flags += ["--trainer.accumulate_grad_batches", "4", "--trainer.val_check_interval", "2"]
