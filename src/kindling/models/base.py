@@ -90,6 +90,7 @@ class Model(Loadable):
         self.task = task or DEFAULT_TASKS[wanted]()
         self.task.build(wanted, len(targets or classes or []))
         self.num_outputs = self.task.num_outputs
+        self.notes: list[str] = []  # what a user should know of the model, told before the training
         if optimizer is None:
             raise ValueError("optimizer is null: expected an optimiser, such as AdamW")
         self.optimizer, self.schedule = optimizer, Constant if schedule is None else schedule

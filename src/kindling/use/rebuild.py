@@ -23,6 +23,7 @@ from kindling.core.settings import settings_in
 from kindling.core.trusted_parts import INSTANTIATOR, imported_parts
 from kindling.data.columns import encode
 from kindling.data.preprocessing import Preprocessing
+from kindling.models.hyperparameters import weights_follow
 
 M = TypeVar("M", bound=L.LightningModule)
 PARTS = (nn.Module, Optimizer, LRScheduler)  # that a checkpoint can name
@@ -59,7 +60,7 @@ def rebuilt(base: type[M], file: Path, hparams: dict[str, Any]) -> M:
         if "." in path and imported(path) is None:  # of a package that is not here
             del arguments[key]
             arguments.pop("groups", None)  # options of an optimiser that is not here
-    with imported_parts():
+    with imported_parts(), weights_follow():
         try:
             return instantiate_module(base, {"_class_path": path_of(cls), **arguments})
         except (ArgumentError, ValueError) as error:

@@ -46,12 +46,15 @@ class Freezing(L.Callback):
         parts: dict[str, Until] = (getattr(pl_module, "frozen", None) or {}) if self.parts is None else self.parts
         if stage != "fit" or not parts:
             return
+        setting = "freezing.parts" if self.parts is not None else f"{type(pl_module).__name__}.frozen"
         try:
-            names = names_by_pattern(pl_module, parts, "freezing.parts")
+            for until in parts.values():
+                check_until(until, setting)
+            names = names_by_pattern(pl_module, parts, setting)
         except ValueError as error:
             raise UsageError(str(error)) from None
         if not names.pop(None):
-            raise UsageError(f"freezing.parts is {parts}: nothing is left to train")
+            raise UsageError(f"{setting} is {parts}: nothing is left to train")
         self.thawed = []
         self.held = [
             _Part(pl_module, pattern, of_part, parts[pattern]) for pattern, of_part in names.items() if pattern
@@ -60,7 +63,7 @@ class Freezing(L.Callback):
             part.freeze()
         if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy) and self._thaws:
             name = type(trainer.strategy).__name__
-            raise UsageError(f"freezing.parts is {parts}: {name} can't thaw a part, so choose all or strategy ddp")
+            raise UsageError(f"{setting} is {parts}: {name} can't thaw a part, so choose all or strategy ddp")
 
     @property
     def _thaws(self) -> bool:
