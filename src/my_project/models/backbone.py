@@ -10,9 +10,10 @@ from torch.nn.functional import interpolate
 from torch.optim import AdamW
 
 from kindling import Model
+from kindling.models.groups import fits
 from kindling.models.pretrained import network_without_head
 
-CONTAINERS = r"(?:(?:features|encoder|layers|blocks|stages)\.)*[^.]+"  # the name of a layer begins so
+LAYER = r"((?:features|encoder|layers|blocks|stages)\.)*[^.]+"  # how the name of a parameter begins
 
 
 class Backbone(Model):
@@ -90,9 +91,11 @@ class Backbone(Model):
     def _decay_by_layer(self, factor: float) -> None:
         """Give each layer of the backbone the rate of the layer above it times a factor; the head keeps its own."""
         rate = self.optimizer([nn.Parameter(torch.zeros(1, 1))]).defaults["lr"]
-        layers = [re.match(CONTAINERS, name)[0] for name, _ in self.backbone.named_parameters()]  # type: ignore[index]
-        for depth, layer in enumerate(reversed(dict.fromkeys(layers)), 1):
-            self.groups[re.escape(f"backbone.{layer}")] = {"lr": rate * factor**depth}
+        layer_of = {f"backbone.{name}": _layer(name) for name, _ in self.backbone.named_parameters()}
+        free = {layer for name, layer in layer_of.items() if not any(fits(pattern, name) for pattern in self.groups)}
+        for depth, layer in enumerate(reversed(dict.fromkeys(layer_of.values())), 1):
+            if layer in free:  # what a user has said comes first
+                self.groups[re.escape(f"backbone.{layer}")] = {"lr": rate * factor**depth}
 
     def on_fit_start(self) -> None:
         """Have a pretrained network see the data's pixels normalised by its own mean and spread."""
@@ -114,3 +117,10 @@ class Backbone(Model):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self._features(images, self.backbone))
+
+
+def _layer(name: str) -> str:
+    """The layer of a parameter: the first module that is no mere container."""
+    found = re.match(LAYER, name)
+    assert found
+    return found[0]
