@@ -132,7 +132,7 @@ def test_without_internet_a_sentence_says_where_the_file_goes(offline: Path, kin
 def test_a_damaged_file_of_weights_is_refused(weights: Any, tmp_path: Path, kindling: Callable[..., Result]) -> None:
     file = next((tmp_path / "torch" / "hub" / "checkpoints").iterdir())
     file.write_bytes(file.read_bytes()[:1000])
-    assert_refused(kindling(*FIT, "--model.pretrained", "true"), f"weights can't be read (")
+    assert_refused(kindling(*FIT, "--model.pretrained", "true"), "weights can't be read (")
     torch.save({"conv.weight": torch.zeros(1)}, file)
     assert_refused(kindling(*FIT, "--model.pretrained", "true"), "Missing key(s)")
 
