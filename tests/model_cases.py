@@ -13,6 +13,7 @@ from kindling import Model
 # Arguments that make a model small and free of dropout, so that its tests take a moment and it can learn by heart.
 SMALL: dict[str, dict[str, Any]] = {
     "MLP": {"hidden_sizes": [32, 16]},
+    "Backbone": {"name": "shufflenet_v2_x0_5", "size": 32},
     "CNN": {"channels": [8, 16], "dropout": 0.0},
     "ResNet": {"width": 8, "depths": [1, 1]},
     "RNN": {"width": 24},

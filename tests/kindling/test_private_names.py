@@ -175,7 +175,7 @@ TABLE: tuple[Row, ...] = (
     Row("lightning.pytorch.core.saving:_instantiator", "key",
         ("kindling/models/hyperparameters.py", "kindling/run/checkpoint_files.py", "kindling/use/rebuild.py"),
         "the function that load_from_checkpoint builds with; any other is refused"),
-    Row("torch.optim.lr_scheduler.LRScheduler._last_lr", "attribute", (RESUME,),
+    Row("torch.optim.lr_scheduler.LRScheduler._last_lr", "attribute", ("kindling/train/learning_rates.py",),
         "a key of a schedule's state, which a change of the learning rate scales"),
     # The rest
     Row("multiprocessing.queues.Queue._on_queue_feeder_error", "(e, obj)", ("kindling/data/batches.py",),

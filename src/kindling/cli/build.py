@@ -31,6 +31,7 @@ from kindling.data.base import Data
 from kindling.data.preprocessing import learnt
 from kindling.figures.callback import Figures
 from kindling.models.base import Model
+from kindling.models.hyperparameters import weights_follow
 from kindling.run.saved_split import compare_with_run, unchanged_split_of
 from kindling.train.callbacks import CALLBACKS
 from kindling.train.faults import explain_fault
@@ -105,7 +106,7 @@ class Parts(LightningCLI):
                 others = self.arguments.changes
                 own = [(str(path), key, value) for key, value in settings_in(values)]
                 self.settings = [*own, *others] if path == self.arguments.configs[0] else [*others, *own]
-                config = f"--config={yaml.safe_dump(values)}"
+                config = f"--config={yaml.safe_dump(values, sort_keys=False)}"  # the order of patterns counts
                 for moved in self.of_run.moved:
                     print(f"note: {moved}", file=sys.stderr)
             configs.append(config)
@@ -206,7 +207,9 @@ class Parts(LightningCLI):
     def build(self) -> None:
         """Data and model; the model's arguments that come from the data are filled in on the way."""
         foreign = [cls for cls in (self.model_type, self.data_type) if cls and not issubclass(cls, Model | Data)]
-        with learnt(self.checkpoint.get("preprocessing")):
+        run = self.arguments.run
+        is_trained = bool(self.checkpoint) or (run is not None and any((run / "checkpoints").glob("*.ckpt")))
+        with learnt(self.checkpoint.get("preprocessing")), weights_follow(is_trained):
             self.config_init = self.parser.instantiate(
                 self.config, instantiators=[(_as_its_author_does, cls, False) for cls in foreign]
             )

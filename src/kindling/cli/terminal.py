@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from kindling.cli.build import Parts
 from kindling.core.tables import console, print_plain, printable, shown
 from kindling.data.base import Data
+from kindling.models.base import Model
 from kindling.run.record import count_parameters
 
 
@@ -32,7 +33,8 @@ def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[st
     )
     if classes and isinstance(data, Data):
         print_plain(f"train  {balance(data.class_counts['train'])}")
-    for note in data.notes if isinstance(data, Data) else []:
+    of_model = model.notes if isinstance(model, Model) else []
+    for note in [*(data.notes if isinstance(data, Data) else []), *of_model]:
         print_plain(f"note   {note}")
     if left_out:
         print(f"note   left out, with what would switch it on: {'; '.join(left_out)}")

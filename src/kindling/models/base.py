@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 
 from kindling.data.batches import batch_size_of
 from kindling.data.preprocessing import form_of
+from kindling.models.groups import parameter_groups, try_groups
 from kindling.models.hyperparameters import Loadable, name_hyperparameters
 from kindling.models.layers import initialize
 from kindling.models.run_length import adapt_to_run_length
@@ -41,6 +42,9 @@ class Model(Loadable):
         optimizer: builds the optimiser from the parameters; it is fused where torch can fuse it.
         schedule: builds the learning-rate schedule from the optimiser; null (or `Constant`) for none.
         decay: which parameters the optimiser's weight decay is for: all, or weights (no biases and norms).
+        groups: options of the optimiser for some of the parameters, by a pattern for their names, such as
+            {head: {lr: 1e-2}, '.*norm.*': {weight_decay: 0}}: a regular expression for the name of a parameter, or of
+            a module for all in it; the first that fits wins.
         l1: weight of a penalty on the absolute weights, added to the loss; biases and norms are free.
         l2: weight of a penalty on the squared weights, likewise.
         init: how the layers start: torch's way, or guide: see layers.initialize.
@@ -66,6 +70,7 @@ class Model(Loadable):
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-3),
         schedule: LRSchedulerCallable = lambda optimizer: WarmupCosine(optimizer),
         decay: Literal["all", "weights"] = "all",
+        groups: dict[str, dict[str, Any]] | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
         init: Literal["torch", "guide"] = "torch",
@@ -85,15 +90,18 @@ class Model(Loadable):
         self.task = task or DEFAULT_TASKS[wanted]()
         self.task.build(wanted, len(targets or classes or []))
         self.num_outputs = self.task.num_outputs
+        self.notes: list[str] = []  # what a user should know of the model, told before the training
         if optimizer is None:
             raise ValueError("optimizer is null: expected an optimiser, such as AdamW")
         self.optimizer, self.schedule = optimizer, Constant if schedule is None else schedule
         self.decay, self.l1, self.l2, self.init, self.compiles = decay, l1, l2, init, compile
+        self.groups = dict(groups or {})
         arguments = inspect.signature(self.forward).parameters
         required = [name for name, each in arguments.items() if each.default is each.empty]
         self._needs_others = len(required) > 1  # besides the first input
         self._takes_others = len({*required, *({"lengths"} & arguments.keys())}) > 1
         try_recipe(optimizer, self.schedule)
+        try_groups(optimizer, self.schedule, self.groups)
         self.save_hyperparameters(logger=False)
         if "_class_path" not in self.hparams:  # built in Python rather than by the command line
             name_hyperparameters(self)
@@ -102,6 +110,7 @@ class Model(Loadable):
         """Set the layers' first weights as `init` says: the last line of a subclass's constructor."""
         if self.init == "guide":
             self.apply(initialize)
+        parameter_groups(self, self.groups, self.decay)  # a pattern that fits nothing is refused here
         self.to(memory_format=torch.channels_last)  # a ResNet trains in three quarters of the time
 
     def setup(self, stage: str) -> None:
@@ -118,13 +127,8 @@ class Model(Loadable):
 
     num_parameters = property(lambda self: sum(parameter.numel() for parameter in self.parameters()))
 
-    def _weights(self, weights: bool = True) -> list[nn.Parameter]:
-        """The weights of the layers, or else their biases and norms."""
-        return [parameter for parameter in self.parameters() if (parameter.dim() > 1) == weights]
-
     def configure_optimizers(self) -> Any:
-        groups = [{"params": self._weights()}, {"params": self._weights(False), "weight_decay": 0.0}]
-        optimizer = fuse(self.optimizer(self.parameters() if self.decay == "all" else groups))
+        optimizer = fuse(self.optimizer(parameter_groups(self, self.groups, self.decay)))
         schedule = self.schedule(optimizer)
         interval = getattr(schedule, "interval", "step" if isinstance(schedule, CyclicLR | OneCycleLR) else "epoch")
         config = {"scheduler": schedule, "interval": interval, "name": "learning_rate"}
@@ -188,7 +192,7 @@ class Model(Loadable):
 
     def penalty(self) -> Tensor:
         """l1 · Σ|w| + l2 · Σw² over the weights: no biases, no norms."""
-        weights = nn.utils.parameters_to_vector(self._weights())
+        weights = nn.utils.parameters_to_vector(each for each in self.parameters() if each.dim() > 1)
         return self.l1 * weights.abs().sum() + self.l2 * weights.square().sum()
 
     def is_logged(self, batch_idx: int) -> bool:

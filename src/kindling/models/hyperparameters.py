@@ -1,6 +1,9 @@
 """Keeps what a model was built with in its checkpoint as the plain values that YAML would hold."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import lightning as L
@@ -11,13 +14,25 @@ from kindling.core.parts import path_of
 from kindling.core.plain_values import plain
 from kindling.core.trusted_parts import INSTANTIATOR, imported_parts
 
+WEIGHTS_FOLLOW: ContextVar[bool] = ContextVar("weights_follow", default=False)
+
+
+@contextmanager
+def weights_follow(yes: bool = True) -> Iterator[None]:
+    """Have models that are built inside of the `with` begin without weights of others: a checkpoint's are to come."""
+    token = WEIGHTS_FOLLOW.set(yes)
+    try:
+        yield
+    finally:
+        WEIGHTS_FOLLOW.reset(token)
+
 
 class Loadable(L.LightningModule):
     """A module whose `load_from_checkpoint` imports nothing and runs no foreign part: a file can come from anyone."""
 
     @classmethod
     def load_from_checkpoint(cls, *args: Any, **kwargs: Any) -> Any:
-        with imported_parts():
+        with imported_parts(), weights_follow():
             return super().load_from_checkpoint(*args, **kwargs | {"weights_only": True})
 
 

@@ -100,14 +100,22 @@ class OneCycleLR(OverTheRun, lr_scheduler.OneCycleLR):
 
     Args:
         optimizer: the optimiser.
-        max_lr: peak; null for the optimiser's learning rate.
+        max_lr: peak; null for the optimiser's learning rate. A group with a rate of its own has its peak in proportion.
         **one_cycle: pct_start, anneal_strategy, cycle_momentum, div_factor …: see torch.
     """
 
     def __init__(self, optimizer: Optimizer, max_lr: float | None = None, **one_cycle: Any) -> None:
-        self.peak = max_lr or [group["lr"] for group in optimizer.param_groups]
+        self.peak = self._peaks(optimizer, max_lr)
         self.arguments = dict(one_cycle)
         super().__init__(optimizer, self.peak, total_steps=2, **one_cycle)
+
+    @staticmethod
+    def _peaks(optimizer: Optimizer, max_lr: float | None) -> float | list[float]:
+        """One for all groups, or one each where their learning rates differ."""
+        rates, usual = [group["lr"] for group in optimizer.param_groups], optimizer.defaults["lr"]
+        if not max_lr:
+            return rates
+        return max_lr if set(rates) == {usual} else [max_lr * rate / usual for rate in rates]
 
     def start(self, total_steps: float) -> None:
         position = self.last_epoch

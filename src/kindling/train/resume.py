@@ -17,6 +17,7 @@ from lightning.fabric.utilities.apply_func import move_data_to_device
 from kindling.core.errors import NothingToDo, UsageError
 from kindling.data.position import generator_states, set_generator_states
 from kindling.run.checkpoint_files import fit_or_refuse, newest_whole
+from kindling.train.learning_rates import groups_of
 from kindling.train.loaders import Loaders
 from kindling.train.messages import warn
 from kindling.train.unfinished_epoch import count_on, gather_on, gathered
@@ -191,33 +192,6 @@ def _in_words(layout: list[Any]) -> str:
     return f"batches{of_size} on {processes} process{'es' * (processes > 1)}"
 
 
-def change_learning_rate(checkpoint: dict[str, Any], model: L.LightningModule) -> None:
-    """Scale the learning rates in a checkpoint to the one that the model has now, if it was trained with another."""
-    before, now = _learning_rate(checkpoint.get("hyper_parameters", {})), _learning_rate(model.hparams)
-    if not before or not now or before == now:
-        return
-    for state in checkpoint.get("optimizer_states", []):
-        for group in state["param_groups"]:
-            _scale(group, ("lr", "initial_lr"), now / before)
-    for state in checkpoint.get("lr_schedulers", []):
-        if "max_lrs" not in state:  # such a schedule has rates of its own
-            _scale(state, ("base_lrs", "_last_lr"), now / before)
-
-
-def _scale(state: dict[str, Any], names: tuple[str, ...], factor: float) -> None:
-    for name in state.keys() & names:
-        rates = state[name]
-        state[name] = [rate * factor for rate in rates] if isinstance(rates, list) else rates * factor
-
-
-def _learning_rate(hparams: Any) -> float | None:
-    """The learning rate among hyper-parameters: the optimiser's, or one by a name that Lightning knows it by."""
-    optimizer = hparams.get("optimizer")
-    owner = optimizer.get("init_args") or {} if isinstance(optimizer, dict) else hparams
-    rates = [owner.get(name) for name in ("lr", "learning_rate")]
-    return next((rate for rate in rates if isinstance(rate, float | int)), None)
-
-
 def resume_point(run: Path, model: Any, trainer: Any) -> tuple[Path | None, int]:
     """The checkpoint that a training goes on from, and the step from which its loggers do.
 
@@ -249,7 +223,7 @@ def _fit_loop_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_resume(run: Path, checkpoint: dict[str, Any], model: Any, trainer: Any) -> None:
-    """Refuse to go on with another recipe than before but for the learning rate, or where nothing is left to do.
+    """Refuse to go on with another recipe than before but for the learning rates, or where nothing is left to do.
 
     Args:
         run: the run's folder.
@@ -262,6 +236,10 @@ def check_resume(run: Path, checkpoint: dict[str, Any], model: Any, trainer: Any
         if part in before and _without_rate(before[part]) != _without_rate(now.get(part)):
             only = " but for its lr" if part == "optimizer" else ""
             raise UsageError(f"a resumed run keeps its {part}{only}: leave out --model.{part}, or start a new run")
+    if _without_rates(groups_of(before)) != _without_rates(groups_of(now)):
+        raise UsageError(
+            "a resumed run keeps its groups but for their lr: leave out --model.groups, or start a new run"
+        )
     progress = _fit_loop_of(checkpoint).get("epoch_progress")
     epochs = progress["current"]["processed"] if progress else checkpoint.get("epoch", 0)
     steps = checkpoint.get("global_step", 0)
@@ -278,3 +256,8 @@ def check_resume(run: Path, checkpoint: dict[str, Any], model: Any, trainer: Any
 def _without_rate(part: Any) -> Any:
     arguments = {**part.get("init_args", {}), "lr": None} if isinstance(part, dict) else None
     return {**part, "init_args": arguments} if arguments else part
+
+
+def _without_rates(groups: dict[Any, dict[str, Any]]) -> list[Any]:
+    """Patterns, whose order counts, and options."""
+    return [(pattern, {**options, "lr": None}) for pattern, options in groups.items()]

@@ -23,6 +23,7 @@ from kindling.core.settings import settings_in
 from kindling.core.trusted_parts import INSTANTIATOR, imported_parts
 from kindling.data.columns import encode
 from kindling.data.preprocessing import Preprocessing
+from kindling.models.hyperparameters import weights_follow
 
 M = TypeVar("M", bound=L.LightningModule)
 PARTS = (nn.Module, Optimizer, LRScheduler)  # that a checkpoint can name
@@ -58,7 +59,8 @@ def rebuilt(base: type[M], file: Path, hparams: dict[str, Any]) -> M:
         path = str(class_path_of(arguments.get(key)))
         if "." in path and imported(path) is None:  # of a package that is not here
             del arguments[key]
-    with imported_parts():
+            arguments.pop("groups", None)  # options of an optimiser that is not here
+    with imported_parts(), weights_follow():
         try:
             return instantiate_module(base, {"_class_path": path_of(cls), **arguments})
         except (ArgumentError, ValueError) as error:

@@ -34,6 +34,7 @@ from kindling.run.checkpoint_files import load_checkpoint
 from kindling.run.folder import new_run
 from kindling.run.record import Record
 from kindling.train import resume
+from kindling.train.learning_rates import change_learning_rate
 from my_project.models.mlp import MLP
 
 # Two epochs of eight steps; `last.ckpt` is saved before the batches 3 and 6, and at the end of the epoch.
@@ -182,6 +183,7 @@ def test_a_training_goes_on_exactly(hook: str, call: int, undisturbed: Any, kind
         ["--model.schedule", "OneCycleLR", "--checkpoint.mode", "max"],
         ["--checkpoint.in_background", "true"],
         ["--trainer.num_sanity_val_steps", "0", "--trainer.limit_val_batches", "0"],
+        ["--model.groups", "{net.1: {lr: 1e-2}, '.*bias': {weight_decay: 0}}", "--model.decay", "weights"],
     ],
     ids=lambda flags: flags[0],
 )  # fmt: skip
@@ -190,6 +192,28 @@ def test_it_does_with_other_settings(flags: list[str], undisturbed: Any, broken:
     broken(*flags)
     assert kindling("fit", "--resume", RUN).code == 0
     assert_same(expected)
+
+
+@pytest.mark.parametrize("batch", [7, 10, 11, 12, 15])  # thaws before the eleventh: 60% of 16 steps are 9.6
+@pytest.mark.parametrize("flags", [(), ("--weight_averaging.enabled", "true", "--model.groups", "{net.1: {lr: 1e-4}}")])
+def test_what_is_frozen_thaws_at_the_same_step(
+    flags: tuple[str, ...], batch: int, undisturbed: Any, broken: Run, kindling: Run
+) -> None:
+    frozen = ["--freezing.parts", "{net.1: 0.6, net.2: 0.6}", "--checkpoint.every_steps", "1", *flags]
+    expected = undisturbed(*frozen)
+    broken(*frozen, batch=batch)
+    finished = kindling("fit", "--resume", RUN)
+    assert (finished.code, finished.err) == (0, "")
+    assert_same(expected)
+
+
+def test_what_has_thawed_stays_so_in_a_longer_run(broken: Run, kindling: Run) -> None:
+    broken("--freezing.parts", "{net.1: 0.6, net.2: 0.6}", "--checkpoint.every_steps", "1", batch=14)
+    before = load_checkpoint(LAST)["state_dict"]["net.1.weight"]
+    finished = kindling("fit", "--resume", RUN, "--trainer.max_epochs", 4)  # of which 60% are after the accident
+    assert "trains from here on" not in finished.out
+    assert "is frozen" not in finished.out
+    assert not torch.equal(load_checkpoint(BEST)["state_dict"]["net.1.weight"], before)
 
 
 def test_of_two_validations_at_a_step_the_first_counts(undisturbed: Any, broken: Run, kindling: Run) -> None:
@@ -315,6 +339,26 @@ def test_another_learning_rate_scales_the_schedule(schedule: str, broken: Run, k
     assert rates[1][4:] == pytest.approx([3 * rate for rate in rates[0][4:]], rel=1e-6)
 
 
+HEAD = "net.5"
+
+
+@pytest.mark.parametrize("schedule", ["WarmupCosine", "OneCycleLR", "StepLR"])
+def test_the_rate_of_a_group_changes_alone(schedule: str, broken: Run, kindling: Run) -> None:
+    steps = ["--model.schedule.step_size", 1] * (schedule == "StepLR")
+    broken("--model.schedule", schedule, *steps, "--model.groups", f"{{{HEAD}: {{lr: 0.01}}}}", batch=14)
+    rates = []
+    for own, usual in ((0.01, 0.002), (0.03, 0.002), (0.01, 0.006)):
+        run = RUN.with_name(f"own_{own}_usual_{usual}")
+        shutil.copytree(RUN, run)
+        flags = ["--model.groups", f"{{{HEAD}: {{lr: {own}}}}}", "--model.optimizer.lr", usual]
+        assert kindling("fit", "--resume", run, *flags, "--trainer.max_epochs", 3).code == 0
+        optimizer = load_checkpoint(run / "checkpoints" / "previous.ckpt")["optimizer_states"][0]
+        rates.append([group["lr"] for group in optimizer["param_groups"]])
+    assert rates[0][1] == pytest.approx(5 * rates[0][0])
+    assert rates[1] == pytest.approx([rates[0][0], 3 * rates[0][1]])
+    assert rates[2] == pytest.approx([3 * rates[0][0], rates[0][1]])
+
+
 def test_the_config_says_what_a_resume_changes(kindling: Run) -> None:
     kindling(*FIT)
     before = (RUN / "config.yaml").read_bytes()
@@ -340,6 +384,7 @@ def test_the_config_says_what_a_resume_changes(kindling: Run) -> None:
         (["--model.optimizer.weight_decay", "0.5"], "optimizer but for its lr"),
         (["--model.schedule", "null"], "schedule"),
         (["--model.schedule.warmup", "0.5"], "schedule"),
+        (["--model.groups", "{net: {weight_decay: 0}}"], "groups but for their lr"),
     ],
 )
 def test_nothing_else_of_the_recipe_changes(flags: list[str], part: str, broken: Run, kindling: Run) -> None:
@@ -705,7 +750,7 @@ def test_the_learning_rates_of_all_optimisers_are_scaled(before: Any, now: dict[
     checkpoint: dict[str, Any] = {"optimizer_states": two, "lr_schedulers": schedules}
     if before is not None:
         checkpoint["hyper_parameters"] = before
-    resume.change_learning_rate(checkpoint, Hyper(**now))
+    change_learning_rate(checkpoint, Hyper(**now))
     groups = [group for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
     assert [group["lr"] for group in groups] == pytest.approx([0.1 * factor, 0.3 * factor, 0.4 * factor])
     assert groups[0]["initial_lr"] == pytest.approx(0.2 * factor)

@@ -16,9 +16,10 @@ from kindling.run.checkpoint_content import unloadable_hyperparameters
 from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO
 from kindling.run.monitor import Monitor, take_up_state
 from kindling.train.changed_parts import ChangedParts
+from kindling.train.learning_rates import change_learning_rate
 from kindling.train.loop import LeanLoop
 from kindling.train.messages import note, warn
-from kindling.train.resume import change_learning_rate, position, prepare, restore
+from kindling.train.resume import position, prepare, restore
 from kindling.train.signals import Interrupts, requeue
 from kindling.train.watch import Watch
 
