@@ -74,6 +74,7 @@ class Measures(Kept):
     """
 
     names: tuple[str, ...]  # of those that a training batch has as well
+    further_names: tuple[str, ...] = ()  # of those that need a whole split
 
     def __init__(self, whole_split: bool) -> None:
         super().__init__()
@@ -111,6 +112,7 @@ class ClassMeasures(Measures):
     """Of one class a sample, from probabilities (N, K, …) and indices (N, …): means over the classes there are."""
 
     names = ("accuracy", "precision", "recall", "f1")
+    further_names = ("auroc", "calibration_error")
 
     def each(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
         scores, targets = _rows(scores), targets.flatten()
@@ -137,7 +139,7 @@ class LabelMeasures(Measures):
         whole_split: see Measures.
     """
 
-    names = ClassMeasures.names
+    names, further_names = ClassMeasures.names, ClassMeasures.further_names
 
     def __init__(self, several: bool, threshold: float, whole_split: bool) -> None:
         super().__init__(whole_split)
@@ -179,8 +181,11 @@ class NumberMeasures(Measures):
 
 def names_in(metrics: MetricCollection) -> list[str]:
     """The names of all that a collection measures, without its prefix."""
-    of_each = (getattr(metric, "names", (name,)) for name, metric in metrics.items(keep_base=True, copy_state=False))
-    return sorted(name for names in of_each for name in names)
+    names: list[str] = []
+    for name, metric in metrics.items(keep_base=True, copy_state=False):
+        names += getattr(metric, "names", (name,))
+        names += getattr(metric, "further_names", ()) if getattr(metric, "whole_split", False) else ()
+    return sorted(names)
 
 
 def ratios(hits: Tensor, predicted: Tensor, actual: Tensor) -> dict[str, Tensor]:
