@@ -53,7 +53,8 @@ class ImageFolder(Data):
     3, height, width) pixels, and what is transparent becomes white. Linked folders are followed, and what is left out,
     such as hidden files and those of other formats, is told. Without a folder `val` or `test` that split is drawn.
     All images are decoded once, in worker processes, before the training: 64×64 pixels in colour take 12 KB each.
-    JPEGs much larger than that are decoded at a fraction of their size, which changes no pixel visibly.
+    JPEGs much larger than that are decoded at a fraction of their size, which changes no pixel visibly. Images without
+    classes, for a task such as Reconstruction, can lie in any folders below `path`.
 
     Args:
         path: the folder.
@@ -62,6 +63,7 @@ class ImageFolder(Data):
         resize: how to bring images to this size: crop what is too long, pad what is too short (with black), or stretch.
         broken: what to do with files that can't be read: refuse to train, or skip them.
         cache: folder to keep the decoded images in, memory-mapped, so that later runs decode none; null for the memory.
+        labelled: false for images without classes: folders mean nothing then, but for train, val and test.
         group: a regular expression that finds in a file's path what no split may cut, such as 'patient(\\d+)'.
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize, augment: see Data.
 
@@ -77,10 +79,12 @@ class ImageFolder(Data):
         resize: Literal["crop", "pad", "stretch"] = "crop",
         broken: Literal["refuse", "skip"] = "refuse",
         cache: str | None = None,
+        labelled: bool = True,
         group: str | None = None,
         **data: Any,
     ) -> None:
         super().__init__(**data)
+        self.labelled = labelled
         size = [image_size] * 2 if isinstance(image_size, int) else image_size
         if len(size) != 2 or min(size) < 1:
             raise ValueError(f"image_size is {image_size}: expected pixels, as one number or [height, width]")
@@ -100,6 +104,8 @@ class ImageFolder(Data):
         listing = Listing(self.root)
         top = listing.folders()
         split_folders = self._split_folders(top, listing)
+        if not self.labelled:
+            return self._find_unlabelled(split_folders, listing)
         labels = {split: listing.folders(name) if name else top for split, name in split_folders.items()}
         self.classes, train = labels["train"], self.root / split_folders["train"]
         found = []
@@ -117,11 +123,17 @@ class ImageFolder(Data):
         self.notes = [*self._notes_of_classes(), *listing.notes()]
         return found
 
+    def _find_unlabelled(self, split_folders: dict[str, str], listing: Listing) -> list[ClassFolder]:
+        """All images of each split, at any depth; sets the notes."""
+        found = [ClassFolder(split, "", self._images(folder, listing)) for split, folder in split_folders.items()]
+        self.classes, self.notes = None, listing.notes()
+        return found
+
     def _split_folders(self, folders: list[str], listing: Listing) -> dict[str, str]:
         """The name of each split's folder, in the order train, val, test; "" for training alone if there is none."""
         own = [name for name in folders if name.lower() in SPLITS]
         if not own:
-            if folders and all(map(_looks_like_a_split, folders)):
+            if self.labelled and folders and all(map(_looks_like_a_split, folders)):
                 raise ValueError(
                     f"{self.root} has the folders {', '.join(folders)}, which look like splits: "
                     "call them train, val and test, or give classes other names"
@@ -141,7 +153,8 @@ class ImageFolder(Data):
         folder = self.root / split_folder
         count = len(Listing(folder).images())
         content = f"{count:,} images but no folder a class" if count else "no images"
-        raise ValueError(f"{folder} has {content}: expected {folder}/<class>/<image>")
+        without = "; for images without classes: --data.labelled false" if count else ""
+        raise ValueError(f"{folder} has {content}: expected {folder}/<class>/<image>{without}")
 
     def _images(self, folder: str, listing: Listing) -> list[str]:
         names = listing.images(folder)
@@ -170,6 +183,8 @@ class ImageFolder(Data):
         self.names = [name for folder in folders for name in folder.names]
         if self.group:
             self.groups = np.array([self._group_of(name, self.group) for name in self.names])
+        if not self.labelled:
+            return MappedArray(pixels), torch.zeros(len(self.names), 0)  # no number each
         numbers = {name: number for number, name in enumerate(self.classes or [])}
         labels = torch.tensor([numbers[folder.label] for folder in folders])
         return MappedArray(pixels), labels.repeat_interleave(torch.tensor(counts))

@@ -32,6 +32,8 @@ class Task(nn.Module):
     figures: tuple[str, ...] = ()  # modules of `kindling/figures/` that suit it, or paths of modules with a `draw`
     metrics: Specs | None = None  # measured on a split besides the task's own: see own_metrics.py
     metrics_of: tuple[str, ...] = ("torchmetrics.classification", "torchmetrics.regression")  # whose metrics suit it
+    samples_drawn: int | None = None  # how many of a split's first samples the figures need; None for all
+    input_shape: tuple[int, ...]  # of the model's first input, without the batch; set by the model before `build`
     num_outputs: int  # how many outputs the model must have
     criterion: nn.Module
 
@@ -117,6 +119,10 @@ class Task(nn.Module):
         """What metrics, figures and an exported file see, such as probabilities; by default the outputs as they are."""
         return outputs
 
+    def prediction(self, outputs: Any, batch: Any) -> Any:
+        """What `columns` and an exported file take for the inputs of a batch; by default `scores`."""
+        return self.scores(outputs)
+
     def decode(self, scores: Any) -> Any:
         """Predictions that compare with the targets, from `scores`: (B, …)."""
         return scores
@@ -138,7 +144,7 @@ class Task(nn.Module):
             self.notes |= {f"{prefix}{name}": note for name, note in getattr(metric, "notes", {}).items()}
 
     def columns(self, scores: Any, names: list[str]) -> dict[str, Any]:
-        """What a table of predictions says of each sample, from `scores`: lists or arrays of one dimension by name.
+        """What a table says of each sample, from `prediction`: lists or arrays of one dimension by name.
 
         `names` are those of the classes or the targets.
         """

@@ -21,7 +21,9 @@ UNDEFINED = {  # when
     "f1": "without a sample of the class",
     "auroc": "without samples of the class and of others",
     "r2": "where all targets are alike",
+    "psnr": "for images that don't lie between 0 and 1",
 }
+ROUNDED = 1e-4  # by which pixels that were normalised may leave 0 to 1
 KINDS = {"r2": "targets"}  # of which a mean is taken; classes elsewhere
 
 
@@ -177,6 +179,28 @@ class NumberMeasures(Measures):
             "rmse": squares.mean(dim=0).sqrt().mean().reshape(1),
             "r2": (1 - squares.sum(dim=0) / spread).masked_fill(alike, torch.nan),
         }
+
+
+class ReconstructionMeasures(Measures):
+    """Of inputs that are made anew, (N, …), in their unit; kept is what it takes of each sample, not the sample.
+
+    Args:
+        of_images: whether they are images: the peak signal-to-noise ratio is for those, in dB, of a peak of 1.
+    """
+
+    def __init__(self, of_images: bool) -> None:
+        super().__init__(whole_split=False)
+        self.names = ("mse", "psnr") if of_images else ("mse",)
+
+    def update(self, first: Tensor, second: Tensor) -> None:
+        errors = (first.double() - second.double()).square().flatten(1).mean(dim=1)
+        super().update(errors, torch.stack([second.flatten(1).amin(dim=1), second.flatten(1).amax(dim=1)], dim=1))
+
+    def each(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        mse = scores.mean().reshape(1)
+        lies_between = targets.min() > -ROUNDED and targets.max() < 1 + ROUNDED
+        psnr = -10 * mse.log10() if lies_between else torch.full_like(mse, torch.nan)
+        return {name: {"mse": mse, "psnr": psnr}[name] for name in self.names}
 
 
 def names_in(metrics: MetricCollection) -> list[str]:
