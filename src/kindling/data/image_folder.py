@@ -125,6 +125,8 @@ class ImageFolder(Data):
 
     def _find_unlabelled(self, split_folders: dict[str, str], listing: Listing) -> list[ClassFolder]:
         """All images of each split, at any depth; sets the notes."""
+        if "" in split_folders.values():
+            listing = Listing(self.root)  # to which no image is outside of a class
         found = [ClassFolder(split, "", self._images(folder, listing)) for split, folder in split_folders.items()]
         self.classes, self.notes = None, listing.notes()
         return found

@@ -215,7 +215,9 @@ class Model(Loadable):
     def _evaluate(self, batch: Batch, metrics: MetricCollection, loss: WeightedMean) -> dict[str, Tensor]:
         outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         if isinstance(self.compiles, str) and self.device.type == "cuda":
-            outputs = apply_to_collection(outputs, Tensor, torch.clone)  # where a CUDA graph has written them, the next batch's are written
+            outputs = apply_to_collection(
+                outputs, Tensor, torch.clone
+            )  # where a CUDA graph has written them, the next batch's are written
         scores = self.task.scores(outputs)
         metrics.update(scores, targets)
         weight = self.task.loss_weight(targets)

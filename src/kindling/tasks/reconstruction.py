@@ -77,10 +77,8 @@ class Reconstruction(Task):
         return torch.cat([latent.float().flatten(1), error[:, None]], dim=1)
 
     def columns(self, scores: Tensor, names: list[str]) -> dict[str, Any]:
-        columns = scores.numpy()
-        return {f"latent_{index}": columns[:, index] for index in range(columns.shape[1] - 1)} | {
-            "error": columns[:, -1]
-        }
+        *latent, error = scores.T.numpy()
+        return {f"latent_{index}": column for index, column in enumerate(latent)} | {"reconstruction_error": error}
 
     def target_columns(self, targets: Tensor, names: list[str]) -> dict[str, Any]:
         """The class of each sample, where the data has one: nothing is learnt from it, but a plot can show it."""

@@ -1,5 +1,6 @@
 """An autoencoder for images and vectors: `kindling fit --config configs/digits_autoencoder.yaml`."""
 
+from itertools import pairwise
 from typing import Any
 
 from lightning.pytorch.cli import OptimizerCallable
@@ -78,6 +79,6 @@ class Autoencoder(Model):
 def _linear(sizes: list[int], activation: str) -> nn.Sequential:
     """Linear layers from each size to the next, with an activation between them."""
     layers: list[nn.Module] = []
-    for size, next_size in zip(sizes, sizes[1:], strict=False):
+    for size, next_size in pairwise(sizes):
         layers += [nn.Linear(size, next_size), build_activation(activation)]
     return nn.Sequential(*layers[:-1])
