@@ -35,6 +35,7 @@ TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # P
 IN_ANY_CASE = ["scripts/rename.py", "docs", "CHANGELOG.md"]
 IN_ANY_CASE += ["tests/kindling/test_readme.py", "tests/kindling/test_docs.py"]
 IN_ANY_CASE += ["tests/kindling/test_repository.py", "tests/kindling/test_configs.py"]
+IN_ANY_CASE += ["tests/kindling/docs"]
 IN_ANY_CASE += ["tests/kindling/scripts/test_rename.py", "tests/kindling/scripts/test_first_week.py"]
 ENGINE_TESTS = ["tests/kindling", "tests/clones.py", "tests/simple_modules.py"]
 ENGINE_TESTS += ["tests/class_places.py", "scripts/kindling"]

@@ -105,7 +105,9 @@ def _sorted_by(settings: pd.DataFrame, metrics: pd.DataFrame, sort: str | None) 
     choices = settings.reindex(columns=["checkpoint.monitor", "checkpoint.mode"]).drop_duplicates()
     monitor, mode = choices.iloc[0] if len(choices) == 1 else ("val/loss", "min")
     best = sort or (monitor if monitor in metrics else _main_loss(metrics))
-    return best, mode == "min" if best == monitor else best.endswith(LESS_IS_BETTER)
+    if best == monitor and mode in ("min", "max"):
+        return best, mode == "min"
+    return best, best.endswith(LESS_IS_BETTER)
 
 
 def _main_loss(metrics: pd.DataFrame) -> str:

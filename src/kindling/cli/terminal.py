@@ -54,7 +54,8 @@ def _describe_data(data: L.LightningDataModule | None) -> str:
     unit = "classes" if data.classes else "target" if len(names) == 1 else "targets"
     shape = "×".join(map(str, data.input_shape))
     sizes = ", ".join(f"{len(indices):,} {split}" for split, indices in data.splits.items())
-    return f" on {type(data).__name__} ({shape} → {len(names)} {unit}; {sizes})"
+    targets = f"→ {len(names)} {unit}" if names else "without targets"
+    return f" on {type(data).__name__} ({shape} {targets}; {sizes})"
 
 
 def balance(counts: dict[str, int]) -> str:

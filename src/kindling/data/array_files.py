@@ -42,11 +42,14 @@ def refusing(file: Path) -> Iterator[None]:
         raise ValueError(f"{file} can't be read: {reason}") from None
 
 
-def problem(arrays: dict[str, np.ndarray], form: str | None, splits: list[str]) -> str | None:
+def problem(arrays: dict[str, np.ndarray], form: str | None, splits: list[str], labelled: bool = True) -> str | None:
     """What is wrong with the arrays: some are missing, or they don't fit each other."""
     names = sorted(NAMES & set(arrays), key=lambda name: (not name.startswith("x"), name))
-    if lacking := sorted(needed(names, splits) - set(names)):
-        return f"there is no {' and no '.join(lacking)}; it has {', '.join(sorted(arrays)) or 'no arrays'}"
+    if lacking := sorted(needed(names, splits, labelled) - set(names)):
+        inputs_alone = "; for inputs alone: --data.kind unlabelled" if lacking == ["y_train"] else ""
+        return (
+            f"there is no {' and no '.join(lacking)}; it has {', '.join(sorted(arrays)) or 'no arrays'}{inputs_alone}"
+        )
     for name in names:
         if wrong := problem_of(name, arrays, form):
             return wrong
@@ -57,10 +60,10 @@ def problem(arrays: dict[str, np.ndarray], form: str | None, splits: list[str]) 
     return None
 
 
-def needed(names: list[str], splits: list[str]) -> set[str]:
+def needed(names: list[str], splits: list[str], labelled: bool) -> set[str]:
     """The arrays that have to be there beside those of these names."""
     own = {name.partition("_")[2] for name in names if "_" in name} | {"train"}
-    wanted = {f"{role}_{split}" for role in ("x", "y") for split in own}
+    wanted = {f"{role}_{split}" for role in ("x", "y")[: 1 + labelled] for split in own}
     if any(name.startswith("lengths") for name in names):
         wanted |= {f"lengths_{split}" for split in splits}
     return wanted

@@ -30,7 +30,8 @@ class Arrays(Data):
 
     Inputs are vectors (N, F), sequences (N, L, C) or (N, C, L), tokens (N, L), images (N, H, W), (N, H, W, C) or
     (N, C, H, W). Images of uint8 stand for 0 to 1. Targets are whole numbers or text (N,) for classes, 0 and 1 (N, K)
-    for several classes a sample, or floats (N,) or (N, T). What is decided by the shape or the values is told.
+    for several classes a sample, or floats (N,) or (N, T). What is decided by the shape or the values is told. Inputs
+    alone, without targets, are for a task such as Reconstruction.
 
     Args:
         path: the file or the folder.
@@ -39,7 +40,7 @@ class Arrays(Data):
             channels of images, or else the odd side; and sequences have more steps than channels.
         divisor: what images of other types than uint8 are divided by; null to decide: 255 if they go above 1.5.
         kind: classification, regression, or one_hot for classes of which each has a column of y, with 1 where it is;
-            null to decide by the targets.
+            unlabelled for inputs alone; null to decide by the targets.
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize, augment, workers: see Data.
 
     Raises:
@@ -52,18 +53,22 @@ class Arrays(Data):
         inputs: Literal["vectors", "sequences", "tokens", "images"] | None = None,
         channels: Layout | None = None,
         divisor: float | None = None,
-        kind: Literal["classification", "regression", "one_hot"] | None = None,
+        kind: Literal["classification", "regression", "one_hot", "unlabelled"] | None = None,
         **data: Any,
     ) -> None:
         super().__init__(**data)
         if divisor is not None and divisor <= 0:
             raise ValueError(f"divisor is {divisor}: expected a positive number")
         self.path, self.kind, self.divisor = path, kind, divisor
-        self.arrays = read_arrays(Path(path))
+        self.arrays, labelled = read_arrays(Path(path)), kind != "unlabelled"
+        used = NAMES if labelled else {name for name in NAMES if not name.startswith("y_")} - {"classes"}
+        unused = sorted(set(self.arrays) - used)
+        if not labelled:
+            self.arrays = {name: array for name, array in self.arrays.items() if name in used}
         self.parts = [split for split in SPLITS if f"x_{split}" in self.arrays]
-        if wrong := problem(self.arrays, inputs, self.parts):
+        if wrong := problem(self.arrays, inputs, self.parts, labelled):
             raise ValueError(f"{path}: {wrong}")
-        if unused := sorted(set(self.arrays) - NAMES):
+        if unused:
             self.notes = [f"{path} has arrays that are not used: {', '.join(unused)}"]
         x = self.arrays["x_train"]
         self.inputs = inputs or form_by_shape(x)
@@ -73,7 +78,10 @@ class Arrays(Data):
         self.groups, self.times = self.arrays.get("groups"), self.arrays.get("times")
         self.lengths = "lengths_train" in self.arrays
         self._check_lengths()
-        self._read_targets(self._joined("y"))
+        if labelled:
+            self._read_targets(self._joined("y"))
+        else:
+            self.values = torch.zeros(sum(len(self.arrays[f"x_{split}"]) for split in self.parts), 0)  # no number each
         if self.inputs == "tokens":
             largest = max(self.arrays[f"x_{split}"].max() for split in self.parts)
             self.vocabulary = int(largest) + 1

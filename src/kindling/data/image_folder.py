@@ -52,7 +52,8 @@ class ImageFolder(Data):
     such as hidden files and those of other formats, is told. Without a folder `val` or `test` that split is drawn.
     All images are decoded once, in worker processes, before the training: 64×64 pixels in colour take 12 KB each. With
     `lazy` each is decoded whenever a batch asks for it, by `workers`; there can be any number of them then. JPEGs much
-    larger than that are decoded at a fraction of their size, which changes no pixel visibly.
+    larger than that are decoded at a fraction of their size, which changes no pixel visibly. Images without classes,
+    for a task such as Reconstruction, can lie in any folders below `path`.
 
     Args:
         path: the folder.
@@ -63,6 +64,7 @@ class ImageFolder(Data):
         lazy: whether to decode an image when a batch asks for it, rather than all before the training.
         cache: folder to keep the decoded images in, memory-mapped, so that later runs decode none; of a lazy folder,
             the names of its files, so that later runs need not look for them; null to keep nothing.
+        labelled: false for images without classes: folders mean nothing then, but for train, val and test.
         group: a regular expression that finds in a file's path what no split may cut, such as 'patient(\\d+)'.
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize, augment: see Data.
 
@@ -79,10 +81,12 @@ class ImageFolder(Data):
         broken: Literal["refuse", "skip"] = "refuse",
         lazy: bool = False,
         cache: str | None = None,
+        labelled: bool = True,
         group: str | None = None,
         **data: Any,
     ) -> None:
         super().__init__(**data)
+        self.labelled = labelled
         size = [image_size] * 2 if isinstance(image_size, int) else image_size
         if len(size) != 2 or min(size) < 1:
             raise ValueError(f"image_size is {image_size}: expected pixels, as one number or [height, width]")
@@ -104,6 +108,8 @@ class ImageFolder(Data):
         listing = Listing(self.root, self.cache if self.lazy else None)
         top = listing.folders()
         split_folders = self._split_folders(top, listing)
+        if not self.labelled:
+            return self._find_unlabelled(split_folders, listing)
         labels = {split: listing.folders(name) if name else top for split, name in split_folders.items()}
         self.classes, train = labels["train"], self.root / split_folders["train"]
         found = []
@@ -121,11 +127,19 @@ class ImageFolder(Data):
         self.notes = [*self._notes_of_classes(), *listing.notes()]
         return found
 
+    def _find_unlabelled(self, split_folders: dict[str, str], listing: Listing) -> list[ClassFolder]:
+        """All images of each split, at any depth; sets the notes."""
+        if "" in split_folders.values():
+            listing = Listing(self.root, listing.cache)  # to which no image is outside of a class
+        found = [ClassFolder(split, "", self._images(folder, listing)) for split, folder in split_folders.items()]
+        self.classes, self.notes = None, listing.notes()
+        return found
+
     def _split_folders(self, folders: list[str], listing: Listing) -> dict[str, str]:
         """The name of each split's folder, in the order train, val, test; "" for training alone if there is none."""
         own = [name for name in folders if name.lower() in SPLITS]
         if not own:
-            if folders and all(map(_looks_like_a_split, folders)):
+            if self.labelled and folders and all(map(_looks_like_a_split, folders)):
                 raise ValueError(
                     f"{self.root} has the folders {', '.join(folders)}, which look like splits: "
                     "call them train, val and test, or give classes other names"
@@ -145,7 +159,8 @@ class ImageFolder(Data):
         folder = self.root / split_folder
         count = len(Listing(folder).images())
         content = f"{count:,} images but no folder a class" if count else "no images"
-        raise ValueError(f"{folder} has {content}: expected {folder}/<class>/<image>")
+        without = "; for images without classes: --data.labelled false" if count else ""
+        raise ValueError(f"{folder} has {content}: expected {folder}/<class>/<image>{without}")
 
     def _images(self, folder: str, listing: Listing) -> Sequence[str]:
         names = listing.images(folder)
@@ -173,6 +188,8 @@ class ImageFolder(Data):
         self.names = PackedNames(named) if self.lazy else list(chain(*named))
         if self.group:
             self.groups = np.array([self._group_of(name, self.group) for name in self.names])
+        if not self.labelled:
+            return inputs, torch.zeros(len(self.names), 0)  # no number each
         numbers = {name: number for number, name in enumerate(self.classes or [])}
         labels = torch.tensor([numbers[folder.label] for folder in folders])
         return inputs, labels.repeat_interleave(torch.tensor(counts))

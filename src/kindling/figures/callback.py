@@ -71,7 +71,14 @@ class Figures(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if not trainer.sanity_checking and dataloader_idx == 0 and self._can_draw(outputs):
-            self.outputs.append({key: outputs[key] for key in DRAWN_FROM})
+            self._keep(outputs)
+
+    def _keep(self, outputs: dict[str, Tensor]) -> None:
+        """Keep what figures are drawn from: all of a split, or as many samples as the task says."""
+        limit = self.task.samples_drawn if self.task else None
+        left = None if limit is None else limit - sum(len(batch["targets"]) for batch in self.outputs)
+        if left != 0:
+            self.outputs.append({key: outputs[key][:left] for key in DRAWN_FROM})
 
     def on_test_batch_end(
         self,

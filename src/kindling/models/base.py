@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.memory import recursive_detach
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
@@ -88,6 +90,7 @@ class Model(Loadable):
             raise ValueError(f"{takes}: the data has {form} {self.input_shape}")
         wanted = "numeric targets" if targets else "several classes a sample" if multilabel else "one class a sample"
         self.task = task or DEFAULT_TASKS[wanted]()
+        self.task.input_shape = self.input_shape
         self.task.build(wanted, len(targets or classes or []))
         self.num_outputs = self.task.num_outputs
         self.notes: list[str] = []  # what a user should know of the model, told before the training
@@ -174,7 +177,7 @@ class Model(Loadable):
             if value is not None and not value.isnan():
                 config.scheduler.step(value)  # type: ignore[arg-type]
 
-    def outputs(self, batch: Any) -> Tensor:
+    def outputs(self, batch: Any) -> Any:
         """Run `forward` on the inputs of a batch: (B, num_outputs), or what the task says."""
         inputs = self.task.inputs_of(batch)
         if not isinstance(inputs, tuple | list):
@@ -187,7 +190,7 @@ class Model(Loadable):
         if self.is_logged(batch_idx):
             self.log("train/loss", loss.detach(), prog_bar=True)
             self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-            self.log_dict(self.task.batch_metrics(outputs.detach(), targets))
+            self.log_dict(self.task.batch_metrics(recursive_detach(outputs), targets))
         return loss + self.penalty() if self.l1 or self.l2 else loss
 
     def penalty(self) -> Tensor:
@@ -215,8 +218,10 @@ class Model(Loadable):
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, loss: WeightedMean) -> dict[str, Tensor]:
         outputs, targets = self.outputs(batch), self.task.targets_of(batch)
-        if isinstance(self.compiles, str) and outputs.is_cuda:
-            outputs = outputs.clone()  # where a CUDA graph has written them, the next batch's are written
+        if isinstance(self.compiles, str) and self.device.type == "cuda":
+            outputs = apply_to_collection(
+                outputs, Tensor, torch.clone
+            )  # where a CUDA graph has written them, the next batch's are written
         scores = self.task.scores(outputs)
         metrics.update(scores, targets)
         weight = self.task.loss_weight(targets)

@@ -8,6 +8,7 @@ import lightning as L
 
 from kindling.core.errors import UsageError
 from kindling.core.metric_names import HIGHER_IS_BETTER, LOWER_IS_BETTER
+from kindling.tasks.base import Task
 
 Mode = Literal["min", "max"]
 LOSSES = ("val/loss", "val_loss")  # of the validation, by Kindling's name and by that of Lightning's examples
@@ -37,20 +38,30 @@ def monitored(trainer: L.Trainer, metric: str | None = None, mode: Mode | None =
     names += [name + FIRST_LOADER for name in names]
     for name in names:
         if name in trainer.callback_metrics:
-            return Monitor(name, mode or mode_of(name))
+            return Monitor(name, mode or mode_of(name, getattr(trainer.lightning_module, "task", None)))
     return None
 
 
-def mode_of(metric: str) -> Mode:
-    """Whether a lower or a higher value of a metric is better, by the end of its name.
+def mode_of(metric: str, task: Any = None) -> Mode:
+    """Whether a lower or a higher value of a metric is better, as it says itself, or else by the end of its name.
+
+    Args:
+        metric: its name.
+        task: that may measure it with a metric of torchmetrics or a project.
 
     Raises:
-        UsageError: if that doesn't tell.
+        UsageError: if nothing tells.
     """
-    name = re.sub(r"/dataloader_idx_\d+$", "", metric).lower()
-    if name.endswith(LOWER_IS_BETTER):
+    name = re.sub(r"/dataloader_idx_\d+$", "", metric)
+    own = task.own_metrics.get(name.rpartition("/")[2]) if isinstance(task, Task) else None
+    if own:
+        more_is_better, less_is_better = own.more_is_better is True, own.more_is_better is False
+    else:
+        more_is_better = name.lower().endswith(HIGHER_IS_BETTER)
+        less_is_better = name.lower().endswith(LOWER_IS_BETTER)
+    if less_is_better:
         return "min"
-    if name.endswith(HIGHER_IS_BETTER):
+    if more_is_better:
         return "max"
     settings = "checkpoint.mode and early_stopping.mode"
     raise UsageError(f"nothing tells whether a lower or a higher {metric} is better: set {settings} to min or max")

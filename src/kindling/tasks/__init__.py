@@ -3,6 +3,7 @@
 from kindling.tasks.base import Task as Task
 from kindling.tasks.classification import BinaryClassification as BinaryClassification
 from kindling.tasks.classification import Classification, MultilabelClassification
+from kindling.tasks.reconstruction import Reconstruction as Reconstruction
 from kindling.tasks.regression import Regression
 
 DEFAULT_TASKS = {task.fits: task for task in (Classification, MultilabelClassification, Regression)}

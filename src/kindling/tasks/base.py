@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from kindling.core.errors import UsageError
-from kindling.tasks.measures import WeightedMean
+from kindling.tasks.measures import WeightedMean, names_in
+from kindling.tasks.own_metrics import OfSplit, Specs, own_metrics, try_out
 
 # What the targets of Kindling's own data can be, and the task for each unless another is chosen.
 TASK_FOR: dict[str, str] = {
@@ -29,6 +30,10 @@ class Task(nn.Module):
 
     fits: str = ""  # the targets that it is for, as TASK_FOR has them; with a word of its own it is given any data
     figures: tuple[str, ...] = ()  # modules of `kindling/figures/` that suit it, or paths of modules with a `draw`
+    metrics: Specs | None = None  # measured on a split besides the task's own: see own_metrics.py
+    metrics_of: tuple[str, ...] = ("torchmetrics.classification", "torchmetrics.regression")  # whose metrics suit it
+    samples_drawn: int | None = None  # how many of a split's first samples the figures need; None for all
+    input_shape: tuple[int, ...]  # of the model's first input, without the batch; set by the model before `build`
     num_outputs: int  # how many outputs the model must have
     criterion: nn.Module
 
@@ -49,6 +54,8 @@ class Task(nn.Module):
         self.prepare()
         if example := self.example(count):
             self.try_loss(*example)
+            outputs, targets = example
+            try_out(self.metrics or [], self.own_metrics, self.scores(outputs), targets)
 
     def prepare(self) -> None:
         """For `num_outputs` classes or targets: call `add_metrics`, and set up what the loss needs."""
@@ -71,10 +78,20 @@ class Task(nn.Module):
     def add_metrics(self, batch: dict[str, Metric], split: dict[str, Metric]) -> None:
         """Keep a set of metrics for each stage. Those of `split` need a whole split: training batches go without."""
         self.train_metrics = MetricCollection(dict[str, Any](batch)).clone(prefix="train/")
-        self.val_metrics = MetricCollection(dict[str, Any](batch | split)).clone(prefix="val/")
+        of_split = MetricCollection(dict[str, Any](batch | split))
+        self.own_metrics: dict[str, OfSplit] = {}  # those of `metrics`, by their names
+        if self.metrics:
+            arguments, taken = self.metric_arguments(), names_in(of_split)
+            self.own_metrics = own_metrics(self.metrics, self.metrics_of, arguments, taken)
+            of_split.add_metrics(dict[str, Any](self.own_metrics))
+        self.val_metrics = of_split.clone(prefix="val/")
         self.test_metrics = self.val_metrics.clone(prefix="test/")
         self.val_loss, self.test_loss = WeightedMean(), WeightedMean()
         self.notes: dict[str, str] = {}  # why a metric is undefined, or what its mean leaves out, by its logged name
+
+    def metric_arguments(self) -> dict[str, Any]:
+        """What metrics of torchmetrics take of the task, by the names of their arguments, such as num_classes."""
+        return {}
 
     def start(self, data: Any) -> None:
         """Before a training: learn what it takes of the data, or refuse it with a MisconfigurationException."""
@@ -102,6 +119,10 @@ class Task(nn.Module):
         """What metrics, figures and an exported file see, such as probabilities; by default the outputs as they are."""
         return outputs
 
+    def prediction(self, outputs: Any, batch: Any) -> Any:
+        """What `columns` and an exported file take for the inputs of a batch; by default `scores`."""
+        return self.scores(outputs)
+
     def decode(self, scores: Any) -> Any:
         """Predictions that compare with the targets, from `scores`: (B, …)."""
         return scores
@@ -123,7 +144,7 @@ class Task(nn.Module):
             self.notes |= {f"{prefix}{name}": note for name, note in getattr(metric, "notes", {}).items()}
 
     def columns(self, scores: Any, names: list[str]) -> dict[str, Any]:
-        """What a table of predictions says of each sample, from `scores`: lists or arrays of one dimension by name.
+        """What a table says of each sample, from `prediction`: lists or arrays of one dimension by name.
 
         `names` are those of the classes or the targets.
         """

@@ -4,19 +4,23 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from kindling.tasks.base import Task
 from kindling.tasks.measures import ClassMeasures, LabelMeasures
+from kindling.tasks.own_metrics import Specs
 
 
 class _Classes(Task):
     """What the tasks with classes share: names of classes in tables."""
 
     figures: tuple[str, ...] = ("confusion_matrix", "curves", "worst_images")
+    metrics_of = ("torchmetrics.classification",)
 
     def example(self, count: int) -> tuple[Tensor, Tensor]:
         size = count + 1  # of the batch, unlike any other dimension
-        return torch.zeros(size, self.num_outputs), torch.zeros(size).long()
+        targets = torch.arange(size) % count
+        return one_hot(targets, count)[:, -self.num_outputs :].float(), targets
 
     def columns(self, scores: Tensor, names: list[str]) -> dict[str, Any]:
         """The class, and the probability of each."""
@@ -42,6 +46,7 @@ class Classification(_Classes):
         class_weights: weight of each class in the loss, in the order of the data's classes; balanced for weights that
             make the classes of the training split count alike; null for equal weights.
         loss: another loss on logits, such as FocalLoss; null for cross-entropy.
+        metrics: metrics of torchmetrics or a project that are measured besides, on probabilities: see own_metrics.py.
     """
 
     fits = "one class a sample"
@@ -51,8 +56,10 @@ class Classification(_Classes):
         label_smoothing: float = 0.0,
         class_weights: list[float] | Literal["balanced"] | None = None,
         loss: nn.Module | None = None,
+        metrics: Specs | None = None,
     ) -> None:
         super().__init__()
+        self.metrics = metrics
         if not 0 <= label_smoothing < 1 or (loss and label_smoothing):
             raise ValueError(
                 f"label_smoothing is {label_smoothing}: expected a fraction in [0, 1), and 0 if loss is set"
@@ -71,6 +78,9 @@ class Classification(_Classes):
                 raise ValueError(f"class_weights has {len(weights)} values: expected one for each of {count} classes")
             self._weigh(torch.Tensor(weights), persistent=False)
         self.add_metrics({"measures": ClassMeasures(False)}, {"measures": ClassMeasures(True)})
+
+    def metric_arguments(self) -> dict[str, Any]:
+        return {"task": "multiclass", "num_classes": self.num_outputs}
 
     def _weigh(self, weights: Tensor, persistent: bool) -> None:
         vars(self.criterion).pop("weight", None)  # of a loss that keeps it as a plain attribute
@@ -108,14 +118,20 @@ class BinaryClassification(_Classes):
             makes both kinds of the training split count alike.
         threshold: a probability above it is taken for positive, in (0, 1).
         loss: another loss on logits and 0/1 targets, such as FocalLoss; null for binary cross-entropy.
+        metrics: metrics of torchmetrics or a project that are measured besides, on probabilities: see own_metrics.py.
     """
 
     fits = "one class a sample"
 
     def __init__(
-        self, positive_weight: float | Literal["balanced"] = 1.0, threshold: float = 0.5, loss: nn.Module | None = None
+        self,
+        positive_weight: float | Literal["balanced"] = 1.0,
+        threshold: float = 0.5,
+        loss: nn.Module | None = None,
+        metrics: Specs | None = None,
     ) -> None:
         super().__init__()
+        self.metrics = metrics
         if (positive_weight != "balanced" and positive_weight <= 0) or (loss and positive_weight != 1):
             raise ValueError(f"positive_weight is {positive_weight}: expected a positive weight, and no loss besides")
         if not 0 < threshold < 1:
@@ -129,6 +145,9 @@ class BinaryClassification(_Classes):
         self.num_outputs = 1
         self.add_label_metrics(several=False)
         self.weigh()
+
+    def metric_arguments(self) -> dict[str, Any]:
+        return {"task": "binary", "threshold": self.threshold}
 
     def add_label_metrics(self, several: bool) -> None:
         batch, split = (LabelMeasures(several, self.threshold, whole_split) for whole_split in (False, True))
@@ -168,9 +187,12 @@ class MultilabelClassification(BinaryClassification):
         self.add_label_metrics(several=True)
         self.weigh()
 
+    def metric_arguments(self) -> dict[str, Any]:
+        return {"task": "multilabel", "num_labels": self.num_outputs, "threshold": self.threshold}
+
     def example(self, count: int) -> tuple[Tensor, Tensor]:
-        batch = torch.zeros(count + 1, count)
-        return batch, batch
+        batch = torch.eye(count + 1, count)
+        return batch, batch.long()
 
     def scores(self, outputs: Tensor) -> Tensor:
         """Probabilities: (B, K) → (B, K)."""

@@ -21,7 +21,9 @@ UNDEFINED = {  # when
     "f1": "without a sample of the class",
     "auroc": "without samples of the class and of others",
     "r2": "where all targets are alike",
+    "psnr": "for images that don't lie between 0 and 1",
 }
+ROUNDED = 1e-4  # by which pixels that were normalised may leave 0 to 1
 KINDS = {"r2": "targets"}  # of which a mean is taken; classes elsewhere
 
 
@@ -74,6 +76,7 @@ class Measures(Kept):
     """
 
     names: tuple[str, ...]  # of those that a training batch has as well
+    further_names: tuple[str, ...] = ()  # of those that need a whole split
 
     def __init__(self, whole_split: bool) -> None:
         super().__init__()
@@ -111,6 +114,7 @@ class ClassMeasures(Measures):
     """Of one class a sample, from probabilities (N, K, …) and indices (N, …): means over the classes there are."""
 
     names = ("accuracy", "precision", "recall", "f1")
+    further_names = ("auroc", "calibration_error")
 
     def each(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
         scores, targets = _rows(scores), targets.flatten()
@@ -137,7 +141,7 @@ class LabelMeasures(Measures):
         whole_split: see Measures.
     """
 
-    names = ClassMeasures.names
+    names, further_names = ClassMeasures.names, ClassMeasures.further_names
 
     def __init__(self, several: bool, threshold: float, whole_split: bool) -> None:
         super().__init__(whole_split)
@@ -177,10 +181,35 @@ class NumberMeasures(Measures):
         }
 
 
+class ReconstructionMeasures(Measures):
+    """Of inputs that are made anew, (N, …), in their unit; kept is what it takes of each sample, not the sample.
+
+    Args:
+        of_images: whether they are images: the peak signal-to-noise ratio is for those, in dB, of a peak of 1.
+    """
+
+    def __init__(self, of_images: bool) -> None:
+        super().__init__(whole_split=False)
+        self.names = ("mse", "psnr") if of_images else ("mse",)
+
+    def update(self, first: Tensor, second: Tensor) -> None:
+        errors = (first.double() - second.double()).square().flatten(1).mean(dim=1)
+        super().update(errors, torch.stack([second.flatten(1).amin(dim=1), second.flatten(1).amax(dim=1)], dim=1))
+
+    def each(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        mse = scores.mean().reshape(1)
+        lies_between = targets.min() > -ROUNDED and targets.max() < 1 + ROUNDED
+        psnr = -10 * mse.log10() if lies_between else torch.full_like(mse, torch.nan)
+        return {name: {"mse": mse, "psnr": psnr}[name] for name in self.names}
+
+
 def names_in(metrics: MetricCollection) -> list[str]:
     """The names of all that a collection measures, without its prefix."""
-    of_each = (getattr(metric, "names", (name,)) for name, metric in metrics.items(keep_base=True, copy_state=False))
-    return sorted(name for names in of_each for name in names)
+    names: list[str] = []
+    for name, metric in metrics.items(keep_base=True, copy_state=False):
+        names += getattr(metric, "names", (name,))
+        names += getattr(metric, "further_names", ()) if getattr(metric, "whole_split", False) else ()
+    return sorted(names)
 
 
 def ratios(hits: Tensor, predicted: Tensor, actual: Tensor) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kindling.tasks.base import Task
 from kindling.tasks.measures import NumberMeasures
+from kindling.tasks.own_metrics import Specs
 
 
 class Regression(Task):
@@ -17,15 +18,19 @@ class Regression(Task):
 
     Args:
         loss: another loss, such as L1Loss, HuberLoss or MSEMAELoss; null for the mean squared error.
+        metrics: metrics of torchmetrics or a project that are measured besides, in the unit of the targets: see
+            own_metrics.py.
     """
 
     fits = "numeric targets"
     figures = ("regression",)
+    metrics_of = ("torchmetrics.regression",)
     mean: Tensor
     std: Tensor
 
-    def __init__(self, loss: nn.Module | None = None) -> None:
+    def __init__(self, loss: nn.Module | None = None, metrics: Specs | None = None) -> None:
         super().__init__()
+        self.metrics = metrics
         self.loss, self.criterion = loss, loss or nn.MSELoss()
 
     def prepare(self) -> None:
@@ -33,8 +38,13 @@ class Regression(Task):
         self.register_buffer("std", torch.ones(self.num_outputs))
         self.add_metrics({"measures": NumberMeasures(whole_split=False)}, {})
 
+    def metric_arguments(self) -> dict[str, Any]:
+        return {"num_outputs": self.num_outputs}
+
     def example(self, count: int) -> tuple[Tensor, Tensor]:
-        batch = torch.zeros(count + 1, count)
+        batch = torch.arange(1.0, count + 2)[:, None].expand(
+            -1, count
+        )  # above zero, as some losses and metrics want it
         return batch, batch
 
     def start(self, data: Any) -> None:

@@ -45,7 +45,7 @@ def scores_of(model: Model, batch: Any) -> Any:
     """What the model's task makes of a batch as the training saw it; a UsageError if it doesn't say what that means."""
     outputs = model.outputs(batch)
     model.task.check_outputs(outputs)
-    return model.task.scores(outputs)
+    return model.task.prediction(outputs, batch)
 
 
 class Predictor:

@@ -176,6 +176,7 @@ def test_a_run_that_is_given_twice_counts_once(table: Compare) -> None:
         ([{"mode": "max"}] * 2, "high"),
         ([{"monitor": "val/accuracy", "mode": "max"}, {}], "low"),
         ([{"monitor": "train/loss", "mode": "max"}] * 2, "low"),
+        ([{"monitor": "val/loss", "mode": None}] * 2, "low"),  # which the name tells
     ],
 )
 def test_the_checkpoints_say_what_is_best(checkpoints: list[dict[str, str]], best: str, table: Compare) -> None:

@@ -181,7 +181,7 @@ class Forgetful(Classification):
 
 
 def test_a_users_task_names_its_arguments() -> None:
-    expected = {"class_weights": None, "gamma": 2.0, "label_smoothing": 0.1, "loss": None}
+    expected = {"class_weights": None, "gamma": 2.0, "label_smoothing": 0.1, "loss": None, "metrics": None}
     assert plain("task", Focal(label_smoothing=0.1))["init_args"] == expected
     with pytest.raises(ValueError, match="Forgetful must keep its argument gamma as self.gamma"):
         plain("task", Forgetful())
