@@ -4,5 +4,6 @@ from kindling.tasks.base import Task as Task
 from kindling.tasks.classification import BinaryClassification as BinaryClassification
 from kindling.tasks.classification import Classification, MultilabelClassification
 from kindling.tasks.regression import Regression
+from kindling.tasks.segmentation import Segmentation as Segmentation
 
 DEFAULT_TASKS = {task.fits: task for task in (Classification, MultilabelClassification, Regression)}
