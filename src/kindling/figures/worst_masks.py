@@ -1,16 +1,16 @@
 """The images whose masks went worst: each beside its true mask and what the model makes of it."""
 
 import torch
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kindling.core.palette import class_colours
 from kindling.figures.results import Results, as_pixels, new_figure
 
 COLUMNS, MOST = 3, 12  # samples in a row, and in all
-IGNORED = torch.full((3,), 0.6)  # the colour of a pixel that is no class: grey
+WHITE = (255, 255, 255)  # a pixel that is no class
 
 
 def draw(results: Results) -> Figure | None:
@@ -20,12 +20,12 @@ def draw(results: Results) -> Figure | None:
     images, targets, predictions = (each[:MOST] for each in results.worst)
     if targets.dim() != 3:
         return None
-    colours = class_colours(len(results.names))
-    triples = torch.stack([as_pixels(images), painted(targets, colours), painted(predictions, colours)], dim=1)
+    count = len(results.names)
+    triples = torch.stack([as_pixels(images), painted(targets, count), painted(predictions, count)], dim=1)
     rows = -(-len(images) // COLUMNS)
     height, width = images.shape[2:]
     figure = new_figure(4.2 * COLUMNS, 1.4 * rows * height / width + 0.25 * rows + 0.8)
-    grid = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    grid = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     for axes in grid:
         axes.set_axis_off()
     figure.suptitle("image, true mask, predicted mask", fontsize=10)
@@ -33,22 +33,15 @@ def draw(results: Results) -> Figure | None:
         beside = torch.cat([*F.pad(triple, (1, 1, 1, 1), value=1.0)], dim=2)  # (3, H + 2, 3 · (W + 2)), white around
         axes.imshow(beside.permute(1, 2, 0), interpolation="nearest")
         axes.set_title(f"IoU {iou:.3f}", fontsize=8)
-    if len(results.names) <= 30:
-        patches = [Patch(color=colour.tolist(), label=f" {name}") for colour, name in zip(colours, results.names, strict=True)]
+    if count <= 30:
+        named = zip(results.names, class_colours(count), strict=True)
+        patches = [Patch(color=[value / 255 for value in colour], label=f" {name}") for name, colour in named]
         figure.legend(handles=patches, loc="outside lower center", ncols=min(10, len(patches)), fontsize=8)
     return figure
 
 
-def class_colours(count: int) -> Tensor:
-    """A colour for each class, (K, 3) from 0 to 1: black for the first, which is mostly the background."""
-    palette = torch.tensor(colormaps["tab20"].colors)[:, :3]
-    colours = palette[torch.arange(count) * 2 % 20 + torch.arange(count) // 10 % 2]  # the strong ones first
-    colours[0] = 0
-    return colours
-
-
-def painted(masks: Tensor, colours: Tensor) -> Tensor:
-    """Masks (M, H, W) as pictures (M, 3, H, W)."""
-    is_class = (masks >= 0) & (masks < len(colours))
-    with_grey = torch.cat([colours, IGNORED[None]])
-    return with_grey[masks.long().where(is_class, len(colours))].movedim(-1, 1)
+def painted(masks: Tensor, count: int) -> Tensor:
+    """Masks (M, H, W) of so many classes as pictures (M, 3, H, W), from 0 to 1; what is no class is white."""
+    colours = torch.tensor([*class_colours(count), WHITE]) / 255
+    is_class = (masks >= 0) & (masks < count)
+    return colours[masks.long().where(is_class, count)].movedim(-1, 1)

@@ -105,6 +105,11 @@ class Segmentation(Classification):
         weight = super().loss_weight(counted)
         return torch.tensor(len(counted)) if weight is None else weight
 
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Probabilities: (B, K, H, W) → (B, K, H, W)."""
+        self.check_outputs(outputs)
+        return super().scores(outputs)
+
     def sureness(self, scores: Tensor, targets: Tensor) -> Tensor:
         """The intersection over union of each sample, a mean over the classes that it has; 1 if none of it counts."""
         hits, predicted, actual = pixel_counts(self.decode(scores), targets, self.num_outputs, self.ignore_index)
@@ -123,7 +128,7 @@ class Segmentation(Classification):
         return self._shares(targets, names, "target_share")
 
     def _shares(self, masks: Tensor, names: list[str], column: str) -> dict[str, Any]:
-        counted = (masks != self.ignore_index).sum(dim=(1, 2))
+        counted = (masks != self.ignore_index).sum(dim=(1, 2)).double()
         return {
             f"{column}_{name}": ((masks == index).sum(dim=(1, 2)) / counted).numpy() for index, name in enumerate(names)
         }
