@@ -83,7 +83,7 @@ class Masks(Data):
         self.mask_of = paired(images, masks, self.root, self.mask_root)
         self.notes = [*listing.notes(), *mask_listing.notes()]
         if unused := len(masks) - len(set(self.mask_of.values())):
-            self.notes = [*self.notes, f"{self.mask_root} has {unused:,} masks without an image, which are not used"]
+            self.notes = [*self.notes, f"masks without an image, which are not used: {unused:,} in {self.mask_root}"]
         return self._by_split(images)
 
     def _by_split(self, images: list[str]) -> list[str]:
