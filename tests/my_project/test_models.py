@@ -70,7 +70,8 @@ def test_built_in_python_it_trains_saves_and_loads(model: str, kind: str, task: 
         "optimizer": partial(Adam, lr=1e-3, weight_decay=0.1),
         "schedule": partial(StepLR, step_size=1),
     }
-    arguments: dict[str, Any] = dict.fromkeys(("Classification", "Segmentation"), {"label_smoothing": 0.1})
+    smoothed = {"label_smoothing": 0.1}
+    arguments: dict[str, Any] = {"Classification": smoothed, "Segmentation": smoothed}
     arguments["Regression"] = {"loss": HuberLoss(delta=0.5)}
     net = build(model, kind, task, task=TASKS[task](**arguments.get(task, {"threshold": 0.4})), **settings)
     trainer = fit(net, kind, task, tmp_path)

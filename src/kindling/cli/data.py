@@ -131,7 +131,7 @@ def _rate(loader: DataLoader) -> float:
 
 
 def _draw(data: Data, path: Path) -> None:
-    """A grid of images, with their masks laid over them; of other inputs a row of colours a sample, its target beside."""
+    """A grid of images, masks laid over them; of other inputs a row of colours a sample, its target at the side."""
     from kindling.figures.results import new_figure, plain_text
     from kindling.figures.worst_masks import painted
 

@@ -35,7 +35,9 @@ class ImageOutputs:
     def _write(self, name: str, pixels: np.ndarray) -> str:
         """Write an image in whole numbers, (H, W) uint8 or uint16, as the PNG of an input; its name in the table."""
         if not self.replaces and self.target.exists():
-            raise UsageError(f"{self.target} is there already, where the masks would go: remove it, or name another --output")
+            raise UsageError(
+                f"{self.target} is there already, where the masks would go: remove it, or name another --output"
+            )
         file = self._file_for(name)
         path = self.folder / file
         path.parent.mkdir(parents=True, exist_ok=True)

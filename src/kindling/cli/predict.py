@@ -158,9 +158,7 @@ class Summary:
         yield from count_lines(self.counts)
 
 
-def write_table(
-    path: Path, predictor: "Predictor", batches: Iterable["Predictions"], files: "ImageOutputs"
-) -> Summary:
+def write_table(path: Path, predictor: "Predictor", batches: Iterable["Predictions"], files: "ImageOutputs") -> Summary:
     """Write a row for each input; a UsageError if there is none."""
     summary = Summary()
     with path.open("w", newline="", encoding="utf-8") as file:

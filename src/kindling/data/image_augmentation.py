@@ -22,7 +22,7 @@ class ImageAugmentation(Augmentation):
         erase: probability that a rectangle, 2 to 33 % of the image, becomes zero (Zhong et al., 2020).
         mixup: alpha of the beta distribution that draws the mixture of two images; 0 for no mixup.
         cutmix: alpha of the beta distribution that draws the part pasted in; 0 for no cutmix. With both, one at random.
-        ignored: what a mask holds where its image has been padded or erased: the task's value of pixels that don't count.
+        ignored: what a mask holds where its image is padded or erased: the task's value of a pixel that does not count.
 
     Raises:
         ValueError: if an argument is out of range.

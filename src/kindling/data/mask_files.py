@@ -100,6 +100,8 @@ def paired(images: list[str], masks: list[str], image_root: Path, mask_root: Pat
         if len(found) > 1:
             raise ValueError(f"{path} has several masks: {', '.join(found)} in {mask_root}: keep one")
         if found[0].lower().endswith(LOSSY):
-            raise ValueError(f"{os.path.join(mask_root, found[0])} is in a format that changes numbers: expected {expected}")
+            raise ValueError(
+                f"{os.path.join(mask_root, found[0])} is in a format that changes numbers: expected {expected}"
+            )
         pairs[path] = os.path.join(mask_root, found[0])
     return pairs

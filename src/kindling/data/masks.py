@@ -75,7 +75,7 @@ class Masks(Data):
         self.classes = self.classes or self._classes_by_value()
 
     def _find(self) -> list[str]:
-        """The names of all images, those of a split after the other; sets their masks, the own splits, and the notes."""
+        """The names of all images, split by split; sets their masks, the own splits, and the notes."""
         listing, mask_listing = Listing(self.root), Listing(self.mask_root)
         images, masks = listing.images(), mask_listing.images()
         if not images:
@@ -93,7 +93,9 @@ class Masks(Data):
             return images
         if not all(splits) or "train" not in splits:
             other = images[splits.index(None)] if None in splits else "none in train"
-            raise ValueError(f"{self.root} has folders for splits, but not for all images ({other}): expected train besides")
+            raise ValueError(
+                f"{self.root} has folders for splits, but not for all images ({other}): expected train besides"
+            )
         self.own_val, self.own_test = splits.count("val"), splits.count("test")
         order = [*dict.fromkeys(SPLITS.values())]
         pairs = sorted(zip(images, splits, strict=True), key=lambda pair: order.index(str(pair[1])))

@@ -34,8 +34,8 @@ def draw(results: Results) -> Figure | None:
         axes.imshow(beside.permute(1, 2, 0), interpolation="nearest")
         axes.set_title(f"IoU {iou:.3f}", fontsize=8)
     if count <= 30:
-        named = zip(results.names, class_colours(count), strict=True)
-        patches = [Patch(color=[value / 255 for value in colour], label=f" {name}") for name, colour in named]
+        colours = ["#" + bytes(colour).hex() for colour in class_colours(count)]
+        patches = [Patch(color=each, label=f" {name}") for name, each in zip(results.names, colours, strict=True)]
         figure.legend(handles=patches, loc="outside lower center", ncols=min(10, len(patches)), fontsize=8)
     return figure
 

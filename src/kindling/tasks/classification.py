@@ -84,7 +84,9 @@ class Classification(_Classes):
     def start(self, data: Any) -> None:
         super().start(data)
         if data.train_targets.dim() == 3:
-            raise MisconfigurationException("Classification needs data with one class a sample: for masks use Segmentation")
+            raise MisconfigurationException(
+                "Classification needs data with one class a sample: for masks use Segmentation"
+            )
         self.balance(data.train_targets)
 
     def balance(self, targets: Tensor) -> None:

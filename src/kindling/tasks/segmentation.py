@@ -45,7 +45,9 @@ class Segmentation(Classification):
 
     def build(self, targets: str, count: int) -> None:
         if targets != Classification.fits or not count:
-            raise ValueError(f"Segmentation needs data with one class a pixel, not {targets if count else 'no classes'}")
+            raise ValueError(
+                f"Segmentation needs data with one class a pixel, not {targets if count else 'no classes'}"
+            )
         super().build(targets, count)
 
     def prepare(self) -> None:
@@ -62,13 +64,16 @@ class Segmentation(Classification):
         masks = data.train_targets
         if masks.dim() != 3 or masks.is_floating_point():
             given = f"targets of shape {tuple(masks.shape)}"
-            raise MisconfigurationException(f"Segmentation needs masks of whole numbers (N, H, W): the data has {given}")
+            raise MisconfigurationException(
+                f"Segmentation needs masks of whole numbers (N, H, W): the data has {given}"
+            )
         augment = getattr(data, "augment", None)
         if getattr(augment, "mixes", False):
             raise MisconfigurationException("mixup and cutmix need data with one class a sample: it has masks")
-        if getattr(augment, "ignored", self.ignore_index) != self.ignore_index:
+        ignored = getattr(augment, "ignored", self.ignore_index)
+        if ignored != self.ignore_index:
             raise MisconfigurationException(
-                f"data.augment.ignored is {augment.ignored}, and the task's ignore_index {self.ignore_index}: "
+                f"data.augment.ignored is {ignored}, and the task's ignore_index {self.ignore_index}: "
                 "set both to the value of a pixel that does not count"
             )
         counted = masks[masks != self.ignore_index].long()

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 
 class DiceLoss(nn.Module):
-    """1 - Dice, a mean over the classes that a batch has (Milletari et al., 2016): logits (M, K), classes (M,) → scalar.
+    """1 - Dice, a mean over a batch's classes (Milletari et al., 2016): logits (M, K), classes (M,) int64 → scalar.
 
     Args:
         cross_entropy: weight of the cross-entropy that is added, which learns faster in the beginning.

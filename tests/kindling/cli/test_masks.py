@@ -192,7 +192,9 @@ def test_an_exported_file_gives_the_probability_of_each_pixel(kind: str, trained
 
 def test_the_data_is_shown_with_its_masks(kindling: Run) -> None:
     write_images()
-    finished = kindling("data", *FOLDERS, "--data.augment", "ImageAugmentation", "--data.augment.crop", "3", "--name", "it")
+    finished = kindling(
+        "data", *FOLDERS, "--data.augment", "ImageAugmentation", "--data.augment.crop", "3", "--name", "it"
+    )
     assert finished.code == 0
     assert "Masks: images 3×12×12, 40 samples" in finished.out
     assert Image.open(ROOT / "it_data.png").size > (300, 300)
@@ -248,7 +250,7 @@ def test_names_lead_nowhere_else(tmp_path: Path) -> None:
     names = ["../up.png", "/root.png", "a/b.tif", "", "a/b.png", "17"]
     columns = files.with_files({"mask": [pixels] * 6, "share": np.zeros(6)}, names)
     assert columns["mask"] == [f"out_masks/{name}.png" for name in ("0", "1", "a/b", "3", "a/b.png", "17")]
-    assert len([path for path in tmp_path.rglob("*.png")]) == 6
+    assert len(list(tmp_path.rglob("*.png"))) == 6
     assert columns["share"].tolist() == [0.0] * 6
     (tmp_path / "out_masks").mkdir()
     with pytest.raises(UsageError, match="out_masks is there already"):

@@ -186,7 +186,9 @@ def test_what_is_no_mask_is_refused_before_the_training(given: Any, message: str
 def test_a_class_a_sample_is_no_task_for_masks() -> None:
     task = Classification()
     task.build("one class a sample", 4)
-    with pytest.raises(MisconfigurationException, match="needs data with one class a sample: for masks use Segmentation"):
+    with pytest.raises(
+        MisconfigurationException, match="needs data with one class a sample: for masks use Segmentation"
+    ):
         task.start(data())
 
 
