@@ -3,9 +3,9 @@
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
+from kindling.core.errors import UsageError
 from kindling.tasks.base import Task
 from kindling.tasks.measures import ClassMeasures, LabelMeasures
 
@@ -83,10 +83,6 @@ class Classification(_Classes):
 
     def start(self, data: Any) -> None:
         super().start(data)
-        if data.train_targets.dim() == 3:
-            raise MisconfigurationException(
-                "Classification needs data with one class a sample: for masks use Segmentation"
-            )
         self.balance(data.train_targets)
 
     def balance(self, targets: Tensor) -> None:
@@ -94,6 +90,13 @@ class Classification(_Classes):
         if self.class_weights == "balanced":
             counts = torch.bincount(targets, minlength=self.num_outputs).clamp_min(1)
             self.criterion.weight.copy_(counts.sum() / (self.num_outputs * counts))  # type: ignore[operator]
+
+    def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.dim() == 2 and targets.dim() == 3:
+            raise UsageError(
+                "Classification needs data with one class a sample: for masks use Segmentation, as UNet does"
+            )
+        return super().loss_of(outputs, targets)
 
     def loss_weight(self, targets: Tensor) -> Tensor | None:
         """The sum of the weights of the classes, by which these losses divide."""

@@ -173,6 +173,18 @@ def test_a_folder_of_somebody_else_is_not_replaced(trained: Path, kindling: Run)
     assert len([*Path("other_masks").rglob("*.png")]) == 8
 
 
+def test_folders_that_have_moved_have_the_split_of_their_run(trained: Path, kindling: Run) -> None:
+    Path("elsewhere").mkdir()
+    for name in ("images", "masks"):
+        Path(name).rename(f"elsewhere/{name}")
+    moved = ["--data.path", "elsewhere/images", "--data.masks", "elsewhere/masks"]
+    finished = kindling("test", "--run", trained, *moved)
+    assert finished.code == 0, finished.err
+    assert "was trained on" not in finished.out
+    results = [json.loads((trained / file).read_text())["test"] for file in ("results.json", "test/results.json")]
+    assert results[0] == pytest.approx(results[1], rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["onnx", "torch"])
 def test_an_exported_file_gives_the_probability_of_each_pixel(kind: str, trained: Path, kindling: Run) -> None:
     finished = kindling("export", "--run", trained, "--format", kind)

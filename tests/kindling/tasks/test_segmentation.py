@@ -186,10 +186,10 @@ def test_what_is_no_mask_is_refused_before_the_training(given: Any, message: str
 def test_a_class_a_sample_is_no_task_for_masks() -> None:
     task = Classification()
     task.build("one class a sample", 4)
-    with pytest.raises(
-        MisconfigurationException, match="needs data with one class a sample: for masks use Segmentation"
-    ):
-        task.start(data())
+    with pytest.raises(UsageError, match="needs data with one class a sample: for masks use Segmentation"):
+        task.loss_of(torch.zeros(10, 4), TARGETS)
+    targets = TARGETS.clamp_max(3)
+    torch.testing.assert_close(task.loss_of(OUTPUTS, targets), F.cross_entropy(OUTPUTS, targets))  # as before it
 
 
 @pytest.mark.parametrize(
