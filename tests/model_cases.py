@@ -18,14 +18,19 @@ SMALL: dict[str, dict[str, Any]] = {
     "ResNet": {"width": 8, "depths": [1, 1]},
     "RNN": {"width": 24},
     "Transformer": {"width": 24, "depth": 1},
+    "UNet": {"width": 8, "depth": 1, "dropout": 0.0},
     "ViT": {"width": 24, "depth": 1, "dropout": 0.0},
 }
+# The tasks of a model that is not for all of them.
+FOR_TASKS = {"UNet": ["Segmentation"]}
 OUTPUTS: dict[str, dict[str, Any]] = {
     "Classification": {"classes": ["a", "b", "c", "d"]},
     "BinaryClassification": {"classes": ["a", "b"]},
     "MultilabelClassification": {"classes": ["a", "b", "c"], "multilabel": True},
     "Regression": {"targets": ["x", "y"]},
+    "Segmentation": {"classes": ["a", "b", "c", "d"]},
 }
+ONE_A_SAMPLE = [task for task in OUTPUTS if task != "Segmentation"]
 TASKS = {name: getattr(kindling.tasks, name) for name in OUTPUTS}
 SHAPES = {"vectors": (10,), "sequences": (8, 3), "tokens": (8,), "images": (1, 8, 8)}
 VOCABULARY = 9
@@ -44,7 +49,7 @@ CASES = [
     pytest.param(model, kind, task, id=f"{model}-{kind}-{task}")
     for model in MODELS
     for kind in inputs_of(model)
-    for task in OUTPUTS
+    for task in FOR_TASKS.get(model, ONE_A_SAMPLE)
     if task == "Classification" or kind == inputs_of(model)[-1]  # inputs change nothing for the other tasks
 ]
 every_case = pytest.mark.parametrize(("model", "kind", "task"), CASES)
@@ -68,4 +73,6 @@ def make_batch(kind: str, task: str, size: int = 64) -> tuple[Tensor, Tensor]:
         return inputs, torch.randn(size, 2, generator=generator)
     if task == "MultilabelClassification":
         return inputs, torch.randint(2, (size, 3), generator=generator)
+    if task == "Segmentation":
+        return inputs, (inputs[:, 0] > 0).long() + 2 * (inputs[:, 0].abs() > 1).long()  # (B, H, W): by brightness
     return inputs, torch.arange(size) % len(OUTPUTS[task]["classes"])

@@ -20,9 +20,11 @@ from kindling import Model
 @every_case
 def test_output_has_the_shape_of_the_task(model: str, kind: str, task: str) -> None:
     net = build(model, kind, task).eval()
-    outputs = {"Classification": 4, "BinaryClassification": 1, "MultilabelClassification": 3, "Regression": 2}[task]
-    assert net(make_batch(kind, task, 5)[0]).shape == (5, outputs)
-    assert net(make_batch(kind, task, 1)[0]).shape == (1, outputs)
+    outputs = {"BinaryClassification": 1, "MultilabelClassification": 3, "Regression": 2}.get(task, 4)
+    for size in (5, 1):
+        inputs, targets = make_batch(kind, task, size)
+        sides = targets.shape[1:] if task == "Segmentation" else ()
+        assert net(inputs).shape == (size, outputs, *sides)
 
 
 @every_case
@@ -41,7 +43,8 @@ def test_every_parameter_gets_a_gradient(model: str, kind: str, task: str, init:
 def test_the_loss_starts_where_a_guess_would(model: str, kind: str, task: str) -> None:
     inputs, targets = make_batch(kind, task, 512)
     net = build(model, kind, task)
-    guess = {"Classification": math.log(4), "Regression": float(targets.float().square().mean())}
+    guess = dict.fromkeys(("Classification", "Segmentation"), math.log(4))
+    guess["Regression"] = float(targets.float().square().mean())
     with torch.no_grad():
         loss = float(net.task.loss_of(net(inputs), targets))
     assert loss == pytest.approx(guess.get(task, math.log(2)), rel=0.35)
@@ -67,7 +70,9 @@ def test_built_in_python_it_trains_saves_and_loads(model: str, kind: str, task: 
         "optimizer": partial(Adam, lr=1e-3, weight_decay=0.1),
         "schedule": partial(StepLR, step_size=1),
     }
-    arguments = {"Classification": {"label_smoothing": 0.1}, "Regression": {"loss": HuberLoss(delta=0.5)}}
+    smoothed = {"label_smoothing": 0.1}
+    arguments: dict[str, Any] = {"Classification": smoothed, "Segmentation": smoothed}
+    arguments["Regression"] = {"loss": HuberLoss(delta=0.5)}
     net = build(model, kind, task, task=TASKS[task](**arguments.get(task, {"threshold": 0.4})), **settings)
     trainer = fit(net, kind, task, tmp_path)
     trainer.save_checkpoint(tmp_path / "model.ckpt")
@@ -81,7 +86,7 @@ def test_built_in_python_it_trains_saves_and_loads(model: str, kind: str, task: 
     built = loaded.configure_optimizers()["optimizer"]
     assert type(built) is Adam
     assert built.param_groups[0]["weight_decay"] == 0.1
-    if task == "Classification":
+    if task in ("Classification", "Segmentation"):
         assert loaded.task.label_smoothing == 0.1
     elif task == "Regression":
         assert loaded.task.criterion.delta == 0.5

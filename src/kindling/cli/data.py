@@ -131,8 +131,9 @@ def _rate(loader: DataLoader) -> float:
 
 
 def _draw(data: Data, path: Path) -> None:
-    """A grid of images; of other inputs a row of colours a sample, its target at the side."""
+    """A grid of images, masks laid over them; of other inputs a row of colours a sample, its target at the side."""
     from kindling.figures.results import new_figure, plain_text
+    from kindling.figures.worst_masks import painted
 
     inputs, *_, targets = next(iter(data.train_dataloader()))
     if data.augment:
@@ -147,6 +148,9 @@ def _draw(data: Data, path: Path) -> None:
         for axes, image, title in zip(grid, inputs, titles, strict=False):
             axes.imshow(_image(data, image), cmap="gray", vmin=0, vmax=1)
             axes.set_title(title, fontsize=8)
+        if data.classes and targets.dim() == 3:
+            for axes, mask in zip(grid, painted(targets, len(data.classes)), strict=False):
+                axes.imshow(mask.permute(1, 2, 0), alpha=0.5)
     else:
         axes = figure.subplots()
         picture = axes.imshow(inputs.flatten(1), aspect="auto", interpolation="nearest")

@@ -1,6 +1,7 @@
 """Where `predict` and `export` write, and that nothing half-written stays behind, however they end."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -15,10 +16,7 @@ from kindling.core.files import whole_file
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """As `whole_file`, also if SIGTERM comes; what a SIGKILL has left of an earlier try is removed."""
-    for part in path.parent.glob("part-*"):
-        _, process, name = part.name.split("-", 2) if part.name.count("-") > 1 else ("", "", "")
-        if name == path.name and process.isdecimal() and not _is_running(int(process)):
-            part.unlink(missing_ok=True)
+    _remove_leftovers(path)
     new_folders = [folder for folder in path.parents if not folder.exists()]
     try:
         with _sigterm_ends_the_command(), whole_file(path) as part:
@@ -27,6 +25,37 @@ def written_whole(path: Path) -> Iterator[Path]:
         for folder in new_folders:  # those that are still empty, from the innermost on
             with suppress(OSError):
                 folder.rmdir()
+
+
+@contextmanager
+def written_whole_folder(path: Path) -> Iterator[Path]:
+    """Gives a folder to make and to write to; if it is there in the end, it replaces `path`, unless there was an error.
+
+    For the body of `written_whole`, which sees to the rest.
+    """
+    _remove_leftovers(path)
+    part, old = (path.with_name(f"part-{os.getpid()}-{name}{path.name}") for name in ("", "old-"))
+    try:
+        yield part
+        if part.is_dir():
+            if path.exists():
+                os.replace(path, old)
+            os.replace(part, path)
+    finally:
+        for folder in (part, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes that are gone have left of a file or a folder."""
+    for part in path.parent.glob("part-*"):
+        _, process, name = part.name.split("-", 2) if part.name.count("-") > 1 else ("", "", "")
+        if name not in (path.name, f"old-{path.name}") or not process.isdecimal() or _is_running(int(process)):
+            continue
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def _is_running(process: int) -> bool:

@@ -1,4 +1,4 @@
-"""`kindling predict --run RUN --input PATH`: what a trained model makes of new inputs, as a CSV.
+"""`kindling predict --run RUN --input PATH`: what a trained model makes of new inputs, as a CSV; masks as PNG files.
 
 For a module with its own `predict_step`: what it returns for the run's data.
 """
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kindling.cli.arguments import parse_options, run_options
-from kindling.cli.outputs import written_whole
+from kindling.cli.outputs import written_whole, written_whole_folder
 from kindling.core.errors import UsageError
 from kindling.core.progress import progress
 from kindling.core.tables import plain_cell, print_plain
 
 if TYPE_CHECKING:  # they take seconds to import
+    from kindling.cli.image_outputs import ImageOutputs
     from kindling.cli.trained import Trained
     from kindling.use.input_batches import InputBatches, Predictions
     from kindling.use.predictor import Predictor
@@ -93,7 +94,9 @@ def _write_outputs(batches: list[Any], source: str, folder: Path, output: Path |
 
 
 def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
-    """Write a CSV with a row for each input."""
+    """Write a CSV with a row for each input, and what of it is images in a folder beside it."""
+    from kindling.cli.image_outputs import ImageOutputs
+
     predictor = trained.predictor(options.device)
     predictor.check_columns()
     output = options.output or trained.folder("predict") / f"{_name_for(options.input)}.csv"
@@ -105,9 +108,13 @@ def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
         predictions = progress(_predictions(predictor, inputs), "predicting", steps)
     else:
         predictions = trained.predictions_of_loader(options.device)
-    with written_whole(output) as part:
-        summary = write_table(part, predictor, predictions)
+    folder = output.with_name(f"{output.stem}_masks")
+    with written_whole(output) as part, written_whole_folder(folder) as images:
+        files = ImageOutputs(images, folder, replaces=options.output is None)
+        summary = write_table(part, predictor, predictions, files)
     print(f"{summary.inputs - summary.failed:,} of {summary.inputs:,} inputs are predicted: {output}")
+    if files.written:
+        print(f"{len(files.written):,} masks: {folder}")
     for line in summary.lines():
         print_plain(line)
 
@@ -151,13 +158,13 @@ class Summary:
         yield from count_lines(self.counts)
 
 
-def write_table(path: Path, predictor: "Predictor", batches: Iterable["Predictions"]) -> Summary:
+def write_table(path: Path, predictor: "Predictor", batches: Iterable["Predictions"], files: "ImageOutputs") -> Summary:
     """Write a row for each input; a UsageError if there is none."""
     summary = Summary()
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         for predictions in batches:
-            columns = _columns(predictor, predictions)
+            columns = files.with_files(_columns(predictor, predictions), _readable(predictions))
             if not summary.inputs:
                 writer.writerow(["input", *columns, "error"])
             writer.writerows(_rows(predictions, columns))
@@ -173,6 +180,11 @@ def _columns(predictor: "Predictor", predictions: "Predictions") -> dict[str, An
     if predictions.targets is None:
         return columns
     return predictor.model.task.target_columns(predictions.targets, predictor.names) | columns
+
+
+def _readable(predictions: "Predictions") -> list[str]:
+    """The names of the inputs that could be read."""
+    return [name for name, reason in zip(predictions.names, predictions.reasons, strict=True) if not reason]
 
 
 def _rows(predictions: "Predictions", columns: dict[str, Any]) -> Iterable[tuple[str, ...]]:

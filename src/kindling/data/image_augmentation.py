@@ -7,10 +7,11 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from kindling.data.augmentation import Augmentation
+from kindling.tasks.segmentation import IGNORED
 
 
 class ImageAugmentation(Augmentation):
-    """Change a whole batch of images (B, C, H, W) at once, every image differently.
+    """Change a whole batch of images (B, C, H, W) at once, every image differently, and its mask (B, H, W) with it.
 
     Mixup (Zhang et al., 2018) and cutmix (Yun et al., 2019) mix the targets too: class indices (B,) become
     probabilities (B, K), for the task Classification with cross-entropy.
@@ -21,13 +22,20 @@ class ImageAugmentation(Augmentation):
         erase: probability that a rectangle, 2 to 33 % of the image, becomes zero (Zhong et al., 2020).
         mixup: alpha of the beta distribution that draws the mixture of two images; 0 for no mixup.
         cutmix: alpha of the beta distribution that draws the part pasted in; 0 for no cutmix. With both, one at random.
+        ignored: what a mask holds where its image is padded or erased: the task's value of a pixel that does not count.
 
     Raises:
         ValueError: if an argument is out of range.
     """
 
     def __init__(
-        self, crop: int = 0, flip: float = 0.0, erase: float = 0.0, mixup: float = 0.0, cutmix: float = 0.0
+        self,
+        crop: int = 0,
+        flip: float = 0.0,
+        erase: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        ignored: int = IGNORED,
     ) -> None:
         super().__init__()
         for name, probability in {"flip": flip, "erase": erase}.items():
@@ -36,11 +44,26 @@ class ImageAugmentation(Augmentation):
         if min(crop, mixup, cutmix) < 0:
             raise ValueError(f"crop is {crop}, mixup is {mixup}, cutmix is {cutmix}: expected at least 0")
         self.crop, self.flip, self.erase, self.mixup, self.cutmix = crop, flip, erase, mixup, cutmix
+        self.ignored = ignored
         self.mixes = bool(mixup or cutmix)
 
     def forward(self, images: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
         if images.dim() != 4:
             raise MisconfigurationException("data.augment is ImageAugmentation, but the data has no images")
+        is_mask = targets.shape == (len(images), *images.shape[2:]) and not targets.is_floating_point()
+        if is_mask and not self.mixes:
+            return self._changed_with_masks(images, targets)
+        images = self._changed(images)
+        return self._mix(images, targets, num_classes) if self.mixes else (images, targets)
+
+    def _changed_with_masks(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Change images with their masks (B, H, W) as a further channel, whose zeros are pixels that don't count."""
+        channel = (masks.long() - self.ignored).to(images.dtype)[:, None]
+        changed = self._changed(torch.cat([images, channel], dim=1))
+        return changed[:, :-1], (changed[:, -1].long() + self.ignored).to(masks.dtype)
+
+    def _changed(self, images: Tensor) -> Tensor:
+        """Crop, flip and erase: (B, C, H, W) → (B, C, H, W)."""
         if self.crop:
             images = self._crop(images)
         if self.flip:
@@ -48,7 +71,7 @@ class ImageAugmentation(Augmentation):
             images = torch.where(flipped, images.flip(3), images)
         if self.erase:
             images = images.masked_fill(self._rectangles(images), 0.0)
-        return self._mix(images, targets, num_classes) if self.mixes else (images, targets)
+        return images
 
     def _mix(self, images: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
         """Mixup or cutmix; if both are asked for, one of them at random."""

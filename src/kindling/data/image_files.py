@@ -1,7 +1,7 @@
 """Reads image files: any format, mode and size becomes uint8 pixels of one shape."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +32,7 @@ SIDES = {
 SIDEWAYS = (5, 6, 7, 8)  # orientations that make a wide image high
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom, in pixels
+Read = Callable[[str, tuple[int, ...], str], np.ndarray]  # of a file: pixels of a shape, brought to it by a resize
 
 
 def read_pixels(path: str | Path, shape: tuple[int, ...], resize: str) -> np.ndarray:
@@ -123,7 +124,15 @@ def _pixels(image: Image.Image, shape: tuple[int, ...], resize: str, region: Box
     return np.asarray(image).reshape(shape[1], shape[2], -1).transpose(2, 0, 1)
 
 
-def resized(image: Image.Image, width: int, height: int, resize: str, region: Box | None = None) -> Image.Image:
+def resized(
+    image: Image.Image,
+    width: int,
+    height: int,
+    resize: str,
+    region: Box | None = None,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+    border: int | tuple[int, ...] = 0,
+) -> Image.Image:
     """Bring an image to a size: stretch it, crop what is too long in the middle, or pad what is too short in black.
 
     Args:
@@ -132,17 +141,19 @@ def resized(image: Image.Image, width: int, height: int, resize: str, region: Bo
         height: in pixels.
         resize: stretch, crop or pad.
         region: what of the image is taken; None for all.
+        resample: how a pixel is made of those there were.
+        border: what is padded with; 0 for black.
     """
     region = region or (0, 0, *image.size)
     if resize == "pad":
         size = _size_inside(region[2] - region[0], region[3] - region[1], width, height)
         corner = round((width - size[0]) / 2), round((height - size[1]) / 2)
-        padded = Image.new(image.mode, (width, height))
-        padded.paste(image.resize(size, Image.Resampling.BILINEAR, region), corner)
+        padded = Image.new(image.mode, (width, height), border)
+        padded.paste(image.resize(size, resample, region), corner)
         return padded
     if resize == "crop":
         region = _middle(region, width / height)
-    return image.resize((width, height), Image.Resampling.BILINEAR, region)
+    return image.resize((width, height), resample, region)
 
 
 def _size_inside(width: float, height: float, most_width: int, most_height: int) -> tuple[int, int]:
@@ -162,8 +173,8 @@ def _middle(region: Box, ratio: float) -> Box:
 class _Reader(Dataset):
     """Batches of files, by their number: why each can't be read ("" if it can), and the pixels of the others."""
 
-    def __init__(self, batches: list[Sequence[str]], shape: tuple[int, ...], resize: str) -> None:
-        self.batches, self.shape, self.resize = batches, shape, resize
+    def __init__(self, batches: list[Sequence[str]], shape: tuple[int, ...], resize: str, read: Read) -> None:
+        self.batches, self.shape, self.resize, self.read = batches, shape, resize, read
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -174,7 +185,7 @@ class _Reader(Dataset):
         reasons = [""] * len(paths)
         for index, path in enumerate(paths):
             try:
-                images[count] = read_pixels(path, self.shape, self.resize)
+                images[count] = self.read(path, self.shape, self.resize)
                 count += 1
             except ValueError as error:
                 reasons[index] = str(error)
@@ -182,13 +193,21 @@ class _Reader(Dataset):
 
 
 def read_images(
-    paths: Sequence[str], shape: tuple[int, ...], resize: str, batch_size: int = BATCH, workers: int = 0
+    paths: Sequence[str],
+    shape: tuple[int, ...],
+    resize: str,
+    batch_size: int = BATCH,
+    workers: int = 0,
+    read: Read = read_pixels,
 ) -> Iterator[tuple[Sequence[str], list[str], Tensor]]:
-    """Read files in batches, in order: paths, why each can't be read ("" if it can), pixels (read, C, H, W) uint8."""
+    """Read files in batches, in order: paths, why each can't be read ("" if it can), pixels (read, C, H, W) uint8.
+
+    `read` gives the pixels of a file, and a ValueError with the reason if it can't.
+    """
     batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
     workers = max(0, min(workers, len(batches) - 1))  # another process would cost more than it reads
     loader = DataLoader(
-        _Reader(batches, shape, resize),
+        _Reader(batches, shape, resize, read),
         batch_size=None,  # read as batches
         num_workers=workers,
         worker_init_fn=start_worker,

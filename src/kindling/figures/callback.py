@@ -15,11 +15,12 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from kindling.core.files import whole_file
 from kindling.core.growing_file import going_on
 from kindling.core.tables import printable
-from kindling.figures import check_names, drawing
+from kindling.figures import OF_THE_WORST, check_names, drawing
 from kindling.tasks import Task
 
 WORST = 24  # images kept
 DRAWN_FROM = ("scores", "predictions", "targets")  # what a step has to return, as tensors of a batch
+OF_WORST = {"scores": "sureness", "predictions": "predictions", "targets": "targets"}  # in the place of a whole split
 
 
 class Figures(L.Callback):
@@ -38,7 +39,7 @@ class Figures(L.Callback):
         self.task: Task | None = None  # whose figures are drawn
         self.best: dict[str, float] = {}  # metrics of the best validation
         self.outputs: list[dict[str, Tensor]] = []  # of the validation or test under way
-        self.worst: dict[str, Tensor] = {}  # the images with the least probability so far
+        self.worst: dict[str, Tensor] = {}  # the images that went worst so far
         self.pending: Any = None  # results of the best validation, not drawn yet
         self.drawn = -float("inf")
         self.folder: str | None = None  # of the run
@@ -70,12 +71,16 @@ class Figures(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not trainer.sanity_checking and dataloader_idx == 0 and self._can_draw(outputs):
-            self._keep(outputs)
+        if self.task is None or trainer.sanity_checking or dataloader_idx or not self._can_draw(outputs):
+            return
+        if not set(self.task.figures) <= {*OF_THE_WORST}:
+            self._keep(self.task, outputs)
+        if "worst_masks" in self.task.figures:
+            self._keep_worst(self.task, batch, outputs)
 
-    def _keep(self, outputs: dict[str, Tensor]) -> None:
+    def _keep(self, task: Task, outputs: dict[str, Tensor]) -> None:
         """Keep what figures are drawn from: all of a split, or as many samples as the task says."""
-        limit = self.task.samples_drawn if self.task else None
+        limit = task.samples_drawn
         left = None if limit is None else limit - sum(len(batch["targets"]) for batch in self.outputs)
         if left != 0:
             self.outputs.append({key: outputs[key][:left] for key in DRAWN_FROM})
@@ -91,7 +96,7 @@ class Figures(L.Callback):
     ) -> None:
         self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
         if self.task and "worst_images" in self.task.figures and dataloader_idx == 0 and self._can_draw(outputs):
-            self._keep_worst(_images(self.task, batch), outputs)
+            self._keep_worst(self.task, batch, outputs)
 
     def _can_draw(self, outputs: Any) -> bool:
         """Whether anything is drawn from what a step has returned."""
@@ -99,21 +104,22 @@ class Figures(L.Callback):
             return False
         return all(isinstance(outputs.get(key), Tensor) for key in DRAWN_FROM)
 
-    def _keep_worst(self, images: Tensor | None, outputs: dict[str, Tensor]) -> None:
-        """Keep the images (B, C, H, W) of a batch whose class (B,) has the least probability, and those from before."""
+    def _keep_worst(self, task: Task, batch: Any, outputs: dict[str, Tensor]) -> None:
+        """Keep the images (B, C, H, W) of a batch that went worst by the task's `sureness`, and those from before."""
         scores, targets = outputs["scores"], outputs["targets"]
-        if images is None or targets.dim() != 1 or scores.dim() > 2:
+        images, sureness = _images(task, batch), task.sureness(scores, targets)
+        if images is None or sureness is None:
             return
-        both = torch.stack([1 - scores, scores], dim=1) if scores.dim() == 1 else scores
-        sureness = both.gather(1, targets[:, None])[:, 0]
         worst = {"sureness": sureness, "images": images, "targets": targets, "predictions": outputs["predictions"]}
         if self.worst:
+            if self.worst["images"].shape[1:] != images.shape[1:]:
+                return  # images of several sizes have no order in one tensor: those of the first are drawn
             worst = {key: torch.cat([self.worst[key], values]) for key, values in worst.items()}
         kept = worst["sureness"].argsort()[:WORST]
         self.worst = {key: values[kept] for key, values in worst.items()}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.outputs:
+        if not self.outputs and not self.worst:
             return
         if trainer.state.fn != "fit":
             self._draw(trainer, "val", self._gather(trainer))
@@ -121,7 +127,7 @@ class Figures(L.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if trainer.strategy.broadcast(self._is_best(checkpoint_callback(trainer), metrics)):  # all gather, or none
             self.best, self.pending = metrics, self._gather(trainer)
-        self.outputs = []
+        self.outputs, self.worst = [], {}
         if time.monotonic() - self.drawn > self.every_seconds:
             self._draw_pending(trainer)
 
@@ -140,7 +146,7 @@ class Figures(L.Callback):
         self._draw_pending(trainer)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.outputs:
+        if self.outputs or self.worst:
             self._draw(trainer, "test", self._gather(trainer))
 
     def _draw_pending(self, trainer: L.Trainer) -> None:
@@ -155,14 +161,18 @@ class Figures(L.Callback):
         outputs, worst = self.outputs, self.worst
         self.outputs, self.worst, parts = [], {}, None
         try:
-            parts = {key: torch.cat([batch[key] for batch in outputs]) for key in DRAWN_FROM}
+            parts = {key: torch.cat([batch[key] for batch in outputs]) for key in DRAWN_FROM if outputs}
         except Exception as error:  # such as masks of different sizes
             self._warn(trainer, "figures", error)
         if not trainer.strategy.reduce_boolean_decision(parts is not None, all=True):  # all gather, or none
             return None
         results, worst = _gathered(parts or {}), _gathered(worst)
-        order = worst["sureness"].argsort()[:WORST] if worst else None
-        images = tuple(worst[key][order] for key in ("images", "targets", "predictions")) if worst else None
+        if worst:
+            order = worst["sureness"].argsort()[:WORST]
+            worst = {key: values[order] for key, values in worst.items()}
+        images = tuple(worst[key] for key in ("images", "targets", "predictions")) if worst else None
+        if not results:  # no figure is drawn from a whole split
+            results = {key: worst[name] for key, name in OF_WORST.items()}
         return Results(names=list(map(plain_text, self.names)), worst=images, **results)  # type: ignore[arg-type]
 
     def _draw(self, trainer: L.Trainer, stage: str, results: Any) -> None:

@@ -13,10 +13,11 @@ class Results:
 
     Args:
         names: of the classes or the targets, as `plain_text` has them; empty where they have none.
-        targets: such as class indices (N,), 0/1 labels (N, K) or numbers (N, T).
+        targets: such as class indices (N,), 0/1 labels (N, K) or numbers (N, T). Of masks, which would fill the memory,
+            there are the worst alone.
         predictions: the same, as the model sees it.
-        scores: such as probabilities (N, K), of class 1 alone (N,), or numbers (N, T).
-        worst: images (M, C, H, W) whose class had the least probability, and their targets and predictions (M,).
+        scores: such as probabilities (N, K), of class 1 alone (N,), or numbers (N, T); of masks how right each is (N,).
+        worst: images (M, C, H, W) of the samples that went worst, and their targets and predictions, (M,) or (M, H, W).
     """
 
     names: list[str]
@@ -34,6 +35,13 @@ class Results:
 def new_figure(width: float, height: float) -> Figure:
     """A figure of a size in inches, without pyplot: nothing stays open."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def as_pixels(images: Tensor) -> Tensor:
+    """Images (M, C, H, W), each brought to 0 to 1, as (M, 3, H, W): of other numbers of channels the first."""
+    low, high = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
+    pixels = (images - low) / (high - low).clamp_min(1e-6)
+    return pixels[:, :3] if pixels.shape[1] > 2 else pixels[:, :1].expand(-1, 3, -1, -1)
 
 
 def plain_text(name: str) -> str:

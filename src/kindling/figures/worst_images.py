@@ -4,7 +4,7 @@ import torch
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
-from kindling.figures.results import Results, new_figure
+from kindling.figures.results import Results, as_pixels, new_figure
 
 COLUMNS, GAP = 6, 0.35  # height of the titles, in images
 
@@ -14,9 +14,9 @@ def draw(results: Results) -> Figure | None:
     if results.worst is None or not results.names:
         return None
     images, targets, predictions = results.worst
-    low, high = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
-    pixels = (images - low) / (high - low).clamp_min(1e-6)  # each from 0 to 1
-    pixels = pixels[:, :3] if pixels.shape[1] > 2 else pixels[:, :1].expand(-1, 3, -1, -1)
+    if targets.dim() != 1:
+        return None
+    pixels = as_pixels(images)
     height, width = images.shape[2:]
     gap = round(GAP * height) + 1
     tiles = list(F.pad(pixels, (1, 1, gap, 0), value=1.0).permute(0, 2, 3, 1))  # (H + gap, W + 2, 3), white around

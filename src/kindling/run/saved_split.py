@@ -18,6 +18,7 @@ SAME_SPLIT = (
     "data.batch_size",
     "data.cache",
     "data.download",
+    "data.masks",
     "data.normalize",
     "data.path",
     "data.root",

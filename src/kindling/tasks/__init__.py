@@ -5,5 +5,6 @@ from kindling.tasks.classification import BinaryClassification as BinaryClassifi
 from kindling.tasks.classification import Classification, MultilabelClassification
 from kindling.tasks.reconstruction import Reconstruction as Reconstruction
 from kindling.tasks.regression import Regression
+from kindling.tasks.segmentation import Segmentation as Segmentation
 
 DEFAULT_TASKS = {task.fits: task for task in (Classification, MultilabelClassification, Regression)}

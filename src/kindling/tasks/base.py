@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
@@ -123,6 +124,13 @@ class Task(nn.Module):
         """What `columns` and an exported file take for the inputs of a batch; by default `scores`."""
         return self.scores(outputs)
 
+    def sureness(self, scores: Any, targets: Any) -> Tensor | None:
+        """How right each sample is, (B,), by which figures choose the worst: the probability of its class; or None."""
+        if targets.dim() != 1 or scores.dim() > 2:
+            return None
+        both = torch.stack([1 - scores, scores], dim=1) if scores.dim() == 1 else scores
+        return both.gather(1, targets[:, None])[:, 0]
+
     def decode(self, scores: Any) -> Any:
         """Predictions that compare with the targets, from `scores`: (B, …)."""
         return scores
@@ -146,7 +154,7 @@ class Task(nn.Module):
     def columns(self, scores: Any, names: list[str]) -> dict[str, Any]:
         """What a table says of each sample, from `prediction`: lists or arrays of one dimension by name.
 
-        `names` are those of the classes or the targets.
+        `names` are those of the classes or the targets. A list of arrays (H, W) of whole numbers becomes PNG files.
         """
         raise NotImplementedError
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from kindling.core.errors import UsageError
 from kindling.tasks.base import Task
 from kindling.tasks.measures import ClassMeasures, LabelMeasures
 from kindling.tasks.own_metrics import Specs
@@ -70,27 +71,42 @@ class Classification(_Classes):
         self.criterion = loss or nn.CrossEntropyLoss(label_smoothing=label_smoothing)
 
     def prepare(self) -> None:
+        self.weigh()
+        self.add_metrics({"measures": ClassMeasures(False)}, {"measures": ClassMeasures(True)})
+
+    def weigh(self) -> None:
+        """Give the loss its weights."""
         count, weights = self.num_outputs, self.class_weights
         if weights == "balanced":  # learnt in `start`, and kept in the checkpoint
-            self._weigh(torch.ones(count), persistent=True)
+            self._set_weights(torch.ones(count), persistent=True)
         elif weights is not None:
             if len(weights) != count:
                 raise ValueError(f"class_weights has {len(weights)} values: expected one for each of {count} classes")
-            self._weigh(torch.Tensor(weights), persistent=False)
-        self.add_metrics({"measures": ClassMeasures(False)}, {"measures": ClassMeasures(True)})
+            self._set_weights(torch.Tensor(weights), persistent=False)
 
     def metric_arguments(self) -> dict[str, Any]:
         return {"task": "multiclass", "num_classes": self.num_outputs}
 
-    def _weigh(self, weights: Tensor, persistent: bool) -> None:
+    def _set_weights(self, weights: Tensor, persistent: bool) -> None:
         vars(self.criterion).pop("weight", None)  # of a loss that keeps it as a plain attribute
         self.criterion.register_buffer("weight", weights, persistent=persistent)
 
     def start(self, data: Any) -> None:
         super().start(data)
+        self.balance(data.train_targets)
+
+    def balance(self, targets: Tensor) -> None:
+        """Learn the weights that are to make classes count alike, of the training split's targets (N,)."""
         if self.class_weights == "balanced":
-            counts = torch.bincount(data.train_targets, minlength=self.num_outputs).clamp_min(1)
+            counts = torch.bincount(targets, minlength=self.num_outputs).clamp_min(1)
             self.criterion.weight.copy_(counts.sum() / (self.num_outputs * counts))  # type: ignore[operator]
+
+    def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.dim() == 2 and targets.dim() == 3:
+            raise UsageError(
+                "Classification needs data with one class a sample: for masks use Segmentation, as UNet does"
+            )
+        return super().loss_of(outputs, targets)
 
     def loss_weight(self, targets: Tensor) -> Tensor | None:
         """The sum of the weights of the classes, by which these losses divide."""

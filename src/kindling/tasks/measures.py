@@ -1,6 +1,7 @@
 """What the tasks measure on a split: the values that scikit-learn gives for the table of its predictions.
 
-Scores and targets are kept as they come, and all is computed from them in the end, in float64 on the CPU. So nothing
+Scores and targets are kept as they come (of pixels only counts), and all is computed from them in the end, in float64
+on the CPU. So nothing
 depends on the size of the batches or on the number of processes, and a target far from zero, or in a small unit, loses
 no digits: torchmetrics sums in float32, and counts a class that a split lacks as 0.
 
@@ -16,10 +17,13 @@ from torchmetrics import Metric, MetricCollection
 
 BINS = 15  # of the calibration error
 UNDEFINED = {  # when
+    "accuracy": "without a pixel that counts",
     "precision": "without a prediction of the class",
     "recall": "without a sample of the class",
     "f1": "without a sample of the class",
     "auroc": "without samples of the class and of others",
+    "iou": "without a pixel of the class",
+    "dice": "without a pixel of the class",
     "r2": "where all targets are alike",
     "psnr": "for images that don't lie between 0 and 1",
 }
@@ -91,23 +95,11 @@ class Measures(Kept):
         each = self.each(scores, targets)
         if not scores.isfinite().all():  # of a model that has diverged: its NaN is an error, and no lack of samples
             return {name: values.mean() for name, values in each.items()}
-        return {name: self.mean(name, values) for name, values in each.items()}
+        return {name: mean_of_defined(name, values, self.notes) for name, values in each.items()}
 
     def each(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The values of each measure, one for each class or target: NaN where it is undefined."""
         raise NotImplementedError
-
-    def mean(self, name: str, values: Tensor) -> Tensor:
-        """The mean of those that are defined; what is not is noted."""
-        defined = values[~values.isnan()]
-        if len(defined) < len(values):
-            some = (
-                f"a mean over {len(defined)} of {len(values)} {KINDS.get(name, 'classes')}: it is "
-                if len(defined)
-                else ""
-            )
-            self.notes[name] = f"{some}undefined {UNDEFINED[name]}"
-        return defined.mean()
 
 
 class ClassMeasures(Measures):
@@ -201,6 +193,62 @@ class ReconstructionMeasures(Measures):
         lies_between = targets.min() > -ROUNDED and targets.max() < 1 + ROUNDED
         psnr = -10 * mse.log10() if lies_between else torch.full_like(mse, torch.nan)
         return {name: {"mse": mse, "psnr": psnr}[name] for name in self.names}
+
+
+class PixelMeasures(Metric):
+    """Of one class a pixel, from probabilities (B, K, H, W) and indices (B, H, W): means over the classes there are.
+
+    Kept are counts of pixels alone, since all pixels of a split would fill the memory.
+
+    Args:
+        classes: how many there are.
+        ignore_index: the target of a pixel that does not count.
+    """
+
+    full_state_update = False
+    names = ("accuracy", "dice", "iou")
+    counts: Tensor
+
+    def __init__(self, classes: int, ignore_index: int) -> None:
+        super().__init__()
+        self.classes, self.ignore_index = classes, ignore_index
+        self.add_state("counts", torch.zeros(3, classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.notes: dict[str, str] = {}  # see Measures
+
+    def update(self, scores: Tensor, targets: Tensor) -> None:
+        self.counts += pixel_counts(scores.argmax(dim=1), targets, self.classes, self.ignore_index).sum(dim=1)
+
+    def compute(self) -> dict[str, Tensor]:
+        self.notes = {}
+        hits, predicted, actual = self.counts.cpu().double()
+        measured = {"accuracy": (hits.sum() / actual.sum()).reshape(1)}
+        measured |= {name: _only(values, actual > 0) for name, values in overlaps(hits, predicted, actual).items()}
+        return {name: mean_of_defined(name, values, self.notes) for name, values in measured.items()}
+
+
+def pixel_counts(predictions: Tensor, targets: Tensor, classes: int, ignore_index: int) -> Tensor:
+    """How many pixels of each class are right, predicted and true, in each sample: (B, H, W) twice → (3, B, K)."""
+    counted = targets != ignore_index
+    first = classes * torch.arange(len(targets), device=targets.device)[:, None, None]  # place of a sample's class 0
+    predicted, actual = (first + predictions)[counted], (first + targets)[counted]
+    right = actual[actual == predicted]
+    counts = [torch.bincount(each, minlength=classes * len(targets)) for each in (right, predicted, actual)]
+    return torch.stack(counts).view(3, len(targets), classes)
+
+
+def overlaps(hits: Tensor, predicted: Tensor, actual: Tensor) -> dict[str, Tensor]:
+    """Intersection over union (Jaccard, 1901) and Dice (1945) of each class, from counts (…, K) of pixels."""
+    return {"dice": 2 * hits / (predicted + actual), "iou": hits / (predicted + actual - hits)}
+
+
+def mean_of_defined(name: str, values: Tensor, notes: dict[str, str]) -> Tensor:
+    """The mean of those values of a measure, one for each class or target, that are no NaN; `notes` gets what is."""
+    defined = values[~values.isnan()]
+    if len(defined) < len(values):
+        kind = KINDS.get(name, "classes")
+        some = f"a mean over {len(defined)} of {len(values)} {kind}: it is " if len(defined) else ""
+        notes[name] = f"{some}undefined {UNDEFINED[name]}"
+    return defined.mean()
 
 
 def names_in(metrics: MetricCollection) -> list[str]:

@@ -15,7 +15,7 @@ from kindling.use.predictor import Predictor
 VALUES = {"uint8": "0 to 255", "float32": "as they are, not normalised", "int64": "tokens"}  # of raw inputs
 SCORES = {"numeric targets": "numbers"}  # what the task's scores are, by what it fits
 SCORES["inputs alone"] = "latent vector, then the error of the reconstruction"
-SCORES |= dict.fromkeys(("one class a sample", "several classes a sample"), "probabilities")
+SCORES |= dict.fromkeys(("one class a sample", "several classes a sample", "one class a pixel"), "probabilities")
 
 
 @dataclass

@@ -1,4 +1,7 @@
-"""Synthetic images of shapes, made in memory from a seed: `kindling fit --config configs/shapes_cnn.yaml`."""
+"""Synthetic images of shapes, made in memory from a seed: `kindling fit --config configs/shapes_cnn.yaml`.
+
+With masks for segmentation: `kindling fit --config configs/shapes_unet.yaml`.
+"""
 
 from typing import Any
 
@@ -6,6 +9,8 @@ import torch
 from torch import Tensor
 
 from kindling import Data
+
+SHAPES = ["circle", "square", "diamond", "cross", "ring"]
 
 
 class Shapes(Data):
@@ -24,7 +29,7 @@ class Shapes(Data):
         ValueError: if a count is too small or the noise is negative.
     """
 
-    classes = ["circle", "square", "diamond", "cross", "ring"]
+    classes = SHAPES
 
     def __init__(
         self, size: int = 5000, side: int = 16, colour: bool = False, noise: float = 0.1, seed: int = 0, **data: Any
@@ -35,8 +40,13 @@ class Shapes(Data):
         self.size, self.side, self.colour, self.noise, self.seed = size, side, colour, noise, seed
 
     def load(self) -> tuple[Tensor, Tensor]:
+        images, labels, _ = self.drawn()
+        return images, labels
+
+    def drawn(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, the number of the shape in each (N,), and where it is: (N, side, side) bool."""
         generator = torch.Generator().manual_seed(self.seed)
-        labels = torch.arange(self.size) % len(self.classes)
+        labels = torch.arange(self.size) % len(SHAPES)
         radius, x, y = torch.rand(3, self.size, 1, 1, generator=generator)
         radius = 0.25 + 0.2 * radius  # of the side
         grid = (torch.arange(self.side) + 0.5) / self.side
@@ -51,7 +61,25 @@ class Shapes(Data):
             (smallest < 0.25) & (largest < 1),
             (distance < 1) & (distance > 0.6),
         ]
-        image = torch.stack(inside)[labels, torch.arange(self.size)].float()[:, None]  # (N, 1, side, side)
+        shape = torch.stack(inside)[labels, torch.arange(self.size)]  # (N, side, side)
+        image = shape.float()[:, None]
         if self.colour:
             image = image * (0.3 + 0.7 * torch.rand(self.size, 3, 1, 1, generator=generator))
-        return image + self.noise * torch.randn(image.shape, generator=generator), labels
+        return image + self.noise * torch.randn(image.shape, generator=generator), labels, shape
+
+
+class ShapesMasks(Shapes):
+    """The same images, whose target is a mask of the shape in them: (side, side) class indices uint8, 0 around it.
+
+    Args:
+        **shapes: size, side, colour, noise, seed, and what Data takes: see Shapes.
+    """
+
+    classes = ["background", *SHAPES]
+
+    def __init__(self, **shapes: Any) -> None:
+        super().__init__(**shapes)
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        images, labels, shape = self.drawn()
+        return images, shape.byte() * (labels[:, None, None] + 1).byte()

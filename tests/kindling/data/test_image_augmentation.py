@@ -65,6 +65,37 @@ def test_mixing_mixes_images_and_targets_alike(arguments: dict[str, float]) -> N
     torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), targets @ torch.arange(6.0))
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.uint8])
+def test_a_mask_stays_the_mask_of_its_image(kind: torch.dtype) -> None:
+    batch = torch.randint(1, 6, (200, 3, 9, 12), generator=torch.Generator().manual_seed(0)).float()
+    masks = (batch[:, 0] - 1).to(kind)  # the class of each pixel, by its first channel
+    torch.manual_seed(0)
+    changed, new_masks = ImageAugmentation(crop=3, flip=0.5, erase=0.5)(batch, masks, 5)
+    assert new_masks.dtype == kind
+    counted = new_masks != 255
+    assert torch.equal(new_masks[counted], (changed[:, 0][counted] - 1).to(kind))
+    assert torch.equal(counted, changed[:, 0] != 0)  # what is padded or erased does not count
+    assert 0.5 < float(counted.float().mean()) < 0.9
+    assert not torch.equal(new_masks, masks)
+    torch.manual_seed(0)
+    alone, _ = ImageAugmentation(crop=3, flip=0.5, erase=0.5)(batch, torch.zeros(200).long(), 5)
+    assert torch.equal(changed, alone)  # an image is changed as it would be without a mask
+
+
+def test_what_does_not_count_in_a_mask_can_be_any_number() -> None:
+    batch, masks = torch.ones(20, 1, 4, 4), torch.full((20, 4, 4), 2)
+    masks[:, 0] = -1
+    torch.manual_seed(0)
+    _, new_masks = ImageAugmentation(crop=1, ignored=-1)(batch, masks, 3)
+    assert set(new_masks.unique().tolist()) == {-1, 2}
+    assert set(new_masks[:, 2, 2].tolist()) == {2}  # no shift reaches there
+
+
+def test_mixing_images_with_masks_is_refused() -> None:
+    with pytest.raises(MisconfigurationException, match="mixup and cutmix need data with one class a sample"):
+        ImageAugmentation(mixup=1.0)(images(4), torch.zeros(4, 8, 8).long(), 2)
+
+
 def test_nothing_changes_by_default() -> None:
     assert torch.equal(augmented(images()), images())
 

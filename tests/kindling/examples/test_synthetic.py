@@ -7,11 +7,13 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from kindling.data.base import Data
 from my_project.data.memory import Memory
-from my_project.data.shapes import Shapes
+from my_project.data.shapes import Shapes, ShapesMasks
 from my_project.data.synthetic import SyntheticClassification, SyntheticMultilabel, SyntheticRegression
 
 
-@pytest.mark.parametrize("cls", [SyntheticRegression, SyntheticClassification, SyntheticMultilabel, Shapes, Memory])
+@pytest.mark.parametrize(
+    "cls", [SyntheticRegression, SyntheticClassification, SyntheticMultilabel, Shapes, ShapesMasks, Memory]
+)
 def test_the_seed_decides(cls: type[Data]) -> None:
     for first, second in zip(cls(seed=3).load(), cls(seed=3).load(), strict=True):
         assert torch.equal(first, second)
@@ -111,3 +113,13 @@ def test_a_million_rows_are_made_in_vectorised_code(cls: type[Data]) -> None:
 def test_bad_arguments(cls: type[Data], arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cls(**arguments)
+
+
+def test_masks_say_which_shape_is_where() -> None:
+    data = ShapesMasks(size=50, side=24, noise=0.0)
+    images, masks = data.load()
+    _, labels = Shapes(size=50, side=24, noise=0.0).load()
+    assert masks.dtype == torch.uint8
+    assert torch.equal(masks > 0, images[:, 0] > 0)
+    assert torch.equal(masks.flatten(1).amax(dim=1).long(), labels + 1)
+    assert data.classes == ["background", *Shapes.classes]

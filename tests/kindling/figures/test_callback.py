@@ -13,7 +13,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, jaccard_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kindling.cli.build import default_callbacks
@@ -23,9 +23,11 @@ from kindling.figures.callback import WORST, Figures, checkpoint_callback
 from kindling.figures.results import Results
 from kindling.tasks import BinaryClassification, Classification, Regression, Task
 from my_project.data.digits import Digits
+from my_project.data.shapes import ShapesMasks
 from my_project.data.synthetic import SyntheticMultilabel, SyntheticRegression
 from my_project.data.tables import BreastCancer
 from my_project.models.mlp import MLP
+from my_project.models.unet import UNet
 
 pytestmark = pytest.mark.figures
 
@@ -151,6 +153,63 @@ def test_wrong_images_are_titled_red() -> None:
     titles = figure.axes[0].texts
     assert [title.get_color() for title in titles] == ["black", "red"] * 4
     assert titles[1].get_text() == "a rather long name 1 → a rather long name 0"
+
+
+def masked(size: int = 100) -> ShapesMasks:
+    return ShapesMasks(size=size, side=16, batch_size=8)
+
+
+def train_on_masks(callback: Figures, folder: Path) -> L.Trainer:
+    data = masked()
+    model = UNet(input_shape=data.input_shape, classes=data.classes, width=4, depth=1)
+    logger = TensorBoardLogger(folder, default_hp_metric=False)
+    trainer = short_training(callback, folder, logger=logger, max_epochs=4, limit_train_batches=None)
+    trainer.fit(model, datamodule=data)
+    return trainer
+
+
+def test_the_masks_that_went_worst_are_drawn_and_no_others_are_kept(tmp_path: Path) -> None:
+    callback = Recorded()
+    trainer = train_on_masks(callback, tmp_path)
+    assert callback.outputs == []
+    assert callback.last[0] == "val"
+    data = masked(200)  # 40 for the test
+    trainer.test(trainer.lightning_module, datamodule=data, verbose=False)
+    assert drawn(trainer) == {"val_worst_masks", "test_worst_masks"}
+
+    inputs, masks = data.sets["test"][slice(None)]  # type: ignore[index]
+    with torch.no_grad():
+        predictions = trainer.lightning_module.eval()(inputs).argmax(dim=1)
+    iou = [
+        jaccard_score(mask.flatten(), found.flatten(), labels=mask.unique(), average="macro")
+        for mask, found in zip(masks, predictions, strict=True)
+    ]
+    stage, results = callback.last
+    assert stage == "test"
+    assert len(results.scores) == WORST
+    np.testing.assert_allclose(results.scores, np.sort(iou)[:WORST], atol=1e-6)
+    places = [(inputs == image).flatten(1).all(dim=1).nonzero().item() for image in results.worst[0]]
+    assert len({*places}) == WORST
+    np.testing.assert_allclose(results.scores, [iou[place] for place in places], atol=1e-6)
+    assert torch.equal(results.worst[1], masks[places].long())
+    assert torch.equal(results.worst[2], predictions[places])
+
+
+def test_a_mask_is_drawn_beside_its_image_and_what_is_no_class_is_white() -> None:
+    given = results(3)
+    masks = torch.tensor([[[0, 1, 2], [2, 255, 0]]]).repeat(5, 1, 1)
+    given.scores, given.worst = torch.linspace(0, 0.4, 5), (torch.rand(5, 2, 2, 3), masks, masks)
+    figure = drawing("worst_masks")(given)
+    assert [axes.get_title() for axes in figure.axes[:5]] == [f"IoU 0.{index}00" for index in range(5)]
+    picture = np.asarray(figure.axes[0].images[0].get_array())[1:-1]  # two rows of pixels
+    true, predicted = picture[:, 6:9], picture[:, 11:14]
+    assert np.array_equal(true, predicted)
+    expected = [[(0, 0, 0), (128, 0, 0), (0, 128, 0)], [(0, 128, 0), (255, 255, 255), (0, 0, 0)]]
+    assert np.array_equal((true * 255).round(), expected)
+    given.worst = torch.rand(5, 1, 2, 2), torch.zeros(5).long(), torch.zeros(5).long()  # of no masks
+    assert drawing("worst_masks")(given) is None
+    given.worst = torch.rand(5, 2, 2, 3), masks, masks
+    assert drawing("worst_images")(given) is None
 
 
 def test_switched_off_nothing_is_drawn(kindling: Any) -> None:
@@ -320,7 +379,7 @@ def test_a_figure_that_fails_ends_no_training(
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (Misnamed(), "the task Misnamed names the figure 'confusion': expected confusion_matrix, curves, reconstructions, regression, worst_images"),
+        (Misnamed(), "the task Misnamed names the figure 'confusion': expected confusion_matrix, curves, reconstructions, regression, worst_images, worst_masks"),
         (Gone(), "the task Gone names the figure 'nowhere.heights'"),
     ],
 )  # fmt: skip
