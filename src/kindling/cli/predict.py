@@ -108,7 +108,7 @@ def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
         predictions = progress(_predictions(predictor, inputs), "predicting", steps)
     else:
         predictions = trained.predictions_of_loader(options.device)
-    folder = output.with_name(f"{output.stem}_masks")
+    folder = output.parent / f"{output.stem}_masks"
     with written_whole(output) as part, written_whole_folder(folder) as images:
         files = ImageOutputs(images, folder, replaces=options.output is None)
         summary = write_table(part, predictor, predictions, files)

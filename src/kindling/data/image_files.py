@@ -198,16 +198,16 @@ def read_images(
     resize: str,
     batch_size: int = BATCH,
     workers: int = 0,
-    read: Read = read_pixels,
+    read: Read | None = None,
 ) -> Iterator[tuple[Sequence[str], list[str], Tensor]]:
     """Read files in batches, in order: paths, why each can't be read ("" if it can), pixels (read, C, H, W) uint8.
 
-    `read` gives the pixels of a file, and a ValueError with the reason if it can't.
+    `read` gives the pixels of a file, and a ValueError with the reason if it can't; None for `read_pixels`.
     """
     batches = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
     workers = max(0, min(workers, len(batches) - 1))  # another process would cost more than it reads
     loader = DataLoader(
-        _Reader(batches, shape, resize, read),
+        _Reader(batches, shape, resize, read or read_pixels),
         batch_size=None,  # read as batches
         num_workers=workers,
         worker_init_fn=start_worker,
