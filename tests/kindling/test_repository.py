@@ -5,7 +5,7 @@ from conftest import ROOT
 
 
 def test_the_project_is_small_enough_to_know_by_heart() -> None:
-    assert sum(len(path.read_text().splitlines()) for path in (ROOT / "src" / "my_project").rglob("*.py")) <= 1200
+    assert sum(len(path.read_text().splitlines()) for path in (ROOT / "src" / "my_project").rglob("*.py")) <= 1600
 
 
 def test_ci_runs_lint_and_all_tests() -> None:
