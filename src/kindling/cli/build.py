@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import kindling.core.parser_types
 import kindling.data  # noqa: F401 (the engine's data by name)
-from kindling.cli.arguments import HELP, USAGE, Arguments
+from kindling.cli.arguments import COMMAND_LINE, HELP, USAGE, Arguments
 from kindling.cli.check_config import check_config
 from kindling.cli.config_of_run import ConfigOfRun
 from kindling.cli.library_errors import is_setting, sentence, too_large
@@ -33,6 +33,7 @@ from kindling.figures.callback import Figures
 from kindling.models.base import Model
 from kindling.models.hyperparameters import weights_follow
 from kindling.run.saved_split import compare_with_run, unchanged_split_of
+from kindling.tasks import Task
 from kindling.train.callbacks import CALLBACKS
 from kindling.train.faults import explain_fault
 from kindling.train.trainer import Trainer
@@ -76,7 +77,7 @@ class Parts(LightningCLI):
         split = unchanged_split_of(arguments.run, self.settings, arguments.changes)
         self.saved_split = [f"--data.split_file={split}"] if split else []
         with imported_parts(self.of_run.may_name) if self.of_run else nullcontext():
-            self._build_parts([*configs, *self.saved_split, *arguments.flags])
+            self._build_parts([*configs, *self.saved_split, *self._flags()])
 
     def _build_parts(self, args: list[str]) -> None:
         command = self.arguments.command
@@ -112,6 +113,25 @@ class Parts(LightningCLI):
             configs.append(config)
         self._import_foreign()
         return configs
+
+    def _flags(self) -> list[str]:
+        """The flags, with the task named where it is left open and what every default task has is set below it."""
+        flags = self.arguments.flags
+        below = [place for place, flag in enumerate(flags) if flag.startswith("--model.task.")]
+        is_shared = all(re.match(r"--model\.task\.(loss|metrics)\b", flags[place]) for place in below)
+        if not below or not is_shared or self._named(Task, "model.task") or self._has_task_of_its_own():
+            return flags
+        place = next(place for place, (_, key, _) in enumerate(self.settings) if key.startswith("model.task."))
+        named = (COMMAND_LINE, "model.task", "DefaultTask")
+        self.settings = [*self.settings[:place], named, *self.settings[place:]]
+        return [*flags[: below[0]], "--model.task=DefaultTask", *flags[below[0] :]]
+
+    def _has_task_of_its_own(self) -> bool:
+        """Whether the model that is named takes no task, or another by itself than the data's targets ask for."""
+        model = self._named(L.LightningModule, "model") or L.LightningModule
+        signatures = [inspect.signature(cls).parameters for cls in model.__mro__]
+        task = next((signature["task"] for signature in signatures if "task" in signature), None)
+        return task is None or task.default is not None
 
     def _import_foreign(self) -> None:
         """Import the modules that the user has named by their paths for the model and the data."""

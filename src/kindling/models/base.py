@@ -20,7 +20,7 @@ from kindling.models.hyperparameters import Loadable, name_hyperparameters
 from kindling.models.layers import initialize
 from kindling.models.run_length import adapt_to_run_length
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
-from kindling.tasks import DEFAULT_TASKS, Task
+from kindling.tasks import DEFAULT_TASKS, DefaultTask, Task
 from kindling.tasks.base import TASK_FOR
 from kindling.tasks.measures import WeightedMean
 
@@ -79,7 +79,7 @@ class Model(Loadable):
         compile: bool | Literal["reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False,
     ) -> None:
         super().__init__()
-        if not (classes or targets) and (task is None or task.fits in TASK_FOR):
+        if not (classes or targets) and (task is None or isinstance(task, DefaultTask) or task.fits in TASK_FOR):
             raise ValueError("classes and targets are empty: a model needs the names of one or the other")
         if min(l1, l2) < 0:
             raise ValueError(f"l1 is {l1} and l2 is {l2}: expected penalties of at least 0")
@@ -89,7 +89,7 @@ class Model(Loadable):
             takes = f"{type(self).__name__} takes {' or '.join(self.takes)}"
             raise ValueError(f"{takes}: the data has {form} {self.input_shape}")
         wanted = "numeric targets" if targets else "several classes a sample" if multilabel else "one class a sample"
-        self.task = task or DEFAULT_TASKS[wanted]()
+        self.task = (task or DefaultTask()).chosen(DEFAULT_TASKS[wanted])
         self.task.input_shape = self.input_shape
         self.task.build(wanted, len(targets or classes or []))
         self.num_outputs = self.task.num_outputs

@@ -42,6 +42,10 @@ class Task(nn.Module):
         super().__init__()
         self.add_metrics({}, {})
 
+    def chosen(self, default: type["Task"]) -> "Task":
+        """The task itself; `DefaultTask` gives way to the one for the data's targets."""
+        return self
+
     def build(self, targets: str, count: int) -> None:
         """Set up for what the data's targets are and how many classes or numbers there are.
 
