@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import ROOT
 
 COOKBOOK = ROOT / "docs" / "cookbook"
@@ -40,3 +41,30 @@ def test_own_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_own_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run("own_loss")["share_below"] > 0.75
+
+
+def test_own_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run("own_callback")
+    assert 64 / (256 + 128) <= names["trainer"].callback_metrics["val/dead_units"] < 0.5
+
+
+def test_class_imbalance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = run("class_imbalance")["found"]
+    for name in ("class_weights", "both"):
+        assert found[name]["val/recall"] > found["plain"]["val/recall"] + 0.15
+        assert found[name]["val/accuracy"] < found["plain"]["val/accuracy"]
+
+
+def test_own_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run("own_dataset")
+    data, trainer = names["data"], names["trainer"]
+    assert trainer.callback_metrics["val/loss"] < 0.6  # a coin would have 0.69
+    image, mask = data.lazy_samples[0]
+    changed = [data.change((image, mask)) for _ in range(20)]
+    flipped = [not torch.equal(each, image) for each, _ in changed]
+    assert flipped == [not torch.equal(each, mask) for _, each in changed]
+    assert any(flipped)
+    assert not all(flipped)
