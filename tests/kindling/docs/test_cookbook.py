@@ -1,23 +1,55 @@
 """Each page of the cookbook runs as it stands, and says what it promises."""
 
+import json
 import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import ROOT
+import torch
+from conftest import ROOT, Result
+
+from kindling.run.checkpoint_files import load_checkpoint
 
 COOKBOOK = ROOT / "docs" / "cookbook"
 PAGES = sorted(path.stem for path in COOKBOOK.glob("*.md") if path.stem != "README") if COOKBOOK.is_dir() else []
 
 
+def text_of(page: str) -> str:
+    return (COOKBOOK / f"{page}.md").read_text(encoding="utf-8")
+
+
+def code_of(page: str) -> str:
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL))
+
+
+def commands_of(page: str) -> list[list[str]]:
+    """The arguments of each command that a page gives on an indented line."""
+    return [line.split() for line in re.findall(r"^    kindling (.*)$", text_of(page), re.MULTILINE)]
+
+
 def run(page: str) -> dict[str, Any]:
     """What the code of a page leaves: its names."""
-    text = (COOKBOOK / f"{page}.md").read_text(encoding="utf-8")
-    code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     names: dict[str, Any] = {"__name__": f"page_{page}"}
-    exec(compile(code, f"{page}.md", "exec"), names)
+    exec(compile(code_of(page), f"{page}.md", "exec"), names)
     return names
+
+
+@pytest.fixture
+def mine(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Makes the code of a page the module `mine`."""
+
+    def write(page: str) -> ModuleType:
+        (project / "mine.py").write_text(code_of(page), encoding="utf-8")
+        monkeypatch.syspath_prepend(project)
+        return import_module("mine")
+
+    yield write
+    sys.modules.pop("mine", None)
 
 
 def test_the_index_lists_every_page() -> None:
@@ -40,3 +72,79 @@ def test_own_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_own_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run("own_loss")["share_below"] > 0.75
+
+
+def test_own_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run("own_callback")
+    assert 64 / (256 + 128) <= names["trainer"].callback_metrics["val/dead_units"] < 0.5
+
+
+def test_class_imbalance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = run("class_imbalance")["found"]
+    for name in ("class_weights", "both"):
+        assert found[name]["val/recall"] > found["plain"]["val/recall"] + 0.15
+        assert found[name]["val/accuracy"] < found["plain"]["val/accuracy"]
+
+
+def test_own_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run("own_dataset")
+    data, trainer = names["data"], names["trainer"]
+    assert trainer.callback_metrics["val/loss"] < 0.6  # a coin would have 0.69
+    image, mask = data.lazy_samples[0]
+    changed = [data.change((image, mask)) for _ in range(20)]
+    flipped = [not torch.equal(each, image) for each, _ in changed]
+    assert flipped == [not torch.equal(each, mask) for _, each in changed]
+    assert any(flipped)
+    assert not all(flipped)
+
+
+class Accident(Exception):
+    """Nothing is prepared for it, and nothing is saved."""
+
+
+def test_stream(mine: Any, kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    module = mine("stream")
+    fit, resume = commands_of("stream")
+    assert kindling(*fit, "--name", "whole").code == 0
+
+    step = module.Line.training_step
+
+    def fall(self: Any, batch: Any, batch_idx: int) -> Any:
+        if self.global_step == 120:
+            raise Accident
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Line, "training_step", fall)
+        with pytest.raises(Accident):
+            kindling(*fit, "--name", "broken")
+
+    places: list[int] = []
+    load = module.Readings.load_state_dict
+    monkeypatch.setattr(
+        module.Readings, "load_state_dict", lambda self, state: (places.append(state["place"]), load(self, state))
+    )
+    assert kindling(*resume).code == 0
+    assert len(places) == 1
+    assert 0 < places[0] <= 100 * 8  # the last checkpoint is from step 100
+    whole, broken = (
+        load_checkpoint(Path("lightning_logs", name, "version_0/checkpoints/last.ckpt")) for name in ("whole", "broken")
+    )
+    assert whole["global_step"] == broken["global_step"] == 200
+    torch.testing.assert_close(whole["state_dict"], broken["state_dict"], rtol=0, atol=0)
+
+
+def test_lightning_module(mine: Any, kindling: Callable[..., Result]) -> None:
+    mine("lightning_module")
+    fit, resume, compare = commands_of("lightning_module")
+    results = Path("lightning_logs/unnamed/version_0/results.json")
+    found = []
+    for command in (fit, resume):
+        assert kindling(*command).code == 0
+        found.append(json.loads(results.read_text()))
+    assert found[0]["val"]["accuracy"] > 0.8
+    assert (found[0]["epochs"], found[1]["epochs"]) == (5, 8)
+    assert "lightning_logs/unnamed/version_0" in kindling(*compare).out
