@@ -16,7 +16,7 @@ from kindling.train.loaders.proxy import Proxy
 from kindling.train.loaders.states import LoaderState, LoaderStates
 from kindling.train.messages import warn
 
-AGAIN = "batches of the train loader, which this epoch has seen, are read again; a loader with a state_dict spares that"
+AGAIN = "batches that this epoch has seen are read again; a loader and data with a state_dict spare that"
 
 
 class ForeignLoader(Proxy):
