@@ -63,8 +63,8 @@ class LazySamples:
 
         Inputs that are no arrays, such as a dict or a text, stay these samples themselves.
         """
-        inputs = Part(self, 0) if is_array(self.first[0]) else self
-        others = [Part(self, place) for place in range(1, len(self.first) - 1)]
+        inputs = SamplePart(self, 0) if is_array(self.first[0]) else self
+        others = [SamplePart(self, place) for place in range(1, len(self.first) - 1)]
         return inputs, *others, self._targets()
 
     def _targets(self) -> Any:
@@ -76,13 +76,13 @@ class LazySamples:
         if kept is not None:
             return as_targets(kept)
         if as_tensor(self.first[-1]).numel() > SMALL:
-            return Part(self, len(self.first) - 1)
+            return SamplePart(self, len(self.first) - 1)
         samples = (self.dataset[index] for index in range(len(self)))
         read = [as_tensor(sample[-1]) for sample in progress(samples, f"reading {len(self):,} targets", len(self))]
         return as_targets(torch.stack(read))
 
 
-class Part(LazyInputs):
+class SamplePart(LazyInputs):
     """One of the things that each sample holds, such as the input: like a tensor (N, …), by samples.
 
     Args:
