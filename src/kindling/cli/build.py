@@ -129,8 +129,7 @@ class Parts(LightningCLI):
     def _has_task_of_its_own(self) -> bool:
         """Whether the model that is named takes no task, or another by itself than the data's targets ask for."""
         model = self._named(L.LightningModule, "model") or L.LightningModule
-        signatures = [inspect.signature(cls).parameters for cls in model.__mro__]
-        task = next((signature["task"] for signature in signatures if "task" in signature), None)
+        task = parameter_of(model, "task")
         return task is None or task.default is not None
 
     def _import_foreign(self) -> None:
@@ -174,9 +173,8 @@ class Parts(LightningCLI):
     def _ask_data(self, name: str, data: L.LightningDataModule) -> Any:
         """What the data says of an argument of the model."""
         if not hasattr(type(data), name) and name not in vars(data):
-            signatures = [inspect.signature(cls).parameters for cls in self.model_type.__mro__]
-            parameter = next(signature[name] for signature in signatures if name in signature)
-            if parameter.default is not parameter.empty:
+            parameter = parameter_of(self.model_type, name)
+            if parameter and parameter.default is not parameter.empty:
                 return parameter.default
             model, owner = self.model_type.__name__, type(data).__name__
             raise ValueError(f"{owner} has no {name}, which {model} takes from the data: give it such an attribute")
@@ -276,3 +274,9 @@ def _as_its_author_does(cls: type, *args: Any, **kwargs: Any) -> Any:
     none of its own, and an object that a setting describes as the description.
     """
     return cls(*args, **kwargs)
+
+
+def parameter_of(cls: type, name: str) -> inspect.Parameter | None:
+    """A parameter of a constructor, or of one that it passes others on to; None if there is none of that name."""
+    signatures = [inspect.signature(each).parameters for each in cls.__mro__]
+    return next((signature[name] for signature in signatures if name in signature), None)

@@ -43,6 +43,8 @@ def main(arguments: Arguments) -> None:
 
 def look(data: Data, name: str) -> None:
     """Print what there is to know before a training, and draw `lightning_logs/<name>_data.png`."""
+    if not data.has_arrays:
+        raise UsageError(f"kindling data looks at inputs that are arrays, and those of {type(data).__name__} are none")
     size = "×".join(map(str, data.input_shape))
     print(f"{type(data).__name__}: {data.preprocessing.form} {size}, {len(data.samples[-1]):,} samples")
     for note in data.notes:
@@ -57,11 +59,12 @@ def look(data: Data, name: str) -> None:
 
 
 def _print_splits(data: Data) -> None:
-    table = Table("split", Column("samples", justify="right"), *(["class balance"] if data.classes else []))
+    counts = data.class_counts
+    table = Table("split", Column("samples", justify="right"), *(["class balance"] if counts else []))
     for split, indices in data.splits.items():
         row = [split, f"{len(indices):,}"]
-        if data.classes:
-            row.append(balance(data.class_counts[split]))
+        if counts:
+            row.append(balance(counts[split]))
         table.add_row(*map(printable, row))
     console().print(table)
 

@@ -22,7 +22,7 @@ from kindling.run.record import count_parameters
 def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[str]) -> None:
     """What is trained on what and how, where the run is, and what a user should know of the data and the model."""
     model, data = parts.model, parts.datamodule
-    batch_size, classes = getattr(data, "batch_size", None), getattr(data, "classes", None)
+    batch_size = getattr(data, "batch_size", None)
     kind = trainer.strategy.root_device.type
     device = kind if kind == "cpu" else f"{trainer.num_devices} × {kind}"
     batch = f"batch {batch_size}, " if batch_size else ""
@@ -31,7 +31,7 @@ def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[st
         f"device {device}, precision {trainer.described_precision}, {batch}seed {parts.seed}\n"
         f"run    {run or 'none (nothing is written)'}"
     )
-    if classes and isinstance(data, Data):
+    if isinstance(data, Data) and data.class_counts:
         print_plain(f"train  {balance(data.class_counts['train'])}")
     of_model = model.notes if isinstance(model, Model) else []
     for note in [*(data.notes if isinstance(data, Data) else []), *of_model]:

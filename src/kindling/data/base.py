@@ -17,7 +17,7 @@ from kindling.data.batches import Batches, BatchIndices, MemoryLoader, on_gpu, s
 from kindling.data.fingerprint import changes_of, fingerprint, has_look, look_of
 from kindling.data.lazy_inputs import LazyInputs, first_non_finite
 from kindling.data.lazy_samples import ArraySamples, EpochIndices, LazySamples, SampleBatches, classes_of, joined
-from kindling.data.learn_preprocessing import learn_preprocessing
+from kindling.data.learn_preprocessing import learn_preprocessing, some_of_train
 from kindling.data.position import Position, Seeded
 from kindling.data.preprocessing import LEARNT, Preprocessing
 from kindling.data.splits import SPLITS, Splitter, draw_splits, read_saved, read_splits
@@ -164,14 +164,14 @@ class Data(L.LightningDataModule):
 
     @property
     def train_targets(self) -> Tensor:
-        return self.samples[-1][self.splits["train"]]
+        """The targets of the training split; of those that are read one by one, `statistics_samples` at most."""
+        return self.samples[-1][some_of_train(self, self.samples[-1])]
 
     @cached_property
     def splits(self) -> dict[str, Tensor]:
         """Sample indices of the splits `train`, `val` and `test`."""
-        targets = self.samples[-1]
-        set_by_load = vars(self).get("splits")
-        return set_by_load or self.split(targets)
+        targets = self.samples[-1]  # which may set the splits
+        return vars(self).get("splits") or self.split(targets)
 
     def split(self, targets: Tensor) -> dict[str, Tensor]:
         """Draw the splits, or read them, for all targets (N, …). For a `load` that has to know what is for training."""

@@ -35,6 +35,14 @@ Box = tuple[float, float, float, float]  # left, top, right and bottom, in pixel
 Read = Callable[[str, tuple[int, ...], str], np.ndarray]  # of a file: pixels of a shape, brought to it by a resize
 
 
+def sides_of(image_size: int | list[int]) -> list[int]:
+    """Height and width from one number for both, or [height, width]; a ValueError if it is neither."""
+    sides = [image_size] * 2 if isinstance(image_size, int) else image_size
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"image_size is {image_size}: expected pixels, as one number or [height, width]")
+    return sides
+
+
 def read_pixels(path: str | Path, shape: tuple[int, ...], resize: str) -> np.ndarray:
     """`pixels` of a file; a ValueError with the reason if it can't be read."""
     try:

@@ -14,6 +14,7 @@ from torch import Tensor
 from kindling.data.base import Data
 from kindling.data.decoded_images import Decoder
 from kindling.data.fingerprint import evenly, look_of
+from kindling.data.image_files import sides_of
 from kindling.data.image_listing import Listing
 from kindling.data.lazy_images import LazyImages, PackedNames
 from kindling.data.lazy_inputs import LazyInputs, MappedArray
@@ -87,10 +88,7 @@ class ImageFolder(Data):
     ) -> None:
         super().__init__(**data)
         self.labelled = labelled
-        size = [image_size] * 2 if isinstance(image_size, int) else image_size
-        if len(size) != 2 or min(size) < 1:
-            raise ValueError(f"image_size is {image_size}: expected pixels, as one number or [height, width]")
-        self.root, self.shape, self.resize = Path(path), (3 if colour else 1, *size), resize
+        self.root, self.shape, self.resize = Path(path), (3 if colour else 1, *sides_of(image_size)), resize
         self.broken, self.lazy, self.cache = broken, lazy, cache
         if lazy and broken == "skip":
             raise ValueError("broken is skip and lazy is true: which files can't be read is known once all are decoded")
@@ -185,7 +183,7 @@ class ImageFolder(Data):
             sum(count for folder, count in zip(folders, counts, strict=True) if folder.split == split)
             for split in ("val", "test")
         )
-        self.names = PackedNames(named) if self.lazy else list(chain(*named))
+        self.names = inputs.names if isinstance(inputs, LazyImages) else list(chain(*named))
         if self.group:
             self.groups = np.array([self._group_of(name, self.group) for name in self.names])
         if not self.labelled:

@@ -73,8 +73,8 @@ class LazySamples:
         Others are read when they are asked for.
         """
         kept = targets_kept_by(self.dataset)
-        if kept is not None:
-            return as_targets(kept)
+        if kept is not None and torch.equal(as_targets(kept)[:1], as_targets(as_tensor(self.first[-1])[None])):
+            return as_targets(kept)  # which are those of the samples
         if as_tensor(self.first[-1]).numel() > SMALL:
             return SamplePart(self, len(self.first) - 1)
         samples = (self.dataset[index] for index in range(len(self)))
@@ -196,6 +196,8 @@ def targets_kept_by(dataset: Any) -> Any:
     if isinstance(dataset, ConcatDataset):
         kept = [targets_kept_by(each) for each in dataset.datasets]
         return None if any(each is None for each in kept) else torch.cat([as_tensor(each) for each in kept])
+    if getattr(dataset, "target_transform", None):
+        return None  # the samples have others
     for name in ("targets", "labels"):
         values = getattr(dataset, name, None)
         if values is not None and is_array(values) and len(values) == len(dataset):

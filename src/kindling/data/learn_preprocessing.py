@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from kindling.data.lazy_inputs import LazyInputs, rows
+from kindling.data.lazy_inputs import rows
 from kindling.data.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -33,14 +33,15 @@ def learn_preprocessing(data: Data) -> Preprocessing:
         if normalises:
             arguments |= _scale(data, *statistics(train_inputs, *(each[train] for each in lengths)))
     elif normalises:  # read in parts
-        arguments |= _scale(data, *inputs.statistics(_some_of(data, inputs, train), *lengths))
+        arguments |= _scale(data, *inputs.statistics(some_of_train(data, inputs), *lengths))
     dtype = str(inputs.dtype).removeprefix("torch.")
     return Preprocessing(data.input_shape, dtype, **{**arguments, **data.preparation})
 
 
-def _some_of(data: Data, inputs: LazyInputs, train: Tensor) -> Tensor:
-    """What of the training split the statistics are taken from: all, or some at random if that takes long."""
-    if not inputs.is_slow or len(train) <= data.statistics_samples:
+def some_of_train(data: Data, values: Any) -> Tensor:
+    """What of the training split is looked at before the training: all, or some at random where each has to be read."""
+    train = data.splits["train"]
+    if not getattr(values, "is_slow", False) or len(train) <= data.statistics_samples:
         return train
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(data.split_seed))
     return train[order[: data.statistics_samples]]

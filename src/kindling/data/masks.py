@@ -13,7 +13,7 @@ from torch import Tensor
 from kindling.core.progress import progress
 from kindling.data.base import Data
 from kindling.data.fingerprint import look_of
-from kindling.data.image_files import BATCH, read_images
+from kindling.data.image_files import BATCH, read_images, sides_of
 from kindling.data.image_folder import SPLITS
 from kindling.data.image_listing import Listing
 from kindling.data.lazy_inputs import MappedArray
@@ -56,15 +56,12 @@ class Masks(Data):
         **data: Any,
     ) -> None:
         super().__init__(**data)
-        size = [image_size] * 2 if isinstance(image_size, int) else image_size
-        if len(size) != 2 or min(size) < 1:
-            raise ValueError(f"image_size is {image_size}: expected pixels, as one number or [height, width]")
         if values and (len(set(values)) < len(values) or not all(0 <= value <= 255 for value in values)):
             raise ValueError(f"values is {values}: expected different numbers from 0 to 255")
         if values and classes and len(values) != len(classes):
             raise ValueError(f"values has {len(values)} numbers, and classes has {len(classes)} names")
         self.root, self.mask_root = Path(path), Path(masks)
-        self.shape, self.resize = (3 if colour else 1, *size), resize
+        self.shape, self.resize = (3 if colour else 1, *sides_of(image_size)), resize
         self.preparation = {"resize": resize}
         for name, folder in {"path": self.root, "masks": self.mask_root}.items():
             if not folder.is_dir():

@@ -59,6 +59,7 @@ class Model(Loadable):
 
     from_data: tuple[str, ...] = ("input_shape", "classes", "targets", "multilabel", "vocabulary")
     takes: tuple[str, ...] = ("vectors", "sequences", "images")  # or tokens: the forms of inputs
+    default_task: type[Task] | None = None  # unless another is chosen; None for that of the data's targets
     preprocessing: dict[str, Any] | None = None  # of the data it was trained on: see Preprocessing
 
     def __init__(
@@ -79,7 +80,9 @@ class Model(Loadable):
         compile: bool | Literal["reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False,
     ) -> None:
         super().__init__()
-        if not (classes or targets) and (task is None or isinstance(task, DefaultTask) or task.fits in TASK_FOR):
+        wanted = "numeric targets" if targets else "several classes a sample" if multilabel else "one class a sample"
+        self.task = (task or DefaultTask()).chosen(self.default_task or DEFAULT_TASKS[wanted])
+        if not (classes or targets) and self.task.fits in TASK_FOR:
             raise ValueError("classes and targets are empty: a model needs the names of one or the other")
         if min(l1, l2) < 0:
             raise ValueError(f"l1 is {l1} and l2 is {l2}: expected penalties of at least 0")
@@ -88,8 +91,6 @@ class Model(Loadable):
         if form not in self.takes:
             takes = f"{type(self).__name__} takes {' or '.join(self.takes)}"
             raise ValueError(f"{takes}: the data has {form} {self.input_shape}")
-        wanted = "numeric targets" if targets else "several classes a sample" if multilabel else "one class a sample"
-        self.task = (task or DefaultTask()).chosen(DEFAULT_TASKS[wanted])
         self.task.input_shape = self.input_shape
         self.task.build(wanted, len(targets or classes or []))
         self.num_outputs = self.task.num_outputs
@@ -219,9 +220,8 @@ class Model(Loadable):
     def _evaluate(self, batch: Batch, metrics: MetricCollection, loss: WeightedMean) -> dict[str, Tensor]:
         outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         if isinstance(self.compiles, str) and self.device.type == "cuda":
-            outputs = apply_to_collection(
-                outputs, Tensor, torch.clone
-            )  # where a CUDA graph has written them, the next batch's are written
+            # Where a CUDA graph has written them, the next batch's are written.
+            outputs = apply_to_collection(outputs, Tensor, torch.clone)
         scores = self.task.scores(outputs)
         metrics.update(scores, targets)
         weight = self.task.loss_weight(targets)

@@ -43,7 +43,7 @@ class Task(nn.Module):
         self.add_metrics({}, {})
 
     def chosen(self, default: type["Task"]) -> "Task":
-        """The task itself; `DefaultTask` gives way to the one for the data's targets."""
+        """The task itself; `DefaultTask` gives way to the default."""
         return self
 
     def build(self, targets: str, count: int) -> None:

@@ -1,5 +1,7 @@
 """The task for what the data's targets are, where one wants another loss or more metrics and leaves the task open."""
 
+import inspect
+
 from torch import nn
 
 from kindling.tasks.base import Task
@@ -7,7 +9,7 @@ from kindling.tasks.own_metrics import Specs
 
 
 class DefaultTask(Task):
-    """Classification, MultilabelClassification or Regression, as the data's targets ask for; `Model` puts it in place.
+    """What a model's own task is, or what the data's targets ask for, such as Classification: `Model` puts it in place.
 
     Args:
         loss: see that task.
@@ -19,4 +21,9 @@ class DefaultTask(Task):
         self.loss, self.metrics = loss, metrics
 
     def chosen(self, default: type[Task]) -> Task:
-        return default(loss=self.loss, metrics=self.metrics)  # type: ignore[call-arg]
+        """That task; a ValueError if it takes no loss, or no metrics, and some are given."""
+        arguments = {"loss": self.loss, "metrics": self.metrics}
+        given = {name: value for name, value in arguments.items() if value is not None}
+        if unknown := given.keys() - inspect.signature(default).parameters.keys():
+            raise ValueError(f"task.{min(unknown)} is set, which {default.__name__} doesn't take: leave it out")
+        return default(**given)

@@ -42,9 +42,7 @@ class Regression(Task):
         return {"num_outputs": self.num_outputs}
 
     def example(self, count: int) -> tuple[Tensor, Tensor]:
-        batch = torch.arange(1.0, count + 2)[:, None].expand(
-            -1, count
-        )  # above zero, as some losses and metrics want it
+        batch = torch.arange(1.0, count + 2)[:, None].expand(-1, count)  # above 0, as some losses and metrics want it
         return batch, batch
 
     def start(self, data: Any) -> None:

@@ -9,7 +9,7 @@ from torch.optim import AdamW
 
 from kindling import Model
 from kindling.models.layers import activation as build_activation
-from kindling.tasks import Reconstruction, Task
+from kindling.tasks import Reconstruction
 
 
 class Autoencoder(Model):
@@ -23,26 +23,25 @@ class Autoencoder(Model):
         latent: numbers in a latent vector.
         widths: channels of each stage of images, or units of each hidden layer of vectors, from narrow to wide.
         activation: name of an activation in `torch.nn`: relu, leaky_relu, gelu, silu…
-        task: what is learnt; null for Reconstruction.
         optimizer: builds the optimiser from the parameters; part of the recipe.
-        **model: input_shape, schedule …: see Model.
+        **model: input_shape, task, schedule …: see Model.
 
     Raises:
         ValueError: if a size is not positive, or the task is not Reconstruction.
     """
 
     takes = ("vectors", "images")
+    default_task = Reconstruction
 
     def __init__(
         self,
         latent: int = 16,
         widths: list[int] = [32, 64],  # noqa: B006 (read only)
         activation: str = "gelu",
-        task: Task | None = None,
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=3e-3, weight_decay=0.01),
         **model: Any,
     ) -> None:
-        super().__init__(task=task or Reconstruction(), optimizer=optimizer, **model)
+        super().__init__(optimizer=optimizer, **model)
         if min(latent, *widths, 1) < 1 or not widths:
             raise ValueError(f"latent is {latent} and widths is {widths}: expected positive numbers")
         if not isinstance(self.task, Reconstruction):

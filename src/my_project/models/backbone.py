@@ -12,6 +12,7 @@ from torch.optim import AdamW
 from kindling import Model
 from kindling.models.groups import fits
 from kindling.models.pretrained import network_without_head
+from kindling.train.messages import note
 
 LAYER = r"((?:features|encoder|layers|blocks|stages)\.)*[^.]+"  # how the name of a parameter begins
 
@@ -108,6 +109,11 @@ class Backbone(Model):
             )
             self.scale.copy_(own_std.view(-1, 1, 1) / std)
             self.shift.copy_((own_mean.view(-1, 1, 1) - mean) / std)
+        elif self.wanted:
+            note(
+                self.trainer,
+                "pixels don't lie between 0 and 1: the pretrained network sees them as the data has them",
+            )
 
     def _features(self, images: Tensor, network: nn.Module) -> Tensor:
         if self.size and images.shape[2:] != (self.size, self.size):

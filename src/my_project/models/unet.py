@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW
 
-from kindling import Model, Task
+from kindling import Model
 from kindling.models.layers import activation as build_activation
 from kindling.tasks import Segmentation
 
@@ -28,22 +28,22 @@ class UNet(Model):
 
     On the way down each level halves the sides and doubles the channels; on the way up each is joined with the level of
     the same size before. Unlike in the paper convolutions are padded, so that a mask is as large as its image. Sides
-    that can't be halved so often are padded with zeros, which are cut off in the end.
+    that can't be halved so often are padded with zeros, which are cut off in the end. Its task is Segmentation.
 
     Args:
         width: channels of the first level.
         depth: how often the sides are halved.
         activation: name of an activation in `torch.nn`: relu, leaky_relu, gelu, silu…
         dropout: share of the channels at the lowest level zeroed in training, in [0, 1).
-        task: what the outputs mean; by default Segmentation.
         optimizer: builds the optimiser from the parameters; part of the recipe.
-        **model: input_shape, classes, schedule …: see Model.
+        **model: input_shape, classes, task, schedule …: see Model.
 
     Raises:
         ValueError: if an argument is out of range.
     """
 
     takes = ("images",)
+    default_task = Segmentation
 
     def __init__(
         self,
@@ -51,11 +51,10 @@ class UNet(Model):
         depth: int = 3,
         activation: str = "relu",
         dropout: float = 0.1,
-        task: Task | None = None,
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=3e-3, weight_decay=0.05),
         **model: Any,
     ) -> None:
-        super().__init__(task=task or Segmentation(), optimizer=optimizer, **model)
+        super().__init__(optimizer=optimizer, **model)
         if width < 1 or depth < 1:
             raise ValueError(f"width is {width} and depth is {depth}: expected positive integers")
         widths = [width * 2**level for level in range(depth + 1)]

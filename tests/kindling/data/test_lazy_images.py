@@ -179,7 +179,10 @@ def test_an_interrupted_training_goes_on_exactly(kindling: Run) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_that_cannot_be_read_ends_the_training_by_its_name(workers: int, kindling: Run) -> None:
+def test_a_file_that_cannot_be_read_ends_the_training_by_its_name(
+    workers: int, kindling: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kindling.data.image_folder.FEW", 1)  # image that is looked at before
     root = noise(Path("photos"), 40)
     data = ImageFolder(str(root), lazy=True, image_size=8)
     assert len(data.samples[0]) == 40
@@ -193,7 +196,9 @@ def test_a_file_that_cannot_be_read_ends_the_training_by_its_name(workers: int, 
     expected = f"photos/{name} can't be read: it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM; mend or remove it"
     assert expected in " ".join(told.err.split())
     (root / name).write_bytes(content)
-    assert kindling("fit", "--resume", "lightning_logs/photos/version_0").code in (0, 2)
+    resumed = kindling("fit", "--resume", "lightning_logs/photos/version_0")
+    assert resumed.code == 2
+    assert "the inputs have changed since lightning_logs/photos/version_0 was trained" in resumed.err
 
 
 def test_what_is_no_image_is_refused_by_its_name(tmp_path: Path) -> None:

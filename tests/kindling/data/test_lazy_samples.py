@@ -149,6 +149,33 @@ class Masks(Rows):
         return image, image[0].long() % 2
 
 
+class Turned(Known):
+    """Whose samples have other targets than it keeps, as torchvision's with a target_transform have."""
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        inputs, label = super().__getitem__(index)
+        return inputs, self.target_transform(label)
+
+    def target_transform(self, label: int) -> int:
+        return 2 - label
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_targets_are_those_of_the_samples(hidden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if hidden:  # as by a wrapper
+        monkeypatch.setattr(Turned, "__getitem__", lambda self, index: (INPUTS[index], 2 - int(LABELS[index])))
+        monkeypatch.delattr(Turned, "target_transform")
+    assert torch.equal(Lazy(Turned()).samples[1], 2 - LABELS)
+
+
+def test_of_large_targets_some_are_looked_at_before_a_training() -> None:
+    masks = Masks()
+    data = Lazy(masks, normalize=False, statistics_samples=5)
+    data.classes = ["even", "odd"]
+    assert data.train_targets.shape == (5, 16, 16)
+    assert len(masks.read) == 1 + 5
+
+
 def test_large_targets_are_read_when_a_batch_asks_for_them() -> None:
     masks = Masks()
     data = Lazy(masks, normalize=False)
@@ -183,6 +210,28 @@ def test_a_batch_can_be_any_nesting() -> None:
         rows = [int((row == INPUTS).all(dim=1).nonzero()) for row in inputs["row"]]
         assert inputs["count"].tolist() == [1 + row % 3 for row in rows]
         assert targets.tolist() == LABELS[rows].tolist()
+
+
+BAGS = """
+import torch
+from kindling import Data
+class Set(torch.utils.data.Dataset):
+    classes = ["a", "b"]
+    def __len__(self): return 80
+    def __getitem__(self, index): return {"row": torch.zeros(3)}, index % 2
+class Mine(Data):
+    def load(self): return Set()
+"""
+
+
+def test_to_look_at_what_is_no_array_is_refused(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("bags.py").write_text(BAGS)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    told = kindling("data", "--data", "bags.Mine")
+    assert (told.code, told.err) == (
+        2,
+        "kindling: kindling data looks at inputs that are arrays, and those of Mine are none\n",
+    )
 
 
 @pytest.mark.parametrize("loaded", [None, "rows"])
@@ -305,20 +354,51 @@ class Mine(Data):
 
 
 def test_a_data_set_of_ones_own_by_the_commands(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("mine.py").write_text(OWN)
+    Path("own_samples.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(Path.cwd()))
-    flags = ["--model", "CNN", "--model.channels", "[4]", "--data", "mine.Mine", "--data.batch_size", 8]
+    flags = ["--model", "CNN", "--model.channels", "[4]", "--data", "own_samples.Mine", "--data.batch_size", 8]
     turn = ["--data.transforms", "[{class_path: torchvision.transforms.v2.RandomRotation, init_args: {degrees: 10}}]"]
     finished = kindling("fit", *flags, *turn, *QUICK, "--name", "mine")
     assert finished.code == 0, finished.err
     assert "2 classes; 52 train, 12 val, 16 test" in finished.out
     run = "lightning_logs/mine/version_0"
-    resumed = kindling("fit", "--resume", run, "--data", "mine.Mine", "--trainer.max_epochs", 3)
+    resumed = kindling("fit", "--resume", run, "--data", "own_samples.Mine", "--trainer.max_epochs", 3)
     assert resumed.code == 0, resumed.err
-    assert kindling("test", "--run", run, "--data", "mine.Mine").code == 0
-    predicted = kindling("predict", "--run", run, "--data", "mine.Mine", "--output", "predictions.csv")
+    assert kindling("test", "--run", run, "--data", "own_samples.Mine").code == 0
+    predicted = kindling("predict", "--run", run, "--data", "own_samples.Mine", "--output", "predictions.csv")
     assert predicted.code == 0, predicted.err
     assert len(Path("predictions.csv").read_text().splitlines()) == 17
     looked_at = kindling("data", *flags, *turn)
     assert looked_at.code == 0, looked_at.err
     assert "images 3×8×8, 80 samples" in looked_at.out
+
+
+OF_MASKS = """
+import torch
+from kindling import Data
+class Set(torch.utils.data.Dataset):
+    classes = ["out", "in"]
+    def __len__(self): return 60
+    def __getitem__(self, index):
+        mask = torch.zeros(16, 16, dtype=torch.long)
+        mask[index % 8 : 8 + index % 8] = 1
+        return mask[None].float(), mask
+class Mine(Data):
+    def load(self): return Set()
+"""
+
+
+def test_masks_of_a_data_set_by_the_commands(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("of_masks.py").write_text(OF_MASKS)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    data = ["--data", "of_masks.Mine"]
+    finished = kindling(
+        "fit", "--model", "UNet", "--model.width", 4, "--model.depth", 1, *data, *QUICK, "--name", "masks"
+    )
+    assert finished.code == 0, finished.err
+    assert kindling("test", "--run", "lightning_logs/masks/version_0", *data).code == 0
+    looked_at = kindling("data", *data)
+    assert looked_at.code == 0, looked_at.err
+    predicted = kindling("predict", "--run", "lightning_logs/masks/version_0", *data, "--output", "found.csv")
+    assert predicted.code == 0, predicted.err
+    assert len(list(Path("found_masks").iterdir())) == len(Path("found.csv").read_text().splitlines()) - 1 == 12

@@ -52,6 +52,27 @@ def test_more_metrics_of_any_data(config: str, metric: str, name: str, kindling:
     assert kindling("predict", "--run", run).code == 0
 
 
+@pytest.mark.parametrize(
+    ("config", "setting", "said"),
+    [
+        ("shapes_unet", ["--model.task.loss", "DiceLoss", "--data.size", "200"], "Segmentation"),
+        ("digits_autoencoder", ["--model.task.metrics", "[StructuralSimilarityIndexMeasure]"], "Reconstruction"),
+    ],
+)
+def test_a_model_keeps_its_own(config: str, setting: list[str], said: str, kindling: Run) -> None:
+    told = kindling("fit", "--config", f"configs/{config}.yaml", *FAST, *setting)
+    assert told.code == 0, told.err
+    assert said in told.out.splitlines()[0]
+
+
+def test_what_the_task_does_not_take_is_refused(kindling: Run) -> None:
+    metrics = ["--model.task.metrics", "[CohenKappa]", "--data.size", "200"]
+    assert_refused(
+        kindling("fit", "--config", "configs/shapes_unet.yaml", *FAST, *metrics),
+        "task.metrics is set, which Segmentation doesn't take: leave it out",
+    )
+
+
 def test_another_loss(kindling: Run) -> None:
     told = kindling("fit", "--config", "configs/digits_mlp.yaml", *FAST, "--model.task.loss", "FocalLoss")
     assert told.code == 0, told.err
