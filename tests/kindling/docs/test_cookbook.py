@@ -2,55 +2,17 @@
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Result
+from conftest import Result
+from cookbook_pages import COOKBOOK, PAGES, commands_of, run
 
 from kindling import load as kindling_load
 from kindling.run.checkpoint_files import load_checkpoint
-
-COOKBOOK = ROOT / "docs" / "cookbook"
-PAGES = sorted(path.stem for path in COOKBOOK.glob("*.md") if path.stem != "README") if COOKBOOK.is_dir() else []
-
-
-def text_of(page: str) -> str:
-    return (COOKBOOK / f"{page}.md").read_text(encoding="utf-8")
-
-
-def code_of(page: str) -> str:
-    return "\n".join(re.findall(r"^```python\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL))
-
-
-def commands_of(page: str) -> list[list[str]]:
-    """The arguments of each command that a page gives on an indented line."""
-    return [line.split() for line in re.findall(r"^    kindling (.*)$", text_of(page), re.MULTILINE)]
-
-
-def run(page: str) -> dict[str, Any]:
-    """What the code of a page leaves: its names."""
-    names: dict[str, Any] = {"__name__": f"page_{page}"}
-    exec(compile(code_of(page), f"{page}.md", "exec"), names)
-    return names
-
-
-@pytest.fixture
-def mine(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Makes the code of a page the module `mine`."""
-
-    def write(page: str) -> ModuleType:
-        (project / "mine.py").write_text(code_of(page), encoding="utf-8")
-        monkeypatch.syspath_prepend(project)
-        return import_module("mine")
-
-    yield write
-    sys.modules.pop("mine", None)
 
 
 def test_the_index_lists_every_page() -> None:
@@ -164,6 +126,7 @@ def test_serving(project: Path, kindling: Callable[..., Result]) -> None:
     assert [answer["class"] for answer in names["answers"]] == labels["prediction"].tolist()
 
 
+@pytest.mark.slow
 def test_ensemble(project: Path, kindling: Callable[..., Result]) -> None:
     (command,) = commands_of("ensemble")
     assert kindling(*command, "--trainer.max_epochs", 5).code == 0

@@ -1,0 +1,29 @@
+"""The cookbook's pages, their code and their commands, for the tests that run them."""
+
+import re
+from typing import Any
+
+from conftest import ROOT
+
+COOKBOOK = ROOT / "docs" / "cookbook"
+PAGES = sorted(path.stem for path in COOKBOOK.glob("*.md") if path.stem != "README") if COOKBOOK.is_dir() else []
+
+
+def text_of(page: str) -> str:
+    return (COOKBOOK / f"{page}.md").read_text(encoding="utf-8")
+
+
+def code_of(page: str) -> str:
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL))
+
+
+def commands_of(page: str) -> list[list[str]]:
+    """The arguments of each command that a page gives on an indented line."""
+    return [line.split() for line in re.findall(r"^    kindling (.*)$", text_of(page), re.MULTILINE)]
+
+
+def run(page: str) -> dict[str, Any]:
+    """What the code of a page leaves: its names."""
+    names: dict[str, Any] = {"__name__": f"page_{page}"}
+    exec(compile(code_of(page), f"{page}.md", "exec"), names)
+    return names
