@@ -30,9 +30,9 @@ FIT = ["--trainer.accelerator", "gpu", "--trainer.devices", "1", "--trainer.prec
 FIT += ["--trainer.max_epochs", str(EPOCHS), "--trainer.limit_val_batches", "0"]
 
 
-def careful_on_gpu(workload: Workload, turns: Turns) -> None:
+def careful_on_gpu(workload: Workload, mode: str | None, turns: Turns) -> None:
     torch.set_float32_matmul_precision("high")  # TF32, as Kindling has it
-    careful(workload, turns, "cuda")
+    careful(workload, turns, "cuda", mode)
 
 
 def bare(workload: Workload, turns: Turns) -> None:
@@ -59,8 +59,9 @@ def race(build: Callable[..., Workload], rounds: int, quick: bool) -> list[Row]:
     require_gpu()
     workload = build(quick=quick)
     works: dict[str, Any] = {
-        "careful loop": partial(careful_on_gpu, workload),
+        "careful loop": partial(careful_on_gpu, workload, None),
         "Kindling": partial(kindling, workload, fit=FIT),
+        "careful loop, compiled": partial(careful_on_gpu, workload, GRAPHS),
         "bare loop, compiled": partial(bare, workload),
         "Kindling, compiled": partial(kindling, compiled(workload), fit=FIT),
     }

@@ -54,10 +54,12 @@ def bare(workload: Workload, turns: Turns) -> None:
             optimizer.step()
 
 
-def careful(workload: Workload, turns: Turns, device: str = "cpu") -> None:
-    """What a good engineer writes for the same result: shuffled, clipped, with a schedule and a log."""
+def careful(workload: Workload, turns: Turns, device: str = "cpu", mode: str | None = None) -> None:
+    """What a good engineer writes for the same result: shuffled, clipped, with a schedule and a log; compiled if so."""
     model, batches, _ = workload.build()
     model.to(device)
+    if mode:
+        model.compile(mode=mode)
     *inputs, targets = (part.to(device) for part in joined(batches))
     optimizer = optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     schedule = optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=EPOCHS * len(batches))
