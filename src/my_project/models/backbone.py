@@ -14,7 +14,7 @@ from kindling.models.groups import fits
 from kindling.models.pretrained import network_without_head
 from kindling.train.messages import note
 
-LAYER = r"((?:features|encoder|layers|blocks|stages)\.)*[^.]+"  # how the name of a parameter begins
+LAYER = r"((?:features|encoder|layers|blocks|stages|trunk_output)\.)*[^.]+"  # how the name of a parameter begins
 
 
 class Backbone(Model):

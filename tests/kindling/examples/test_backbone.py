@@ -58,8 +58,12 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "empty" / "hub" / "checkpoints" / URL.rpartition("/")[2]
 
 
+SMALL_NETWORKS = ["resnet18", "mobilenet_v3_small", "squeezenet1_1"]
+LARGE_NETWORKS = ["convnext_tiny", "densenet121", "efficientnet_b0", "maxvit_t", "swin_v2_t", "vgg11", "vit_b_32"]
+
+
 @pytest.mark.parametrize(
-    "name", ["resnet18", "densenet121", "efficientnet_b0", "mobilenet_v3_small", "squeezenet1_1", "vgg11"]
+    "name", [*SMALL_NETWORKS, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE_NETWORKS)]
 )
 def test_a_network_of_torchvision_ends_before_its_last_layer(name: str) -> None:
     torch.manual_seed(0)
@@ -68,7 +72,7 @@ def test_a_network_of_torchvision_ends_before_its_last_layer(name: str) -> None:
     network.eval().load_state_dict(whole.state_dict(), strict=False)
     layers = dict(whole.named_modules())
     last = [layer for layer in layers.values() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-    images, seen = torch.randn(2, 3, 64, 64), list[Tensor]()
+    images, seen = torch.randn(2, 3, 224, 224), list[Tensor]()
     last.register_forward_hook(lambda layer, inputs, outputs: seen.append(inputs[0]))
     with torch.no_grad():
         whole(images)
