@@ -21,8 +21,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "UNet": {"width": 8, "depth": 1, "dropout": 0.0},
     "ViT": {"width": 24, "depth": 1, "dropout": 0.0},
 }
-# The tasks of a model that is not for all of them.
-FOR_TASKS = {"UNet": ["Segmentation"]}
+# The tasks of a model that is not for all of them, or so large that the one that needs most outputs is enough.
+FOR_TASKS = {"Backbone": ["Classification"], "UNet": ["Segmentation"]}
 OUTPUTS: dict[str, dict[str, Any]] = {
     "Classification": {"classes": ["a", "b", "c", "d"]},
     "BinaryClassification": {"classes": ["a", "b"]},

@@ -385,6 +385,7 @@ def test_it_is_still_there(row: Row) -> None:
     assert found == row.seen, f"{here} has changed {row.path}, which is used in {', '.join(row.files)}: {row.reason}"
 
 
+@pytest.mark.slow
 def test_no_private_name_is_used_without_a_row() -> None:
     listed: dict[str, set[str]] = defaultdict(set)
     for row in TABLE:

@@ -81,6 +81,7 @@ def train(copy: Path, *flags: str) -> str:
     return run(copy, sys.executable, "-m", "kindling", "fit", *flags, "--trainer.max_epochs", "2", *QUICK[2:])
 
 
+@pytest.mark.slow
 def test_a_model_is_a_file_and_a_yaml(copy: Path) -> None:
     assert set(FILES) == {"src/my_project/models/tiny.py", "src/my_project/data/iris.py", "configs/digits_tiny.yaml"}
     assert "Tiny" in train(copy, "--config", "configs/digits_tiny.yaml")

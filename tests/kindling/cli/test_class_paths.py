@@ -30,6 +30,7 @@ PATHS = {
     "evil.Evil": {"command": "touch executed"},
     "evil.run": {"command": "touch executed"},
 }
+SLOW = pytest.mark.slow
 EVIL = """
 from pathlib import Path
 Path("imported").touch()
@@ -65,7 +66,7 @@ def test_the_places_are_found() -> None:
     assert {*known.split(), *(f"trainer.{key}" for key in trainer.split())} <= all_places().keys()
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [pytest.param(path, marks=() if path == "evil.Evil" else SLOW) for path in PATHS])
 def test_a_config_names_what_the_place_accepts(path: str, kindling: Run, evil: None, one_parser: None) -> None:
     for key, flags in all_places().items():
         config = Path("mine.yaml")

@@ -115,12 +115,14 @@ def test_variables_that_lightning_would_read_are_named(kindling: Run, monkeypatc
     assert "PL_TRAINER_MAX_EPOCHS: not read here, where flags and YAML say all: --trainer.max_epochs" in output
 
 
+@pytest.mark.slow
 def test_a_user_sees_no_warning_tip_or_advert(project: Path) -> None:
     finished = child("fit", *MLP, cwd=project)
     assert (finished.code, finished.err) == (0, "")
     assert not re.search("warn|deprecat|tip:|💡|litlogger|GPU available|Restor", finished.out, re.IGNORECASE)
 
 
+@pytest.mark.slow
 @pytest.mark.figures
 def test_test_and_validate_repeat_the_results_to_the_last_digit(kindling: Run) -> None:
     kindling("fit", *MLP)

@@ -202,6 +202,7 @@ def test_an_exported_file_gives_the_probability_of_each_pixel(kind: str, trained
     assert np.array_equal(scores.argmax(axis=1)[0], mask)
 
 
+@pytest.mark.slow
 def test_the_data_is_shown_with_its_masks(kindling: Run) -> None:
     write_images()
     finished = kindling(

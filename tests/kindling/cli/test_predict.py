@@ -144,6 +144,7 @@ def test_without_an_input_it_predicts_the_test_split(kindling: Run) -> None:
         assert [int(row["input"]) for row in rows] == splits["test"].tolist()
 
 
+@pytest.mark.slow
 def test_a_prediction_says_nothing_else(kindling: Run, project: Path) -> None:
     kindling("fit", *MLP_FLAGS)
     finished = child("predict", "--run", RUN, cwd=project)

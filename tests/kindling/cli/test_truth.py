@@ -119,6 +119,7 @@ def test_an_undefined_metric_is_no_best_and_no_end(kindling: Run, capsys: pytest
     assert "unnamed/version_0" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.figures
 def test_names_are_no_markup(kindling: Run) -> None:
     random = np.random.default_rng(0)

@@ -155,6 +155,7 @@ def test_a_training_is_the_same_as_on_decoded_images(kindling: Run) -> None:
     assert all(row["prediction"] in ("cat", "dög") for row in rows)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_exactly(kindling: Run) -> None:
     noise(Path("photos"), 40)
     lazy = [

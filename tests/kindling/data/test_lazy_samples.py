@@ -388,6 +388,7 @@ class Mine(Data):
 """
 
 
+@pytest.mark.slow
 def test_masks_of_a_data_set_by_the_commands(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("of_masks.py").write_text(OF_MASKS)
     monkeypatch.syspath_prepend(str(Path.cwd()))

@@ -43,6 +43,7 @@ def test_own_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 64 / (256 + 128) <= names["trainer"].callback_metrics["val/dead_units"] < 0.5
 
 
+@pytest.mark.slow
 def test_class_imbalance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = run("class_imbalance")["found"]
@@ -113,6 +114,7 @@ def test_lightning_module(mine: Any, kindling: Callable[..., Result]) -> None:
     assert "lightning_logs/unnamed/version_0" in kindling(*compare).out
 
 
+@pytest.mark.slow
 def test_serving(project: Path, kindling: Callable[..., Result]) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -141,6 +141,7 @@ def test_a_damaged_file_of_weights_is_refused(weights: Any, tmp_path: Path, kind
     assert_refused(kindling(*FIT, "--model.pretrained", "true"), "Missing key(s)")
 
 
+@pytest.mark.slow
 def test_a_run_needs_no_weights_but_its_own(
     weights: Any, kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def classes_in(part: Path) -> set[str]:
     return {f"{module}.{name}" for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a copy is imported in a fork")
 def test_each_part_can_be_deleted_alone(tmp_path: Path) -> None:
     copies = {}

@@ -406,6 +406,7 @@ def test_of_several_loaders_the_first_is_drawn(tmp_path: Path) -> None:
     assert torch.equal(callback.last[1].scores, NUMBERS.repeat(3, 1))
 
 
+@pytest.mark.slow
 def test_to_import_it_loads_no_plotting() -> None:
     code = "import sys, kindling.figures.callback; print({'seaborn', 'sklearn.metrics'} & {*sys.modules})"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

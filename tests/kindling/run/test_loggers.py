@@ -277,6 +277,7 @@ def test_a_purge_waits_for_the_disk_too(small_disk: Path) -> None:
     assert [value for _, value in curves(small_disk)["loss"]] == [0, 0.25, 0.5, -1, -1, -1]
 
 
+@pytest.mark.slow
 @pytest.mark.figures
 def test_figures_on_a_full_disk_are_left_out(kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, *_: Any, **__: Any) -> None:
@@ -290,6 +291,7 @@ def test_figures_on_a_full_disk_are_left_out(kindling: Callable[..., Result], mo
     assert not list(Path(RUN, "figures").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.figures
 def test_the_figures_of_the_best_checkpoint_do_not_depend_on_kills(kindling: Callable[..., Result]) -> None:
     kindling("fit", *MLP)

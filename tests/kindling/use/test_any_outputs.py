@@ -149,6 +149,7 @@ def test_a_gan_that_says_itself_what_to_predict(fit: Any, kindling: Run, modules
     refused(kindling("predict", *again, "--input", "raw.npz"), "Classification is for outputs of shape (batch, 10)")
 
 
+@pytest.mark.slow
 def test_masks_can_be_looked_at(kindling: Run) -> None:
     finished = kindling("data", "--data=on_model.Scenes")
     assert (finished.code, finished.err) == (0, "")
