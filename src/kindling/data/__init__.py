@@ -6,4 +6,5 @@ from kindling.data.image_augmentation import ImageAugmentation as ImageAugmentat
 from kindling.data.image_folder import ImageFolder as ImageFolder
 from kindling.data.masks import Masks as Masks
 from kindling.data.parquet_folder import ParquetFolder as ParquetFolder
+from kindling.data.shards import Shards as Shards
 from kindling.data.table import Table as Table
