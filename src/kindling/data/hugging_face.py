@@ -31,7 +31,7 @@ class HuggingFace(_Records):
         target: the column to predict, or several; null for none.
         kind: classification, regression, or one_hot for columns of 0 and 1 that are a class each; null to decide by
             the target.
-        config: which of several configurations the data set has; null for its only one.
+        subset: which of several configurations the data set has; null for its only one.
         revision: a commit or tag on the hub, so that the data stay the same; null for the newest.
         splits: the data set's names for splits, or parts of them, by train, val and test, such as
             {train: 'train[:90%]', val: 'train[90%:]'}; null to go by their names.
@@ -50,7 +50,7 @@ class HuggingFace(_Records):
         inputs: str | list[str],
         target: str | list[str] | None = None,
         kind: Kind | None = None,
-        config: str | None = None,
+        subset: str | None = None,
         revision: str | None = None,
         splits: dict[str, str] | None = None,
         image_size: int | list[int] = 64,
@@ -61,7 +61,7 @@ class HuggingFace(_Records):
         super().__init__(inputs, target, kind, image_size, colour, resize, **data)
         self.path = path
         library = library_of_the_hub()
-        parts, self.notes = by_split(load_splits(library, path, config, revision, splits))
+        parts, self.notes = by_split(load_splits(library, path, subset, revision, splits))
         parts = {split: part for split, part in parts.items() if self._has_labels(split, part)}
         if "train" not in parts:
             raise ValueError(f"path is {path!r}, which has no split for training: name one with data.splits")
@@ -113,10 +113,9 @@ def is_saved(path: str) -> bool:
 def load_splits(
     library: ModuleType,
     path: str,
-    config: str | None = None,
+    subset: str | None = None,
     revision: str | None = None,
     splits: dict[str, str] | None = None,
-    streaming: bool = False,
 ) -> Any:
     """The splits of a data set by their names, or one alone.
 
@@ -129,10 +128,11 @@ def load_splits(
         if is_saved(path):
             saved = library.load_from_disk(path)
             return {split: saved[name] for split, name in splits.items()} if splits else saved
-        options = {"revision": revision, "streaming": streaming}
-        if splits:
-            return {name: library.load_dataset(path, config, split=part, **options) for name, part in splits.items()}
-        return library.load_dataset(path, config, **options)
+        if splits is None:
+            return library.load_dataset(path, subset, revision=revision)
+        return {
+            split: library.load_dataset(path, subset, split=part, revision=revision) for split, part in splits.items()
+        }
     except Exception as error:  # of a network, a hub, a file or its content
         raise ValueError(f"path is {path!r}, which can't be loaded ({_reason(error)}){_way_out(path)}") from None
 

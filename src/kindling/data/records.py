@@ -98,7 +98,7 @@ def content_of_picture(value: Any) -> bytes | str | None:
     if isinstance(value, dict) and {"bytes", "path"} >= {*value}:
         value = value.get("bytes") or value.get("path")
         return value if isinstance(value, bytes | str) else None
-    return value if isinstance(value, bytes) else None
+    return bytes(value) if isinstance(value, bytes | memoryview) else None
 
 
 class _Records(Data):

@@ -1,4 +1,4 @@
-"""Shards of LitData: `kindling fit --model CNN --data Shards --data.path shards --data.inputs image --data.target label`.
+"""Shards of LitData: `kindling fit --model CNN --data Shards --data.path shards --data.inputs image …`.
 
 They need `pip install -e '.[shards]'`. Of what LitData can write, only that is read which can run no code: no pickles.
 """
@@ -19,8 +19,8 @@ from kindling.data.table_target import Kind
 
 INDEX = "index.json"
 PICTURES = ("jpeg", "image")  # which are read as the bytes that they are, and decoded to the size that is wanted
-SAFE = (*PICTURES, "bytes", "int", "float", "bool", "str", "text")
-SAFE += ("numpy", "no_header_numpy", "tensor", "no_header_tensor")
+ARRAYS = ("numpy", "no_header_numpy", "tensor", "no_header_tensor")
+SAFE = ("bytes", "int", "float", "bool", "str", "text", *ARRAYS, *PICTURES)
 
 
 class Shards(_Records):
