@@ -23,7 +23,7 @@ from kindling.data.splits import SPLITS as SPLIT_NAMES
 from kindling.data.splits import Splitter, draw_splits, read_saved, read_splits
 from kindling.data.table import notes_of_column
 from kindling.data.table_files import PARQUET, Name, named
-from kindling.data.table_target import Kind, read_target
+from kindling.data.table_target import FEW, Kind, read_target
 
 
 class ParquetFolder(Data):
@@ -79,8 +79,8 @@ class ParquetFolder(Data):
         if not self.features:
             raise ValueError(f"{path} has no column besides the target and those left out")
         self.splits = self._draw([len(found) for found in files.values()], list(files))  # type: ignore[assignment]
-        sample = self._sample()
-        self._learn_target(sample)
+        sample, names = self._sample()
+        self._learn_target(sample, names)
         self._learn_columns(sample)
         if self.split_file:
             read_splits(self.split_file, fingerprint(self.load()[1], None))  # refuses that of other data
@@ -131,47 +131,51 @@ class ParquetFolder(Data):
             numbers = draw_splits(Splitter(seed=self.split_seed), len(groups), *sizes, self.folds, self.fold)
         return {split: RowsOfGroups(groups, chosen.numpy(), self.window) for split, chosen in numbers.items()}
 
-    def _sample(self) -> pa.Table:
-        """Some rows of the training split, from the beginnings of row groups that lie evenly."""
+    def _sample(self) -> tuple[pa.Table, list[str]]:
+        """Some rows of the training split, from the beginnings of row groups that lie evenly, and their names."""
         train: Any = self.splits["train"]
         columns, rows = [*self.features, *self.target], train.some(self.statistics_samples).numpy()
         group_of = np.searchsorted(self.row_groups.ends, rows, side="right")
-        tables = []
-        for group in np.unique(group_of).tolist():
-            table = self.row_groups.read(group, columns)
-            first = np.arange((group_of == group).sum())  # as `some` gives them
-            tables.append(table.take(pa.array(first)))  # a copy, unlike a slice, which would keep all of the group
-        return pa.concat_tables(tables)
+        tables, names = [], []
+        for group, count in zip(*np.unique(group_of, return_counts=True), strict=True):
+            first = np.arange(count)  # as `some` gives them
+            tables.append(self.row_groups.read(group, columns).take(pa.array(first)))  # a slice would keep all of it
+            names += [self.row_groups.name_of(group, row) for row in first.tolist()]
+        return pa.concat_tables(tables), names
 
-    def _learn_target(self, sample: pa.Table) -> None:
-        """What the target is, by a sample; of classes all that there are, which takes a pass over that column."""
-        found = read_target([Values(name, sample[name]) for name in self.target], self.kind, _row_names(sample))
-        self.targets, self.multilabel = found.targets, found.multilabel
+    def _learn_target(self, sample: pa.Table, names: list[str]) -> None:
+        """What the target is, by a sample; one that may be classes by all its values, of which some can be rare."""
+        columns = [Values(name, sample[name]) for name in self.target]
+        counts = self._count_values() if len(columns) == 1 and self.kind != "regression" else {}
+        if counts:
+            different = sorted({*chain.from_iterable(counts.values())})
+            columns = [Values(self.target[0], pa.chunked_array([pa.array(different, pa.string())]))]
+        found = read_target(columns, self.kind, names)
+        self.classes, self.targets, self.multilabel = found.classes, found.targets, found.multilabel
         self.one_hot = self.kind == "one_hot"
         self._note(*found.notes)
-        self.classes = found.classes
         self.counts: dict[str, dict[str, int]] = {}
-        if found.classes and len(self.target) == 1:
-            counts = self._count_classes()
-            words = pa.chunked_array([pa.array(sorted({*chain.from_iterable(counts.values())}), pa.string())])
-            self.classes = read_target([Values(self.target[0], words)], "classification", []).classes or []
-            self.counts = {split: {name: of_split[name] for name in self.classes} for split, of_split in counts.items()}
-            if unknown := [name for name in self.classes if not self.counts["train"][name]]:
+        if counts and found.classes:
+            self.counts = {split: {name: of[name] for name in found.classes} for split, of in counts.items()}
+            if untrained := [name for name, count in self.counts["train"].items() if not count]:
                 raise ValueError(
-                    f"class {unknown[0]} has no row in the row groups for train: shuffle the rows of the files"
+                    f"class {untrained[0]} has no row in the row groups for train: mix the rows of the files"
                 )
 
-    def _count_classes(self) -> dict[str, Counter[str]]:
-        """How many rows of each split have each class."""
+    def _count_values(self) -> dict[str, Counter[str]]:
+        """How many rows of each split have each value of the target; nothing if it has too many numbers for classes."""
         name, counts = self.target[0], {split: Counter[str]() for split in self.splits}
         groups = [(split, group) for split, rows in self.splits.items() for group in rows.tolist()]
-        for split, group in progress(groups, f"counting the classes of {name}", len(groups)):
+        for split, group in progress(groups, f"counting the values of {name}", len(groups)):
             values = Values(name, self.row_groups.read(group, [name])[name])
             if values.is_missing.any():
-                place = self.row_groups.place_in(group, int(values.is_missing.argmax()))
-                raise ValueError(f"{place}: target {name} has no value: leave such rows out")
-            numbers = np.bincount(values.words.places, minlength=len(values.words.words)).tolist()
-            counts[split].update(dict(zip(values.words.words, numbers, strict=True)))
+                row = self.row_groups.name_of(group, int(values.is_missing.argmax()))
+                raise ValueError(f"row {row} (from 0): target {name} has no value: leave such rows out")
+            words = values.words
+            numbers = np.bincount(words.places, minlength=len(words.words)).tolist()
+            counts[split].update(dict(zip(words.words, numbers, strict=True)))
+            if self.kind is None and len({*chain(*counts.values())}) > FEW and values.is_numeric():
+                return {}
         return counts
 
     def _learn_columns(self, sample: pa.Table) -> None:
@@ -209,7 +213,7 @@ class ParquetFolder(Data):
         if encoded.reasons:
             row = min(encoded.reasons)
             how = "correct it, or name the column in data.categorical"
-            raise UnreadableSample(f"{self.row_groups.place_in(group, row)}: {encoded.reasons[row]}; {how}")
+            raise UnreadableSample(f"row {self.row_groups.name_of(group, row)} (from 0): {encoded.reasons[row]}; {how}")
         return torch.from_numpy(encoded.inputs), self._targets_of(table, group)
 
     def _targets_of(self, table: pa.Table, group: int) -> Tensor:
@@ -221,14 +225,12 @@ class ParquetFolder(Data):
         if np.isnan(numbers).any():
             row, place = np.argwhere(np.isnan(numbers))[0].tolist()
             held = f"target {self.target[place]} is {columns[place].text(row)!r}"
-            raise UnreadableSample(f"{self.row_groups.place_in(group, row)}: {held}: expected a finite number")
+            raise UnreadableSample(
+                f"row {self.row_groups.name_of(group, row)} (from 0): {held}: expected a finite number"
+            )
         if self.one_hot:
             return torch.from_numpy(numbers.argmax(axis=1))
         return torch.from_numpy(numbers).float() if self.targets else torch.from_numpy(numbers).long()
-
-
-def _row_names(sample: pa.Table) -> list[str]:
-    return [f"{row} of those that are looked at first" for row in range(len(sample))]
 
 
 def _files_by_split(root: Path) -> dict[str, list[str]]:

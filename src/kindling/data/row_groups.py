@@ -60,10 +60,10 @@ class RowGroups:
             table = file.read_row_group(int(self.group_of[group]), columns=columns)
         return pa.table({name: as_column(table.column(name)) for name in columns})
 
-    def place_in(self, group: int, row: int) -> str:
-        """What a user calls a row of a group: its file and its number there."""
+    def name_of(self, group: int, row: int) -> str:
+        """What a user calls a row of a group: its number in its file."""
         before = (self.file_of == self.file_of[group]) & (self.group_of < self.group_of[group])
-        return f"{self.files[self.file_of[group]]}, row {int(self.sizes[before].sum()) + row} (from 0)"
+        return f"{int(self.sizes[before].sum()) + row} of {self.files[self.file_of[group]]}"
 
 
 def _columns_of(file: ParquetFile) -> list[str]:
