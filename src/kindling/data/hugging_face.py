@@ -3,6 +3,7 @@
 They need `pip install -e '.[hub]'`. No code of a data set is run, which the library refuses since its version 4.
 """
 
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -102,7 +103,8 @@ def library_of_the_hub() -> ModuleType:
         import datasets
     except ImportError:
         raise ValueError("HuggingFace needs the library datasets: pip install -e '.[hub]'") from None
-    datasets.disable_progress_bars()
+    if not sys.stderr.isatty():  # a log needs no bars
+        datasets.disable_progress_bars()
     return datasets
 
 

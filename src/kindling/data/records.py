@@ -47,9 +47,12 @@ class LazyRecords(LazyInputs):
     def _refuse_other_than_numbers(self, record: Record) -> None:
         for name in self.names:
             value = record[name]
-            if not is_array(value):
-                held = "a picture beside others" if content_of_picture(value) is not None else type(value).__name__
-                raise ValueError(f"inputs has {name!r}, which holds {held}: expected one picture, or numbers")
+            if is_array(value):
+                continue
+            held = "text" if isinstance(value, str) else f"a {type(value).__name__}"
+            if content_of_picture(value) is not None:
+                held = "a picture beside others"
+            raise ValueError(f"inputs has {name!r}, which holds {held}: expected one picture, or numbers")
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """The inputs of some records, (B, …).
