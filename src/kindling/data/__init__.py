@@ -1,4 +1,4 @@
-"""Data: splits, batches and preprocessing; arrays, tables, image folders and masks."""
+"""Data: splits, batches and preprocessing; arrays, tables, image folders, masks, and what is larger than memory."""
 
 from kindling.data.arrays import Arrays as Arrays
 from kindling.data.hugging_face import HuggingFace as HuggingFace

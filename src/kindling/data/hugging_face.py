@@ -4,6 +4,9 @@ They need `pip install -e '.[hub]'`. No code of a data set is run, which the lib
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -26,12 +29,13 @@ class HuggingFace(_Records):
     ClassLabel, or from the values. Pictures are decoded when a batch asks for them.
 
     Args:
-        path: a name on the hub, such as ylecun/mnist; or a folder, of `save_to_disk` or of files such as Parquet, CSV
-            or images.
+        path: a folder, of `save_to_disk` or of files such as Parquet, CSV or images; or a name on the hub, such as
+            ylecun/mnist.
         inputs: the column of a picture, of numbers or of an array; or several of numbers.
         target: the column to predict, or several; null for none.
         kind: classification, regression, or one_hot for columns of 0 and 1 that are a class each; null to decide by
             the target.
+        download: whether to download what is not in the library's cache yet.
         subset: which of several configurations the data set has; null for its only one.
         revision: a commit or tag on the hub, so that the data stay the same; null for the newest.
         splits: the data set's names for splits, or parts of them, by train, val and test, such as
@@ -51,6 +55,7 @@ class HuggingFace(_Records):
         inputs: str | list[str],
         target: str | list[str] | None = None,
         kind: Kind | None = None,
+        download: bool = False,
         subset: str | None = None,
         revision: str | None = None,
         splits: dict[str, str] | None = None,
@@ -62,7 +67,8 @@ class HuggingFace(_Records):
         super().__init__(inputs, target, kind, image_size, colour, resize, **data)
         self.path = path
         library = library_of_the_hub()
-        parts, self.notes = by_split(load_splits(library, path, subset, revision, splits))
+        loaded = load_splits(library, path, download, subset, revision, splits)
+        parts, self.notes = (loaded, []) if splits else by_split(loaded)
         parts = {split: part for split, part in parts.items() if self._has_labels(split, part)}
         if "train" not in parts:
             raise ValueError(f"path is {path!r}, which has no split for training: name one with data.splits")
@@ -115,6 +121,7 @@ def is_saved(path: str) -> bool:
 def load_splits(
     library: ModuleType,
     path: str,
+    download: bool = False,
     subset: str | None = None,
     revision: str | None = None,
     splits: dict[str, str] | None = None,
@@ -126,41 +133,49 @@ def load_splits(
     """
     if splits is not None and not {"train"} <= {*splits} <= {*NAMES}:
         raise ValueError(f"splits is {splits}: expected a name for train, and perhaps for val and test")
+    if "://" in path and not download:
+        raise ValueError(f"path is {path!r}, which is no folder here: --data.download true reads it all the same")
     try:
         if is_saved(path):
             saved = library.load_from_disk(path)
             return {split: saved[name] for split, name in splits.items()} if splits else saved
-        if splits is None:
-            return library.load_dataset(path, subset, revision=revision)
-        return {
-            split: library.load_dataset(path, subset, split=part, revision=revision) for split, part in splits.items()
-        }
+        with _network(library, allowed=download):
+            load = partial(library.load_dataset, path, subset, revision=revision)
+            return {split: load(split=part) for split, part in splits.items()} if splits else load()
     except Exception as error:  # of a network, a hub, a file or its content
-        raise ValueError(f"path is {path!r}, which can't be loaded ({_reason(error)}){_way_out(path)}") from None
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"path is {path!r}, which can't be loaded ({reason}){_way_out(path, download)}") from None
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+@contextmanager
+def _network(library: ModuleType, allowed: bool) -> Iterator[None]:
+    """Let the library use the network or not, by its public setting, whatever a data set's files name."""
+    before = library.config.HF_HUB_OFFLINE
+    library.config.HF_HUB_OFFLINE = before or not allowed
+    try:
+        yield
+    finally:
+        library.config.HF_HUB_OFFLINE = before
 
 
-def _way_out(path: str) -> str:
+def _way_out(path: str, download: bool) -> str:
+    """What to do where there is no such folder."""
     if Path(path).exists():
         return ""
-    return (
-        f": there is no such folder here; where there is a network, hf download {path} --repo-type dataset --local-dir "
-        "FOLDER brings it into one, for data.path"
-    )
+    if not download:
+        return ": there is no such folder, and --data.download true downloads it from the hub"
+    return f": where there is a network, hf download {path} --repo-type dataset --local-dir FOLDER makes a folder of it"
 
 
 def by_split(loaded: Any) -> tuple[dict[str, Any], list[str]]:
     """The parts of a data set by Kindling's names for splits, and what is left out; one without splits is for train."""
     if not isinstance(loaded, dict):
         return {"train": loaded}, []
-    parts = {split: loaded[name] for split, names in NAMES.items() for name in (split, *names) if name in loaded}
+    called = {split: next((name for name in names if name in loaded), None) for split, names in NAMES.items()}
+    parts = {split: loaded[name] for split, name in called.items() if name}
     if len(loaded) == 1 and not parts:
         return {"train": next(iter(loaded.values()))}, []
-    known = {name for split, names in NAMES.items() for name in (split, *names)}
-    left = [name for name in loaded if name not in known]
+    left = [name for name in loaded if name not in called.values()]
     return parts, [f"splits that are left out: {', '.join(left)} (data.splits names others)"] * bool(left)
 
 

@@ -153,6 +153,8 @@ class _Records(Data):
         for role, wanted in {"inputs": self.inputs, "target": self.target}.items():
             if missing := [name for name in wanted if name not in names]:
                 raise ValueError(f"{role} is {missing[0]!r}, which the records don't have: {', '.join(names)}")
+        if not len(records):
+            raise ValueError("there are no records in the data")
         self.records = LazyRecords(records, self.inputs, self.picture, self.resize)
         self.values = self._targets(columns) if self.target else torch.zeros(len(records), 0)  # no number each
 

@@ -13,7 +13,7 @@ from pyarrow.parquet import ParquetFile
 from torch import Tensor
 
 from kindling.data.batches import BatchIndices
-from kindling.data.column_values import as_column
+from kindling.data.column_values import as_column, refuse_duplicates
 from kindling.data.lazy_inputs import LazyInputs
 from kindling.data.position import Position, seed_of
 
@@ -44,9 +44,10 @@ class RowGroups:
                 raise ValueError(f"{path} has the columns {', '.join(names)}, and {files[0]} {', '.join(self.columns)}")
             self.columns = names
             for group in range(metadata.num_row_groups):
-                numbers.append(number)
-                groups.append(group)
-                sizes.append(metadata.row_group(group).num_rows)
+                if rows := metadata.row_group(group).num_rows:
+                    numbers.append(number)
+                    groups.append(group)
+                    sizes.append(rows)
         self.file_of, self.group_of = np.array(numbers, np.int64), np.array(groups, np.int64)
         self.ends = np.cumsum(sizes, dtype=np.int64)
         self.sizes = np.array(sizes, np.int64)
@@ -69,7 +70,9 @@ class RowGroups:
 def _columns_of(file: ParquetFile) -> list[str]:
     """All columns but those of an index that pandas has written."""
     index = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
-    return [name for name in file.schema_arrow.names if name not in index and name.strip()]
+    names = [name for name in file.schema_arrow.names if name not in index and name.strip()]
+    refuse_duplicates(names)
+    return names
 
 
 class RowsOfGroups:
@@ -104,11 +107,6 @@ class RowsOfGroups:
 
     def tolist(self) -> list[int]:
         return self.own.tolist()
-
-    def split(self, size: int) -> Iterator[Tensor]:
-        """All rows in order, in batches of at most `size`."""
-        for start in range(0, len(self), size):
-            yield self[torch.arange(start, min(start + size, len(self)))]
 
     def some(self, count: int) -> Tensor:
         """About `count` rows to judge the split by: from the beginnings of groups that lie evenly."""
@@ -246,6 +244,4 @@ class RowPart(LazyInputs):
         self.shape, self.dtype = (int(rows.groups.ends[-1]), *shape), dtype
 
     def __getitem__(self, indices: Tensor) -> Tensor:
-        if isinstance(indices, slice):
-            indices = torch.arange(*indices.indices(len(self)))
         return self.rows[indices][self.place]

@@ -143,15 +143,25 @@ def test_what_can_not_be_used_is_refused(saved: Path, kindling: Kindling, monkey
     refused("path is 'pickles', which can't be loaded", "--data.path", "pickles")
     assert not Path("ran").exists()
 
-    def unreachable(*_: Any, **__: Any) -> None:
+    refused(
+        "there is no such folder, and --data.download true downloads it from the hub", "--data.path", "nobody/animals"
+    )
+    refused("path is 's3://place/animals', which is no folder here", "--data.path", "s3://place/animals")
+    asked = []
+
+    def unreachable(*arguments: Any, **_: Any) -> None:
+        asked.append((arguments, datasets.config.HF_HUB_OFFLINE))
         raise ConnectionError("Couldn't reach 'nobody/animals' on the Hub")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     message = (
-        "path is 'nobody/animals', which can't be loaded (Couldn't reach 'nobody/animals' on the Hub): there is no"
+        "path is 'nobody/animals', which can't be loaded (Couldn't reach 'nobody/animals' on the Hub): where there is"
     )
-    refused(message, "--data.path", "nobody/animals")
-    refused("hf download nobody/animals --repo-type dataset --local-dir", "--data.path", "nobody/animals")
+    refused(message, "--data.path", "nobody/animals", "--data.download", "true")
+    refused("--data.download true", "--data.path", "nobody/animals")
+    assert asked == [(("nobody/animals", None), False), (("nobody/animals", None), True)]
+    assert not datasets.config.HF_HUB_OFFLINE
 
 
 def test_the_library_is_asked_for_where_it_is_missing(
