@@ -58,7 +58,8 @@ class LazyRecords(LazyInputs):
         """The inputs of some records, (B, …).
 
         Raises:
-            UnreadableSample: if a picture can't be read, or an array has another shape than the first record's.
+            UnreadableSample: if a picture can't be read, a number is missing, or an array has another shape than the
+                first record's.
         """
         places = indices.tolist()
         many = getattr(self.records, "__getitems__", None)  # as torch asks it of a data set
@@ -69,6 +70,9 @@ class LazyRecords(LazyInputs):
             if value.shape != self.shape[1:]:
                 shapes = f"{tuple(value.shape)}, and that of record 0 {self.shape[1:]}"
                 raise UnreadableSample(f"{self.place_of(place)} has the shape {shapes}: bring them to one")
+            if not value.isfinite().all():
+                held = f"holds a missing value, or no finite number, in {' or '.join(self.names)}"
+                raise UnreadableSample(f"{self.place_of(place)} {held}: correct it, or leave such records out")
             batch[row] = value
         return batch
 

@@ -98,7 +98,8 @@ class ShardRecords(Dataset):
         if process != os.getpid():
             library = _litdata()
             raw = {kind: library.streaming.serializers.BytesSerializer() for kind in PICTURES}
-            records = library.StreamingDataset(str(self.folder), shuffle=False, serializers=raw)
+            # Without batch_decode, by which 256 neighbours would be decoded with each record.
+            records = library.StreamingDataset(str(self.folder), serializers=raw, batch_decode=0)
             self.opened = os.getpid(), records
         return records[place]
 

@@ -118,6 +118,22 @@ def test_pictures_that_can_not_be_read(saved: Path) -> None:
         data.samples[0][torch.tensor([30])]
 
 
+def test_numbers_that_are_missing(saved: Path, kindling: Kindling) -> None:
+    columns = {"age": [None, *map(float, range(39))], "word": ["b", "a"] * 20, "row": list(map(float, range(40)))}
+    datasets.Dataset.from_dict(columns).save_to_disk(str(saved.parent / "gaps"))
+    data = data_of(saved.parent / "gaps", "row", target="word")
+    assert (data.classes, data.samples[1][:3].tolist()) == (["a", "b"], [1, 0, 1])
+    with pytest.raises(ValueError, match=r"target age has no value in record 0 \(from 0\): leave such records out"):
+        data_of(saved.parent / "gaps", "row", target="age")
+    finished = kindling(
+        *FIT, "--model", "MLP", "--data.path", "gaps", "--data.inputs", "[age,row]", "--data.target", "word"
+    )
+    assert finished.code != 0
+    message = "record 0 (from 0) holds a missing value, or no finite number, in age or row: correct it, or leave such"
+    assert message in finished.err
+    assert "Traceback" not in finished.err
+
+
 @pytest.mark.slow
 def test_a_training_that_was_interrupted_ends_the_same(
     saved: Path, kindling: Kindling, monkeypatch: pytest.MonkeyPatch

@@ -93,7 +93,7 @@ def test_workers_read_the_same(shards: Path) -> None:
 def test_a_training_that_was_interrupted_ends_the_same(
     shards: Path, kindling: Kindling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert_resumes_identically(kindling, monkeypatch, FIT, [], accident=11, every=3)
+    assert_resumes_identically(kindling, monkeypatch, [*FIT, "--data.workers", "2"], [], accident=11, every=3)
     assert kindling("test", "--run", "lightning_logs/broken/version_0").code == 0
     assert "20 of 20 inputs" in kindling("predict", "--run", "lightning_logs/broken/version_0").out
     assert "Shards: images 3×8×8, 100 samples" in kindling("data", *FIT[FIT.index("--data") : -4]).out
