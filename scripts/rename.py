@@ -27,8 +27,8 @@ INSTALL = ["install", "--no-deps", "-e", "."]
 # What dependencies and tools are imported as, commands that would be hidden, modules of the tests, folders of builds.
 OTHERS = """torch torchvision torchmetrics functorch torchgen lightning lightning_utilities pytorch_lightning tqdm
 jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn sklearn scikit_learn fsspec
-packaging setuptools pillow PIL pyarrow onnx onnxruntime onnxscript importlinter grimp
-pytest conftest model_cases project_parts stand_ins clones simple_modules class_places cookbook_pages
+packaging setuptools pillow PIL pyarrow datasets litdata onnx onnxruntime onnxscript importlinter grimp
+pytest conftest model_cases project_parts stand_ins clones simple_modules class_places cookbook_pages interrupted
 mypy ruff pre_commit pip python python3 git make build dist venv"""
 TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # Python leaves `test` out of its own list
 # Kindling's own: what goes in any case (documents, and tests of what is renamed), and what --keep-engine-tests keeps.
@@ -38,7 +38,7 @@ IN_ANY_CASE += ["tests/kindling/test_repository.py", "tests/kindling/test_config
 IN_ANY_CASE += ["tests/kindling/docs", "tests/cookbook_pages.py"]
 IN_ANY_CASE += ["tests/kindling/scripts/test_rename.py", "tests/kindling/scripts/test_first_week.py"]
 ENGINE_TESTS = ["tests/kindling", "tests/clones.py", "tests/simple_modules.py"]
-ENGINE_TESTS += ["tests/class_places.py", "scripts/kindling"]
+ENGINE_TESTS += ["tests/class_places.py", "tests/interrupted.py", "scripts/kindling"]
 README = """\
 # {title}
 

@@ -288,7 +288,7 @@ class Data(L.LightningDataModule):
         training = split == "train"
         position = Position(self.trainer) if training and self.trainer else None
         reads_samples = self._reads_samples(split)
-        order = EpochIndices if reads_samples else BatchIndices
+        order = getattr(self.splits[split], "order", EpochIndices if reads_samples else BatchIndices)
         sampler = order(len(self.splits[split]), self.batch_size, shuffle=training, position=position)
         pinned = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
         options: dict[str, Any] = {"batch_size": None, "pin_memory": pinned}  # sampled as batches

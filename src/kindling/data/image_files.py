@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -43,13 +44,14 @@ def sides_of(image_size: int | list[int]) -> list[int]:
     return sides
 
 
-def read_pixels(path: str | Path, shape: tuple[int, ...], resize: str) -> np.ndarray:
-    """`pixels` of a file; a ValueError with the reason if it can't be read."""
+def read_pixels(file: str | Path | bytes, shape: tuple[int, ...], resize: str) -> np.ndarray:
+    """`pixels` of a file, or of its content; a ValueError with the reason if it can't be read."""
     try:
-        with _opened(path) as image:
+        with _opened(BytesIO(file) if isinstance(file, bytes) else file) as image:
             return _pixels_of_file(image, shape, resize)
     except Image.UnidentifiedImageError:
-        reason = "it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM" if os.path.getsize(path) else "it is empty"
+        size = len(file) if isinstance(file, bytes) else os.path.getsize(file)
+        reason = "it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM" if size else "it is empty"
         raise ValueError(reason) from None
     except Exception as error:  # a damaged file can make a decoder fail in any way
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())

@@ -41,6 +41,8 @@ def learn_preprocessing(data: Data) -> Preprocessing:
 def some_of_train(data: Data, values: Any) -> Tensor:
     """What of the training split is looked at before the training: all, or some at random where each has to be read."""
     train = data.splits["train"]
+    if hasattr(train, "some"):  # rows of which a few are only cheap together
+        return train.some(data.statistics_samples)
     if not getattr(values, "is_slow", False) or len(train) <= data.statistics_samples:
         return train
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(data.split_seed))

@@ -182,32 +182,39 @@ class Table(Data):
         """What a column becomes, from the values of the training split; what is guessed is noted."""
         values = self._values(name)
         column = fit_column(values, train, name in self.categorical, self.max_categories)
-        if "fill" in column:
-            self._note(*notes_of_precision(f"column {name}", values.numbers))
-        if name not in self.categorical:
-            self._note_dates(values, column)
-            self._note_amounts(name, column)
+        self._note(*notes_of_column(values, column, name in self.categorical))
         return column
 
-    def _note_amounts(self, name: str, column: dict[str, Any]) -> None:
-        """Note a column of texts that hold numbers, such as 45% or 12 kg, which become a category each."""
-        categories = column.get("categories", [])
-        with_number = [word for word in categories if AMOUNT.match(word)]
-        if len(with_number) > max(FEW, len(categories) / 2) and not are_dates(categories):
-            self._note(
-                f"column {name} holds {len(categories)} texts such as {with_number[0]!r}, and is taken for categories: "
-                f"write bare numbers for amounts; --data.drop [{name}] leaves it out"
-            )
 
-    def _note_dates(self, values: Values, column: dict[str, Any]) -> None:
-        """Note a column of dates, which as categories, or as numbers such as 20240131, tell a model little."""
-        categories = column.get("categories")
-        if categories is None and are_dates_as_numbers(values.numbers):
-            taken = f"such as {values.words.words[0]}, and is taken for amounts"
-        elif categories and are_dates(categories):
-            several = f"{len(categories)} categories" if len(categories) > 1 else "1 category"
-            taken = f"such as {categories[0]}, and is taken for {several}"
-        else:
-            return
-        name = values.name
-        self._note(f"column {name} holds dates, {taken}; --data.drop [{name}] leaves it out, --data.time splits by it")
+def notes_of_column(values: Values, column: dict[str, Any], is_categorical: bool) -> list[str]:
+    """What is guessed of a column, and what a model can tell little by."""
+    notes = notes_of_precision(f"column {values.name}", values.numbers) if "fill" in column else []
+    if is_categorical:
+        return notes
+    return [*notes, *_notes_of_dates(values, column), *_notes_of_amounts(values.name, column)]
+
+
+def _notes_of_amounts(name: str, column: dict[str, Any]) -> list[str]:
+    """Note a column of texts that hold numbers, such as 45% or 12 kg, which become a category each."""
+    categories = column.get("categories", [])
+    with_number = [word for word in categories if AMOUNT.match(word)]
+    if len(with_number) <= max(FEW, len(categories) / 2) or are_dates(categories):
+        return []
+    return [
+        f"column {name} holds {len(categories)} texts such as {with_number[0]!r}, and is taken for categories: "
+        f"write bare numbers for amounts; --data.drop [{name}] leaves it out"
+    ]
+
+
+def _notes_of_dates(values: Values, column: dict[str, Any]) -> list[str]:
+    """Note a column of dates, which as categories, or as numbers such as 20240131, tell a model little."""
+    categories = column.get("categories")
+    if categories is None and are_dates_as_numbers(values.numbers):
+        taken = f"such as {values.words.words[0]}, and is taken for amounts"
+    elif categories and are_dates(categories):
+        several = f"{len(categories)} categories" if len(categories) > 1 else "1 category"
+        taken = f"such as {categories[0]}, and is taken for {several}"
+    else:
+        return []
+    name = values.name
+    return [f"column {name} holds dates, {taken}; --data.drop [{name}] leaves it out, --data.time splits by it"]

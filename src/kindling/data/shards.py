@@ -1,0 +1,157 @@
+"""Shards of LitData: `kindling fit --model CNN --data Shards --data.path shards --data.inputs image …`.
+
+They need `pip install -e '.[shards]'`. Of what LitData can write, only that is read which can run no code: no pickles.
+"""
+
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import pyarrow as pa
+from torch.utils.data import ConcatDataset, Dataset
+
+from kindling.core.progress import progress
+from kindling.data.image_folder import SPLITS
+from kindling.data.records import _Records
+from kindling.data.table_target import Kind
+
+INDEX = "index.json"
+PICTURES = ("jpeg", "image")  # which are read as the bytes that they are, and decoded to the size that is wanted
+ARRAYS = ("numpy", "no_header_numpy", "tensor", "no_header_tensor")
+SAFE = ("bytes", "int", "float", "bool", "str", "text", *ARRAYS, *PICTURES)
+
+
+class Shards(_Records):
+    """Records in files of many each, as LitData's `optimize` writes them: a batch reads its records by their numbers.
+
+    They lie at `path`, or at `path/train` beside `val` and `test`; a split without a folder is drawn. Each record is a
+    dict: of the bytes of a picture, numbers, arrays and texts.
+
+    Args:
+        path: the folder.
+        inputs: the name of a picture, of numbers or of an array; or the names of several numbers.
+        target: the name of what to predict, or several; null for none.
+        kind: classification, regression, or one_hot for values of 0 and 1 that are a class each; null to decide by
+            the target.
+        image_size: height and width that pictures are brought to, in pixels: one number for both, or [height, width].
+        colour: three channels of a picture, or one of grey.
+        resize: how to bring pictures to this size: crop what is too long, pad what is too short, or stretch.
+        **data: batch_size, val_fraction, workers, transforms …: see Data.
+
+    Raises:
+        ValueError: if there are no such shards, they could run code, or the records lack a name.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        inputs: str | list[str],
+        target: str | list[str] | None = None,
+        kind: Kind | None = None,
+        image_size: int | list[int] = 64,
+        colour: bool = True,
+        resize: Literal["crop", "pad", "stretch"] = "crop",
+        **data: Any,
+    ) -> None:
+        super().__init__(inputs, target, kind, image_size, colour, resize, **data)
+        _litdata()  # told first
+        parts = {split: ShardRecords(folder) for split, folder in _folders_of(Path(path)).items()}
+        self.own_val, self.own_test = (len(parts[split]) if split in parts else 0 for split in ("val", "test"))
+        self.folders = [part.folder for part in parts.values()]
+        names = next(iter(parts.values())).names
+        if other := [part for part in parts.values() if {*part.names} != {*names}]:
+            raise ValueError(f"{other[0].folder} has {', '.join(other[0].names)}, and train {', '.join(names)}")
+        whole: Any = ConcatDataset(parts.values())
+        self.take(whole, names, lambda name: self._column(whole, name))
+
+    def _column(self, records: Any, name: str) -> pa.Array:
+        """The values of one name, for which all shards are read once, in their order."""
+        places = progress(range(len(records)), f"reading {name} of {len(records):,} records", len(records))
+        return pa.array([_plain(records[place][name]) for place in places])
+
+    def source_files(self) -> list[str]:
+        return [str(file) for folder in self.folders for file in sorted(folder.iterdir()) if file.is_file()]
+
+
+class ShardRecords(Dataset):
+    """The records of a folder of shards, by number; each process opens the files for itself.
+
+    Args:
+        folder: with an index of the shards.
+
+    Raises:
+        ValueError: if the index can't be read, or names a format that could run code.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names, self.size = _read_index(folder / INDEX)
+        self.opened: tuple[int, Any] = 0, None  # by which process, and what
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        process, records = self.opened
+        if process != os.getpid():
+            library = _litdata()
+            raw = {kind: library.streaming.serializers.BytesSerializer() for kind in PICTURES}
+            # Without batch_decode, by which 256 neighbours would be decoded with each record.
+            records = library.StreamingDataset(str(self.folder), serializers=raw, batch_decode=0)
+            self.opened = os.getpid(), records
+        return records[place]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "opened": (0, None)}
+
+
+def _litdata() -> ModuleType:
+    try:
+        import litdata
+    except ImportError:
+        raise ValueError("Shards needs the library litdata: pip install -e '.[shards]'") from None
+    return litdata
+
+
+def _folders_of(root: Path) -> dict[str, Path]:
+    """The folder of each split, in the order train, val, test; the whole for training alone if it is one of shards."""
+    if (root / INDEX).is_file():
+        return {"train": root}
+    there = sorted(root.iterdir()) if root.is_dir() else []
+    found = {SPLITS[folder.name.lower()]: folder for folder in there if folder.name.lower() in SPLITS}
+    if "train" not in found:
+        raise ValueError(f"path is {str(root)!r}: expected {INDEX}, as litdata.optimize writes it, there or in train")
+    return {split: found[split] for split in dict.fromkeys(SPLITS.values()) if split in found}
+
+
+def _read_index(path: Path) -> tuple[list[str], int]:
+    """The names of what each record holds, and how many records there are.
+
+    Raises:
+        ValueError: if LitData did not write it, a record is no dict, or its values could run code when they are read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        config, size = content["config"], sum(chunk["chunk_size"] for chunk in content["chunks"])
+        _, spec = json.loads(config["data_spec"])
+        formats, loader = config["data_format"], config.get("item_loader") or "PyTreeLoader"
+        is_flat = spec["type"] == "builtins.dict" and not any(child["type"] for child in spec["children_spec"])
+        names = json.loads(spec["context"]) if is_flat else []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} can't be read as the index of shards: {error}") from None
+    if not is_flat or loader != "PyTreeLoader":
+        raise ValueError(f"{path} is of other samples than a dict of values each: write such with litdata.optimize")
+    for name, kind in zip(names, formats, strict=True):
+        if kind.partition(":")[0] not in SAFE:
+            raise ValueError(
+                f"{path}: {name} is written as {kind}, which is not read, since what could run code is none of "
+                f"{', '.join(SAFE)}"
+            )
+    return names, size
+
+
+def _plain(value: Any) -> Any:
+    """A number or a text as Python has it."""
+    return value.item() if hasattr(value, "item") else value
