@@ -42,10 +42,10 @@ def test_parquet_folder(project: Path, kindling: Kindling) -> None:
     assert predicted("houses") == 5000
 
 
-def test_hugging_face(project: Path, kindling: Kindling) -> None:
+def test_hugging_face_data(project: Path, kindling: Kindling) -> None:
     pytest.importorskip("datasets")
-    run("hugging_face")
-    results = run_commands("hugging_face", kindling, epochs=2)
+    run("hugging_face_data")
+    results = run_commands("hugging_face_data", kindling, epochs=2)
     assert results["test"]["accuracy"] > 0.8
     assert predicted("hub") == 297
 
