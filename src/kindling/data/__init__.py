@@ -3,5 +3,6 @@
 from kindling.data.arrays import Arrays as Arrays
 from kindling.data.image_augmentation import ImageAugmentation as ImageAugmentation
 from kindling.data.image_folder import ImageFolder as ImageFolder
+from kindling.data.images import Images as Images
 from kindling.data.masks import Masks as Masks
 from kindling.data.table import Table as Table
