@@ -18,6 +18,7 @@ from kindling.core.errors import UsageError
 from kindling.core.tables import console, print_plain, printable
 from kindling.data.base import Data
 from kindling.data.batches import run_seed
+from kindling.data.columns import names_of
 from kindling.run.folder import ROOT
 
 ROWS, COLUMNS = 4, 6  # of the picture
@@ -92,13 +93,7 @@ def _features(data: Data) -> list[str]:
         return []
     if not data.preprocessing.columns:
         return [f"column {index}" for index in range(data.input_shape[0])]
-    names: list[str] = []
-    for column in data.preprocessing.columns:
-        if "categories" in column:
-            names += [f"{column['name']}={category}" for category in column["categories"]]
-        else:
-            names.append(column["name"])
-    return names
+    return [name for column in data.preprocessing.columns for name in names_of(column)]
 
 
 def _print_rates(data: Data) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from kindling.data.column_values import Values, are_numbers, refuse_duplicates
 from kindling.data.dates import are_dates
+from kindling.data.text_columns import are_texts, encode_text
 
 AT_ONCE = 4096  # rows whose columns are put side by side: few enough for the processor's cache
 
@@ -20,7 +21,7 @@ def fit_column(values: Values, rows: Any, is_categorical: bool, limit: int) -> C
     """What is to be known of a column of the training rows, as plain values.
 
     A numeric column has a `fill` for missing values, its median. Any other has `categories`: one number each, 1 or 0;
-    all are 0 for a missing value and for one never seen.
+    all are 0 for a missing value and for one never seen. (One of text has `words`: see text_columns.fit_text.)
 
     Raises:
         ValueError: if the column is empty, has more than `limit` categories, or numbers with another decimal mark.
@@ -36,16 +37,25 @@ def fit_column(values: Values, rows: Any, is_categorical: bool, limit: int) -> C
     categories = sorted(values.words.among(rows))
     if len(categories) > limit:
         kind = "dates" if are_dates(categories) else "values"
+        other = f"take its words with data.text [{name}]" if are_texts(categories) else "raise data.max_categories"
         raise ValueError(
             f"column {name} has {len(categories)} different {kind}, such as {categories[0]!r}: leave it out with "
-            "data.drop, or raise data.max_categories"
+            f"data.drop, or {other}"
         )
     return {"name": name, "categories": categories}
 
 
 def width(column: Column) -> int:
     """How many numbers a column becomes."""
-    return len(column["categories"]) if "categories" in column else 1
+    return len(names_of(column))
+
+
+def names_of(column: Column) -> list[str]:
+    """What the numbers are called that a column becomes."""
+    name = column["name"]
+    if "words" in column:
+        return [f"{name}: {word}" for word in column["words"]]
+    return [f"{name}={category}" for category in column["categories"]] if "categories" in column else [name]
 
 
 def count_lines(counts: Counts) -> list[str]:
@@ -76,7 +86,12 @@ class Encoded:
 
     def add(self, values: Values, column: Column) -> None:
         """Encode one more column."""
-        block = self._categories(values, column) if "categories" in column else self._numbers(values, column)
+        if "words" in column:
+            block = self._words(values, column)
+        elif "categories" in column:
+            block = self._categories(values, column)
+        else:
+            block = self._numbers(values, column)
         self.blocks.append(block)
 
     @property
@@ -87,6 +102,13 @@ class Encoded:
             rows = slice(start, start + AT_ONCE)
             np.concatenate([block[rows] for block in self.blocks], axis=1, out=inputs[rows])
         return inputs
+
+    def _words(self, values: Values, column: Column) -> np.ndarray:
+        """The weights of the words of each row, (N, words); all 0 for a missing text, or one of unknown words."""
+        block, missing = encode_text(values, column), int((values.words.places < 0).sum())
+        self._count("texts without a word of the training", values.name, int((~block.any(axis=1)).sum()) - missing)
+        self._count("missing values", values.name, missing)
+        return block
 
     def _categories(self, values: Values, column: Column) -> np.ndarray:
         """A 1 for the category of each row, (N, categories)."""

@@ -14,10 +14,10 @@ from kindling.core.progress import progress
 from kindling.data.base import Data
 from kindling.data.fingerprint import look_of
 from kindling.data.image_files import BATCH, read_images, sides_of
-from kindling.data.image_folder import SPLITS
 from kindling.data.image_listing import Listing
 from kindling.data.lazy_inputs import MappedArray
 from kindling.data.mask_files import PairReader, paired
+from kindling.data.split_folders import order_by_split
 from kindling.tasks.segmentation import IGNORED
 
 
@@ -81,22 +81,8 @@ class Masks(Data):
         self.notes = [*listing.notes(), *mask_listing.notes()]
         if unused := len(masks) - len(set(self.mask_of.values())):
             self.notes = [*self.notes, f"masks without an image, which are not used: {unused:,} in {self.mask_root}"]
-        return self._by_split(images)
-
-    def _by_split(self, images: list[str]) -> list[str]:
-        """The images in the order train, val, test, if folders say so for all of them; as they are if for none."""
-        splits = [SPLITS.get(name.split(os.sep)[0].lower()) if os.sep in name else None for name in images]
-        if not any(splits):
-            return images
-        if not all(splits) or "train" not in splits:
-            other = images[splits.index(None)] if None in splits else "none in train"
-            raise ValueError(
-                f"{self.root} has folders for splits, but not for all images ({other}): expected train besides"
-            )
-        self.own_val, self.own_test = splits.count("val"), splits.count("test")
-        order = [*dict.fromkeys(SPLITS.values())]
-        pairs = sorted(zip(images, splits, strict=True), key=lambda pair: order.index(str(pair[1])))
-        return [name for name, _ in pairs]
+        places, self.own_val, self.own_test = order_by_split(images, self.root)
+        return [images[place] for place in places]
 
     def _classes_by_value(self) -> list[str]:
         """The numbers from 0 to the largest that a mask holds."""

@@ -1,22 +1,20 @@
 """Your own table: `kindling fit --model MLP --data Table --data.path houses.csv --data.target price`."""
 
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from kindling.data.base import Data
 from kindling.data.column_values import Values
 from kindling.data.columns import Encoded, count_lines, fit_column, width
-from kindling.data.dates import are_dates, are_dates_as_numbers, read_times
+from kindling.data.dates import are_dates, are_dates_as_numbers
+from kindling.data.open_table import OpenTable
 from kindling.data.precision import notes_of_precision
-from kindling.data.table_files import Name, named, read_table
+from kindling.data.table_files import Name
 from kindling.data.table_target import AMOUNT, FEW, Kind, read_target
-
-DECIMALS = (".", ",")
+from kindling.data.text_columns import are_texts, fit_text
 
 
 class Table(Data):
@@ -25,21 +23,26 @@ class Table(Data):
     Numbers are normalised and their missing values filled with the median; a category becomes a number, 1 or 0, for
     each value that the training split has. Rows without a target are left out, and so are columns without a name. Text
     and few whole numbers are classes, other numbers are targets; several columns of 0 and 1 are several classes a
-    sample.
+    sample. A column of text becomes a number for each of its words, their weights by TF-IDF (Spärck Jones, 1972) as
+    scikit-learn has them.
 
     Args:
         path: the file.
         target: the column to predict, or several.
-        kind: classification, regression, or one_hot for columns of 0 and 1 that are a class each; null to decide by the
-            target.
+        kind: classification, regression, or one_hot for columns of 0 and 1 that are a class each; unlabelled for inputs
+            alone, for a task such as Reconstruction; null to decide by the target.
         drop: columns to leave out, such as a number that names the row.
         categorical: columns of numbers that are names rather than amounts, such as a postcode.
+        text: columns of text whose words are inputs, such as a review.
         group: a column that no split may cut, such as the patient; it is left out of the inputs.
         time: a column, of numbers or dates, in whose order the splits follow each other; likewise.
         separator: what stands between two values of a CSV; \\t for a tab.
         decimal: what stands before the fraction of a number: a point or a comma.
         time_format: how the dates of `time` are written, such as %d/%m/%Y; null to find out.
         max_categories: how many different values a column of categories may have.
+        max_words: how many words a column of text becomes, the most frequent ones: each takes 4 bytes a row.
+        label_separator: what stands between the classes of a row in the target, such as ';', if it can have several
+            (the separator alone is none of them); null for one.
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize: see Data.
 
     Raises:
@@ -51,97 +54,69 @@ class Table(Data):
     def __init__(
         self,
         path: str,
-        target: Name | list[Name],
-        kind: Kind | None = None,
+        target: Name | list[Name] | None = None,
+        kind: Kind | Literal["unlabelled"] | None = None,
         drop: list[Name] = [],  # noqa: B006 (read only)
         categorical: list[Name] = [],  # noqa: B006 (read only)
+        text: list[Name] = [],  # noqa: B006 (read only)
         group: Name | None = None,
         time: Name | None = None,
         separator: str = ",",
         decimal: str = ".",
         time_format: str | None = None,
         max_categories: int = 100,
+        max_words: int = 1000,
+        label_separator: str | None = None,
         **data: Any,
     ) -> None:
         super().__init__(**data)
-        self.path, self.kind, self.separator = path, kind, separator.replace("\\t", "\t")
-        self.decimal, self.max_categories = decimal, max_categories
-        if not Path(path).is_file():
-            raise ValueError(f"path is {path!r}: there is no such file")
-        if len(self.separator) != 1:
-            raise ValueError(f"separator is {separator!r}: expected one character, such as ';', or \\t for a tab")
-        if decimal not in DECIMALS:
-            raise ValueError(f"decimal is {decimal!r}: expected . or ,")
-        table = read_table(Path(path), self.separator)
-        if table.num_columns < 2:
+        self.path, self.kind, self.max_categories, self.max_words = path, kind, max_categories, max_words
+        if max_words < 1:
+            raise ValueError(f"max_words is {max_words}: expected a positive number")
+        self.table = table = OpenTable("path", path, separator, decimal)
+        roles = {
+            "target": target, "drop": drop, "categorical": categorical, "text": text, "group": group, "time": time,
+        }  # fmt: skip
+        columns = {role: table.named(role, given) for role, given in roles.items()}
+        self.categorical, self.text = columns["categorical"], columns["text"]
+        if kind == "unlabelled":
+            self.values = torch.zeros(len(table.rows), 0)  # no number each
+            self._note(*(f"target {name} is left out, since data.kind is unlabelled" for name in columns["target"]))
+        else:
+            self._read_target(columns["target"], target, kind, label_separator)
+        self.names = [str(row) for row in table.rows.tolist()]
+        for name in columns["group"]:
+            self.groups = table.groups(name)
+        for name in columns["time"]:
+            self.times = table.times(name, time_format)
+        no_inputs = {name for role in ("target", "drop", "group", "time") for name in columns[role]}
+        self.features = [name for name in table.columns if name not in no_inputs]
+        if not self.features:
+            raise ValueError(f"{path} has no column besides the target and those left out")
+        for name in self.text:
+            if name in self.categorical or name not in self.features:
+                raise ValueError(f"text is {name!r}, which is no input, or named in categorical too: name it once")
+
+    def _read_target(self, columns: list[str], given: Any, kind: Kind | None, label_separator: str | None) -> None:
+        """Take the columns of the target for classes or numbers; rows without a value there are left out."""
+        if given is None:
             raise ValueError(
-                f"{path} has one column, {', '.join(table.column_names)!r}: does {self.separator!r} stand between its "
-                "values (data.separator)?"
+                "target is null: set data.target to the column to predict, or data.kind to unlabelled for inputs alone"
             )
-        roles = {"target": target, "drop": drop, "categorical": categorical, "group": group, "time": time}
-        columns = {role: self._columns_named(role, given, table.column_names) for role, given in roles.items()}
-        self.target, self.categorical = columns["target"], columns["categorical"]
-        if not self.target or len({*self.target}) < len(self.target):
-            raise ValueError(f"target is {target}: expected a column, or several different ones")
-        self.table, self.rows = table, np.arange(len(table))
-        self._leave_out_rows_without_target()
-        self.names = [str(row) for row in self.rows.tolist()]
-        found = read_target([self._values(name) for name in self.target], kind, self.names)
+        if not columns or len({*columns}) < len(columns):
+            raise ValueError(f"target is {given}: expected a column, or several different ones")
+        self._note(*self.table.leave_out_rows_without(columns))
+        values = [self.table.values(name) for name in columns]
+        found = read_target(values, kind, self.table.rows, label_separator)
         self.values, self.classes, self.targets = found.values, found.classes, found.targets
         self.multilabel = found.multilabel
         self._note(*found.notes)
-        for name in columns["group"]:
-            self.groups = self._read_groups(name)
-        for name in columns["time"]:
-            self.times = self._read_times(name, time_format)
-        no_inputs = {name for role, names in columns.items() if role != "categorical" for name in names}
-        self.features = [name for name in table.column_names if name not in no_inputs]
-        if not self.features:
-            raise ValueError(f"{path} has no column besides the target and those left out")
 
     def source_files(self) -> list[str]:
         return [self.path]
 
-    def _columns_named(self, role: str, given: Any, known: list[str]) -> list[str]:
-        """The columns that are given for a role: a name, several, or null."""
-        names = given if isinstance(given, list) else [] if given is None else [given]
-        found = [named(name, known) for name in names]
-        for name in found:
-            if name not in known:
-                raise ValueError(f"{role} is {name!r}, which is not a column of {self.path}: {', '.join(known)}")
-        return found
-
-    def _values(self, name: str) -> Values:
-        return Values(name, self.table.column(name), self.decimal)
-
-    def _leave_out_rows_without_target(self) -> None:
-        has_no_target = np.any([self._values(name).is_missing for name in self.target], axis=0)
-        if has_no_target.all():
-            raise ValueError(f"target is {', '.join(self.target)!r}: {self.path} has no row with a value there")
-        if has_no_target.any():
-            self.notes = [f"{has_no_target.sum():,} rows without a target are left out"]
-            self.table, self.rows = self.table.filter(pa.array(~has_no_target)), self.rows[~has_no_target]
-
     def _note(self, *sentences: str) -> None:
         self.notes = [*self.notes, *sentences]
-
-    def _read_groups(self, name: str) -> np.ndarray:
-        words = self._values(name).words
-        if missing := int((words.places < 0).sum()):
-            raise ValueError(f"group is {name!r}, which has no value in {missing:,} rows: fill them in")
-        return np.array(words.words)[words.places]
-
-    def _read_times(self, name: str, time_format: str | None) -> np.ndarray:
-        values = self._values(name)
-        times = read_times(values, time_format)
-        is_missing = np.isnan(times) if times.dtype.kind == "f" else np.isnat(times)
-        if is_missing.any():
-            row = int(is_missing.argmax())
-            expected = f"dates like {time_format}" if time_format else "numbers, or dates such as 2024-12-31"
-            raise ValueError(
-                f"time is {name!r}, where row {self.names[row]} (from 0) has {values.text(row)!r}: expected {expected}"
-            )
-        return times
 
     def load(self) -> tuple[Tensor, Tensor]:
         self.splits = self.split(self.values)
@@ -149,15 +124,17 @@ class Table(Data):
         encoded = Encoded()
         columns = self._learnt_columns() or [self._fit(name, train) for name in self.features]
         for column in columns:
-            encoded.add(self._values(column["name"]), column)
+            encoded.add(self.table.values(column["name"]), column)
         if encoded.reasons:
             row = min(encoded.reasons)
             reason = encoded.reasons[row]
             raise ValueError(
-                f"{self.path}, row {self.names[row]} (from 0): {reason}, or the column named in data.categorical"
+                f"{self.path}, {self.table.place_of(row)}: {reason}, or the column named in data.categorical"
             )
         self.notes = self.notes + count_lines(encoded.counts)
-        self.preparation = {"columns": columns, "separator": self.separator, "decimal": self.decimal}
+        self.preparation = {
+            "columns": columns, "separator": self.table.separator, "decimal": self.table.decimal,
+        }  # fmt: skip
         self.scaled = [("fill" in column) for column in columns for _ in range(width(column))]
         del self.table  # whose text takes as much memory again
         return torch.from_numpy(encoded.inputs), self.values
@@ -180,10 +157,23 @@ class Table(Data):
 
     def _fit(self, name: str, train: np.ndarray) -> dict[str, Any]:
         """What a column becomes, from the values of the training split; what is guessed is noted."""
-        values = self._values(name)
+        values = self.table.values(name)
+        if name in self.text:
+            return fit_text(values, train, self.max_words)
         column = fit_column(values, train, name in self.categorical, self.max_categories)
         self._note(*notes_of_column(values, column, name in self.categorical))
+        if name not in self.categorical:
+            self._note_texts(name, column)
         return column
+
+    def _note_texts(self, name: str, column: dict[str, Any]) -> None:
+        """Note a column of few different texts, which become a category each."""
+        categories = column.get("categories", [])
+        if are_texts(categories):
+            self._note(
+                f"column {name} holds {len(categories)} texts such as {categories[0]!r}, and is taken for categories; "
+                f"--data.text [{name}] takes their words"
+            )
 
 
 def notes_of_column(values: Values, column: dict[str, Any], is_categorical: bool) -> list[str]:

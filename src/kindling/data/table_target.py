@@ -37,13 +37,23 @@ class Target:
     notes: list[str] = field(default_factory=list)
 
 
-def read_target(columns: list[Values], kind: Kind | None, rows: list[str]) -> Target:
-    """Take columns for what `kind` says, or else for what their values are; `rows` name the rows in messages.
+def read_target(
+    columns: list[Values], kind: Kind | None, rows: np.ndarray | list[str], label_separator: str | None = None
+) -> Target:
+    """Take columns for what `kind` says, or else for what their values are.
+
+    Args:
+        columns: of the target, without missing values.
+        kind: what they are; None to decide by their values.
+        rows: the numbers of their rows in the file, or their names, for messages.
+        label_separator: what stands between several classes in a value; None for one class.
 
     Raises:
         ValueError: if they can't be that.
     """
     names = [column.name for column in columns]
+    if label_separator is not None:
+        return _several_labels(columns, kind, label_separator)
     numbers = np.stack([column.numbers for column in columns], axis=1)  # (N, T), NaN for what is not a number
     several = len(columns) > 1
     is_few = not several and not np.any(numbers % 1) and len(np.unique(numbers)) <= FEW
@@ -65,6 +75,27 @@ def read_target(columns: list[Values], kind: Kind | None, rows: list[str]) -> Ta
     return target
 
 
+def _several_labels(columns: list[Values], kind: Kind | None, separator: str) -> Target:
+    """Several classes a row, written in one column, such as cat;dog."""
+    if len(columns) > 1 or kind not in (None, "classification") or not separator:
+        raise ValueError(
+            f"label_separator is {separator!r}: expected a character such as ';', one column as target, and no other "
+            "kind than classification"
+        )
+    column = columns[0]
+    labels = [[label.strip() for label in word.split(separator)] for word in column.words.words]
+    classes = sorted({label for several in labels for label in several} - {""}, key=_by_number)
+    if not classes:
+        raise ValueError(f"target is {column.name!r}, which has no label in any row")
+    of_words = np.array([[name in several for name in classes] for several in labels])  # (different values, K)
+    target = Target(torch.from_numpy(of_words[column.words.places]).long(), classes=classes, multilabel=True)
+    if max(map(len, labels)) == 1:
+        target.notes = [
+            f"label_separator is {separator!r}, which is in no value of {column.name}: each row has one class"
+        ]
+    return target
+
+
 def _one_hot(names: list[str], numbers: np.ndarray) -> Target:
     if not is_one_hot(numbers):
         raise ValueError(
@@ -74,7 +105,7 @@ def _one_hot(names: list[str], numbers: np.ndarray) -> Target:
     return Target(torch.from_numpy(numbers.argmax(axis=1)), classes=names)
 
 
-def _amounts(columns: list[Values], numbers: np.ndarray, rows: list[str]) -> Target:
+def _amounts(columns: list[Values], numbers: np.ndarray, rows: np.ndarray | list[str]) -> Target:
     names = [column.name for column in columns]
     missing = np.argwhere(np.isnan(numbers))
     if len(missing):

@@ -22,6 +22,7 @@ SAME_SPLIT = (
     "data.normalize",
     "data.path",
     "data.root",
+    "data.table",
     "data.workers",
 )
 

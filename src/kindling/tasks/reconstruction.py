@@ -1,5 +1,6 @@
 """The inputs themselves: `kindling fit --model Autoencoder --data Digits`."""
 
+import math
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from kindling.tasks.own_metrics import Specs
 class Reconstruction(Task):
     """The input is the target: outputs (B, *input_shape), or these and latent vectors (B, L), by mean squared error.
 
+    A model with as many outputs as an input has numbers, such as an MLP, can give them in a row, (B, outputs).
     The loss sees inputs as the model does, normalised, so that 1 is what the mean of the training split would give.
     Metrics and figures are in the unit of the inputs, for images from 0 to 1. A prediction is the latent vector and
     the error: how far the normalised input is from what is made of it, squared, in the mean.
@@ -36,6 +38,7 @@ class Reconstruction(Task):
         self.loss, self.criterion = loss, loss or nn.MSELoss()
 
     def prepare(self) -> None:
+        self.num_outputs = math.prod(self.input_shape)
         is_image = len(self.input_shape) == 3
         features = (self.input_shape[0], 1, 1) if is_image else self.input_shape[-1:]
         self.register_buffer("mean", torch.zeros(features))
@@ -61,8 +64,7 @@ class Reconstruction(Task):
         """Loss of a batch against inputs in their own unit, which are normalised: (B, *input_shape) → scalar."""
         reconstructions, _ = self._parts(outputs)
         if reconstructions.shape != targets.shape:
-            shapes = f"outputs of shape {tuple(reconstructions.shape)} for inputs of shape {tuple(targets.shape)}"
-            raise UsageError(f"Reconstruction is for a model such as Autoencoder, and this one gives {shapes}")
+            self._refuse(reconstructions, tuple(targets.shape[1:]))
         return self.criterion(reconstructions, (targets - self.mean) / self.std)
 
     def scores(self, outputs: Any) -> Tensor:
@@ -90,9 +92,19 @@ class Reconstruction(Task):
         inputs = self.inputs_of(batch)
         return inputs[0] if isinstance(inputs, tuple | list) else inputs
 
-    @staticmethod
-    def _parts(outputs: Any) -> tuple[Tensor, Tensor]:
+    def _parts(self, outputs: Any) -> tuple[Tensor, Tensor]:
         """Reconstructions and latent vectors, (B, 0) of a model without any."""
-        if isinstance(outputs, tuple | list):
-            return outputs[0], outputs[1]
-        return outputs, outputs.new_zeros(len(outputs), 0)
+        is_pair = isinstance(outputs, tuple | list)
+        reconstructions, latent = outputs[:2] if is_pair else (outputs, outputs.new_zeros(len(outputs), 0))
+        shape = self.input_shape
+        if reconstructions.dim() == 2 and reconstructions.shape[1] == math.prod(shape):
+            reconstructions = reconstructions.unflatten(1, shape)
+        feature = 0 if len(shape) == 3 else -1
+        if reconstructions.dim() != len(shape) + 1 or reconstructions.shape[1:][feature] != shape[feature]:
+            self._refuse(reconstructions, shape)
+        return reconstructions, latent
+
+    @staticmethod
+    def _refuse(outputs: Tensor, shape: tuple[int, ...]) -> None:
+        shapes = f"outputs of shape {tuple(outputs.shape[1:])} for inputs of shape {shape}"
+        raise UsageError(f"Reconstruction is for a model such as Autoencoder, and this one gives {shapes}")

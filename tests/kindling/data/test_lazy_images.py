@@ -183,7 +183,7 @@ def test_an_interrupted_training_goes_on_exactly(kindling: Run) -> None:
 def test_a_file_that_cannot_be_read_ends_the_training_by_its_name(
     workers: int, kindling: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kindling.data.image_folder.FEW", 1)  # image that is looked at before
+    monkeypatch.setattr("kindling.data.stored_images.FEW", 1)  # image that is looked at before
     root = noise(Path("photos"), 40)
     data = ImageFolder(str(root), lazy=True, image_size=8)
     assert len(data.samples[0]) == 40

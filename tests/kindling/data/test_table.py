@@ -154,7 +154,7 @@ def test_rows_without_a_target_are_left_out_and_names_stay_aligned(target: Any, 
     known[np.atleast_1d(target)[-1]] = known[np.atleast_1d(target)[-1]].where(~known.index.isin(gone))
     data = table(tmp_path, known, target)
     assert data.names == [str(row) for row in range(SIZE) if row not in gone]
-    assert data.notes[0] == "4 rows without a target are left out"
+    assert data.notes[0] == "4 rows without a target are left out, such as row 0 (from 0)"
     rows = known.loc[list(map(int, data.names))]
     given = rows["area"].notna().to_numpy()
     np.testing.assert_allclose(data.samples[0][given, 0], rows["area"][given], rtol=1e-6)
@@ -384,7 +384,7 @@ KIND, ALL = ["--data.target", "kind"], ["--data.drop", "[]"]
 REFUSED: dict[str, tuple[Callable[[], object], list[str], str]] = {
     "no path": (good, [*KIND, "--data.path", "b.csv"], "command line: data.path is 'b.csv': there is no such file"),
     "a folder": (good, [*KIND, "--data.path", "configs"], "data.path is 'configs': there is no such file"),
-    "no target": (good, [], "command line: data is Table, which needs target: set data.target"),
+    "no target": (good, [], "target is null: set data.target to the column to predict, or data.kind to unlabelled for inputs alone"),
     "empty target": (good, ["--data.target", "[]"], "data.target is []: expected a column, or several different ones"),
     "target twice": (good, ["--data.target", "[price, price]"], "data.target is ['price', 'price']: expected a column, or several different"),
     "misspelt target": (good, ["--data.target", "prize"], "data.target is 'prize', which is not a column of a.csv: area, rooms, city, owner, sold, kind, price"),

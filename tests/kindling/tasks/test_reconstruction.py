@@ -95,8 +95,17 @@ def test_the_loss_sees_normalised_inputs(loss: nn.Module | None, power: int) -> 
 
 
 def test_outputs_of_another_shape_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"outputs of shape \(5, 10\) for inputs of shape \(5, 4\)"):
+    with pytest.raises(UsageError, match=r"outputs of shape \(10,\) for inputs of shape \(4,\)"):
         build((4,)).loss_of(torch.zeros(5, 10), torch.zeros(5, 4))
+    with pytest.raises(UsageError, match=r"outputs of shape \(3, 8, 8\) for inputs of shape \(1, 8, 8\)"):
+        build((1, 8, 8)).scores(torch.zeros(5, 3, 8, 8))
+
+
+def test_outputs_in_a_row_are_brought_to_the_shape_of_the_inputs() -> None:
+    task, batch = build((1, 4, 4)), random(5, 1, 4, 4)
+    assert task.num_outputs == 16
+    assert torch.equal(task.scores(batch.flatten(1)), batch)
+    assert task.loss_of(batch.flatten(1), batch) == 0
 
 
 def test_the_figure_shows_inputs_beside_what_is_made_of_them() -> None:
