@@ -72,6 +72,10 @@ class NextToken(Task):
         """The number of tokens that count."""
         return (targets != IGNORED).sum()
 
+    def scores(self, outputs: Tensor) -> Tensor:
+        """The logits as they are: (B, L, V)."""
+        return outputs
+
     def decode(self, scores: Tensor) -> Tensor:
         return scores.argmax(dim=-1)
 
