@@ -90,7 +90,9 @@ class Text(Data):
         try:
             return LearntTokens(Path(tokens).read_text(encoding="utf-8"))
         except OSError as error:
-            raise ValueError(f"tokens is {tokens!r}: expected bytes, bpe or a tokenizer.json ({error.strerror})") from None
+            raise ValueError(
+                f"tokens is {tokens!r}: expected bytes, bpe or a tokenizer.json ({error.strerror})"
+            ) from None
         except ValueError as error:
             raise ValueError(f"tokens is {tokens!r}: {error}") from None
 
@@ -134,7 +136,9 @@ class Text(Data):
     def _encoded(self, split: str) -> np.ndarray:
         """The tokens of a split, (M,); mapped if there is a cache, or if they are a file as it is."""
         pieces = self.texts[split]
-        dtype = np.dtype(np.uint8 if self.tokens.size <= 2**8 else np.uint16 if self.tokens.size <= 2**16 else np.uint32)
+        dtype = np.dtype(
+            np.uint8 if self.tokens.size <= 2**8 else np.uint16 if self.tokens.size <= 2**16 else np.uint32
+        )
         if isinstance(self.tokens, ByteTokens) and len(pieces) == 1:
             ((path, start, stop),) = pieces
             return np.memmap(path, dtype, "r", offset=start, shape=(stop - start,))

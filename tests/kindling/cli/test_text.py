@@ -14,6 +14,7 @@ from conftest import QUICK, Result, assert_refused
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kindling import load
+from kindling.core.tables import printable
 from kindling.data import Text
 
 Run = Callable[..., Result]
@@ -71,7 +72,8 @@ def test_a_run_is_measured_predicts_exports_and_writes(kindling: Run) -> None:
     before = sorted(Path().rglob("*"))
     greedy = kindling("predict", "--run", "latest", "--prompt", "9 times", "--length", 20, "--temperature", 0)
     assert sorted(Path().rglob("*")) == before
-    assert greedy.out.rstrip("\n") == "9 times" + predictor.generate("9 times", length=20, temperature=0).rstrip("\n")
+    text = "9 times" + predictor.generate("9 times", length=20, temperature=0)
+    assert greedy.out == "\n".join(map(printable, text.split("\n"))) + "\n"
     drawn = [kindling("predict", "--run", "latest", "--prompt", "9", "--seed", seed).out for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     kindling("predict", "--run", "latest", "--prompt", "9", "--seed", 1, "--output", "written.txt")
@@ -115,12 +117,16 @@ def test_texts_are_measured_window_by_window(kindling: Run) -> None:
     window = torch.tensor(list(TEXT.encode()[15:31]))
     with torch.inference_mode():
         logits = model(window[None])[0, :-1].double()
-    assert float(rows[1]["loss"]) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, window[1:])), rel=1e-5)
+    assert float(rows[1]["loss"]) == pytest.approx(
+        float(torch.nn.functional.cross_entropy(logits, window[1:])), rel=1e-5
+    )
     Path("none.txt").touch()
     assert "none.txt is empty: expected text" in kindling("predict", "--run", "latest", "--input", "none.txt").err
     np.save("tokens.npy", np.array([list(TEXT.encode()[15:31])]))
     assert kindling("predict", "--run", "latest", "--input", "tokens.npy").code == 0
-    assert float(read(RUN / "predict/predictions_tokens.csv")[0]["loss"]) == pytest.approx(float(rows[1]["loss"]), rel=1e-5)
+    assert float(read(RUN / "predict/predictions_tokens.csv")[0]["loss"]) == pytest.approx(
+        float(rows[1]["loss"]), rel=1e-5
+    )
 
 
 def test_what_no_language_model_can_do_is_refused(kindling: Run) -> None:
