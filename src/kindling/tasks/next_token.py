@@ -1,4 +1,4 @@
-"""The token that comes next: `kindling fit --model Transformer --model.task NextToken --data Text --data.path book.txt`."""
+"""The token that comes next: `kindling fit --config configs/text.yaml`."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ class NextToken(Task):
         lengths = getattr(data, "token_bytes", None)
         if lengths:
             for metrics in (self.train_metrics, self.val_metrics, self.test_metrics):
-                metrics["measures"].token_bytes.copy_(torch.tensor(lengths))  # type: ignore[operator, union-attr]
+                metrics["measures"].token_bytes.copy_(torch.tensor(lengths))  # type: ignore[operator]
 
     def targets_of(self, batch: Any) -> Tensor:
         """The token after each position, (B, L); IGNORED after the last one of a sample."""

@@ -45,8 +45,8 @@ class Pipeline(nn.Module):
     def forward(self, *batch: Tensor) -> Any:
         """Raw inputs (B, *shape), then what comes after them in a batch, such as lengths (B,)."""
         raw, *others = batch
-        batch = self.preprocessing(raw, *others), *others, None  # where targets would be
-        return scores_of(self.model, batch, self.exported)
+        inputs = self.preprocessing(raw, *others)
+        return scores_of(self.model, (inputs, *others, None), self.exported)  # None where targets would be
 
 
 def scores_of(model: Model, batch: Any, exported: bool = False) -> Any:

@@ -1,5 +1,6 @@
 """Text as windows of tokens: what is in which split, what is kept, and what is refused."""
 
+import itertools
 import json
 import pickle
 from pathlib import Path
@@ -29,7 +30,7 @@ def texts_of(data: Text) -> dict[str, str]:
     found = {}
     for split, indices in data.splits.items():
         windows = data.samples[0][indices].tolist()
-        assert all(one[-1] == other[0] for one, other in zip(windows[:-1], windows[1:], strict=True))
+        assert all(one[-1] == other[0] for one, other in itertools.pairwise(windows))
         text = data.tokens.decode([windows[0][0], *(token for window in windows for token in window[1:])])
         found[split] = text.rstrip("\ufffd")  # of a character that the last window cuts
     return found

@@ -17,10 +17,26 @@ from kindling import load
 from kindling.run.checkpoint_files import load_checkpoint
 
 pytestmark = pytest.mark.slow
-WORDS = "the book film meal hotel was awful boring lovely great [PAD] [UNK] [CLS] [SEP] [MASK]".split()
+WORDS = [
+    "the",
+    "book",
+    "film",
+    "meal",
+    "hotel",
+    "was",
+    "awful",
+    "boring",
+    "lovely",
+    "great",
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+]
 RUN = Path("lightning_logs/unnamed/version_0")
 FEW = ["--trainer.max_epochs", "10", "--trainer.accelerator", "cpu", "--data.length", "8", "--data.batch_size", "16"]
-FAST = ["--model.optimizer", "AdamW", "--model.optimizer.lr", "1e-2", "--model.groups", "{}"]  # for a tiny network
+FAST = ["--model.optimizer.lr", "1e-2", "--model.groups", "{}"]  # for a tiny network
 
 
 @pytest.fixture
