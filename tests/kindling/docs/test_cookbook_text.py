@@ -82,13 +82,14 @@ def test_hugging_face(pages: Any, kindling: Callable[..., Result]) -> None:
     shutil.rmtree("weights")
     refused = kindling(*fit)
     assert refused.code == 2
+    assert "weights has no config.json" in refused.err
     predictor = load("lightning_logs/longer/version_0", device="cpu")  # without the folder
     tokens = torch.tensor(
         [[WORDS.index(word) for word in ("[CLS]", "the", "film", "was", each, "[SEP]")] for each in ("awful", "great")]
     )
     assert predictor(tokens.numpy(), lengths=[6, 6])["prediction"].tolist() == ["bad", "good"]
     with pytest.raises(ValueError, match="nowhere has no config.json: put the files of the model's page on the hub"):
-        reviews.Pretrained("nowhere", input_shape=(8,), classes=["a", "b"], vocabulary=15)
+        reviews.Reviews("nowhere")
 
 
 def test_lora(pages: Any, kindling: Callable[..., Result]) -> None:
