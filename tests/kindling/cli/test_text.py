@@ -77,7 +77,7 @@ def test_a_run_is_measured_predicts_exports_and_writes(kindling: Run) -> None:
     drawn = [kindling("predict", "--run", "latest", "--prompt", "9", "--seed", seed).out for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     kindling("predict", "--run", "latest", "--prompt", "9", "--seed", 1, "--output", "written.txt")
-    assert Path("written.txt").read_text() == "9" + predictor.generate("9", seed=1) + "\n"
+    assert Path("written.txt").read_bytes().decode() == "9" + predictor.generate("9", seed=1) + "\n"
 
 
 def test_a_resumed_run_ends_as_one_without_an_interruption(kindling: Run) -> None:
