@@ -56,7 +56,8 @@ def _of_model(trained: "Trained", options: argparse.Namespace) -> Exported:
 
     predictor = trained.predictor("cpu")
     inputs = trained.inputs(predictor, options.input, 64)
-    return graph_of_predictor(predictor), predictor.scores, _raw_batches(predictor, inputs)
+    graph = graph_of_predictor(predictor)
+    return graph, graph.module, _raw_batches(predictor, inputs)
 
 
 def _raw_batches(predictor: "Predictor", inputs: "InputBatches") -> Iterator[tuple[Any, ...]]:

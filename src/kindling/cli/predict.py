@@ -1,6 +1,7 @@
 """`kindling predict --run RUN --input PATH`: what a trained model makes of new inputs, as a CSV; masks as PNG files.
 
-For a module with its own `predict_step`: what it returns for the run's data.
+For a module with its own `predict_step`: what it returns for the run's data. For a language model the loss of each
+window of a text; `--prompt TEXT` prints what it writes after a text.
 """
 
 import argparse
@@ -23,6 +24,12 @@ if TYPE_CHECKING:  # they take seconds to import
     from kindling.use.predictor import Predictor
 
 FEW = 20  # classes whose counts are printed
+OF_PROMPT: dict[str, tuple[type, str, str]] = {  # arguments of Predictor.generate: their type, default and meaning
+    "length": (int, "200", "tokens to write"),
+    "temperature": (float, "1", "0 for the likeliest token each time"),
+    "top_k": (int, "all", "draw from the so many likeliest tokens alone"),
+    "seed": (int, "0", "of the draw"),
+}
 
 
 def main(argv: list[str]) -> None:
@@ -30,16 +37,38 @@ def main(argv: list[str]) -> None:
     run_options(parser, "the run's own test split")
     parser.add_argument("--batch_size", type=int, default=256, help="samples that are computed at once (256)")
     parser.add_argument("--device", help="such as cpu or cuda (a GPU where there is one)")
+    parser.add_argument("--prompt", metavar="TEXT", help="print what a language model writes after this text")
+    for name, (kind, default, what) in OF_PROMPT.items():
+        parser.add_argument(f"--{name}", type=kind, help=f"with --prompt: {what} ({default})")
     options = parse_options(parser, argv)
     if options.batch_size < 1:
         raise UsageError(f"--batch_size is {options.batch_size}: expected a positive integer")
+    of_prompt = {name: getattr(options, name) for name in OF_PROMPT if getattr(options, name) is not None}
+    if of_prompt and options.prompt is None:
+        raise UsageError(f"--{min(of_prompt)} is for --prompt TEXT: give that too")
+    if options.prompt is not None and options.input:
+        raise UsageError("--prompt and --input are both given: the one generates, the other measures a text")
     from kindling.cli.trained import Trained, check_device
 
     check_device(options.device)
     trained = Trained(options)
+    if options.prompt is not None:
+        return write_on(trained, options, of_prompt)
     if _goes_by_step(trained, options.input):
         return predict_by_step(trained, options)
     predict_table(trained, options)
+
+
+def write_on(trained: "Trained", options: argparse.Namespace, of_prompt: dict[str, Any]) -> None:
+    """Print a text and what a language model writes after it, or write both to `--output`."""
+    if trained.model_class is None:
+        raise UsageError(f"--prompt is for a language model, and {trained.file} is of no Model of Kindling's")
+    text = options.prompt + trained.predictor(options.device).generate(options.prompt, **of_prompt)
+    if options.output is None:
+        return print_plain(text)
+    with written_whole(options.output) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+    print(f"written: {options.output}")
 
 
 def _goes_by_step(trained: "Trained", given: Path | None) -> bool:

@@ -88,17 +88,24 @@ class MappedArray(LazyInputs):
         return f"{self.names[number]}, sample {index - start} (from 0)"
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a worker process, which maps a file itself rather than get a copy of it all."""
-
-        def place(array: Any) -> Any:
-            order = "C" if array.flags.c_contiguous else "F"
-            return array.filename, array.dtype, "r", array.offset, array.shape, order
-
-        return {**vars(self), "arrays": [place(a) if isinstance(a, np.memmap) else a for a in self.arrays]}
+        return {**vars(self), "arrays": list(map(as_place, self.arrays))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.arrays = tuple(np.memmap(*array) if isinstance(array, tuple) else array for array in self.arrays)
+        self.arrays = tuple(map(from_place, self.arrays))
+
+
+def as_place(array: Any) -> Any:
+    """An array for a worker process, which maps a file itself rather than get a copy of it all."""
+    if not isinstance(array, np.memmap):
+        return array
+    order = "C" if array.flags.c_contiguous else "F"
+    return array.filename, array.dtype, "r", array.offset, array.shape, order
+
+
+def from_place(array: Any) -> Any:
+    """What `as_place` was given."""
+    return np.memmap(*array) if isinstance(array, tuple) else array
 
 
 def first_non_finite(inputs: Tensor | LazyInputs, indices: Tensor) -> int | None:

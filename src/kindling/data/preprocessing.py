@@ -50,6 +50,7 @@ class Preprocessing(nn.Module):
         columns: of a table, as columns.py has them; null if inputs are arrays.
         separator: of a table's values in a CSV.
         decimal: what stands before the fraction of a number there.
+        tokens: what text is turned into them by: see tokens.py; null for inputs that were no text.
     """
 
     mean: Tensor | None
@@ -70,6 +71,7 @@ class Preprocessing(nn.Module):
         columns: list[dict[str, Any]] | None = None,
         separator: str = ",",
         decimal: str = ".",
+        tokens: str | None = None,
     ) -> None:
         self.plain: dict[str, Any] = {  # all arguments, from which a checkpoint rebuilds it
             "shape": shape,
@@ -85,12 +87,14 @@ class Preprocessing(nn.Module):
             "columns": columns,
             "separator": separator,
             "decimal": decimal,
+            "tokens": tokens,
         }
         super().__init__()
         self.shape, self.dtype, self.divisor, self.channels = tuple(shape), dtype, divisor, channels
         self.bounded = bounded or dtype == "uint8"
         self.lengths, self.further_inputs = lengths, further_inputs
         self.resize, self.columns, self.separator, self.decimal = resize, columns, separator, decimal
+        self.tokens = tokens
         self.form = form_of(self.shape, dtype == "int64")
         broadcast = (-1, 1, 1) if self.form == "images" else (-1,)
         for name, values in {"mean": mean, "std": std}.items():

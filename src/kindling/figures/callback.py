@@ -3,6 +3,7 @@
 import math
 import time
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import lightning as L
@@ -16,6 +17,7 @@ from kindling.core.files import whole_file
 from kindling.core.growing_file import going_on
 from kindling.core.tables import printable
 from kindling.figures import OF_THE_WORST, check_names, drawing
+from kindling.figures.written_text import written_text
 from kindling.tasks import Task
 
 WORST = 24  # images kept
@@ -27,7 +29,7 @@ class Figures(L.Callback):
     """Draw how the model does on the validation and the test split: to TensorBoard, and to `figures/` in the run.
 
     Drawn is what the module's task names in `figures`, from what its steps return; of several loaders the first. The
-    best validation is the one by which the best checkpoint is chosen.
+    best validation is the one by which the best checkpoint is chosen. Beside it stands what a language model writes.
 
     Args:
         enabled: false for no figures.
@@ -188,6 +190,21 @@ class Figures(L.Callback):
                 continue
             if image is not None:
                 self._write(trainer, stage, name, image, step)
+        if trainer.world_size == 1:
+            self._write_text(trainer, stage, step)
+
+    def _write_text(self, trainer: L.Trainer, stage: str, step: int) -> None:
+        """Write what a language model writes, with its weights of this moment."""
+        text = written_text(trainer.lightning_module)
+        if text is None:
+            return
+        if self.folder:
+            file = Path(self.folder, "figures", f"{stage}_text.txt")
+            with going_on(file), whole_file(file) as part:
+                part.write_text(text, encoding="utf-8")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text(f"{stage}/text", indent(text, "    "), step)
 
     def _write(self, trainer: L.Trainer, stage: str, name: str, image: np.ndarray, step: int) -> None:
         from matplotlib.image import imsave

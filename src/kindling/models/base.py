@@ -91,7 +91,7 @@ class Model(Loadable):
         if form not in self.takes:
             takes = f"{type(self).__name__} takes {' or '.join(self.takes)}"
             raise ValueError(f"{takes}: the data has {form} {self.input_shape}")
-        self.task.input_shape = self.input_shape
+        self.task.input_shape, self.task.vocabulary = self.input_shape, vocabulary
         self.task.build(wanted, len(targets or classes or []))
         self.num_outputs = self.task.num_outputs
         self.notes: list[str] = []  # what a user should know of the model, told before the training

@@ -35,6 +35,7 @@ class Task(nn.Module):
     metrics_of: tuple[str, ...] = ("torchmetrics.classification", "torchmetrics.regression")  # whose metrics suit it
     samples_drawn: int | None = None  # how many of a split's first samples the figures need; None for all
     input_shape: tuple[int, ...]  # of the model's first input, without the batch; set by the model before `build`
+    vocabulary: int | None = None  # number of different tokens, if that is tokens; likewise
     num_outputs: int  # how many outputs the model must have
     criterion: nn.Module
 
@@ -125,8 +126,12 @@ class Task(nn.Module):
         return outputs
 
     def prediction(self, outputs: Any, batch: Any) -> Any:
-        """What `columns` and an exported file take for the inputs of a batch; by default `scores`."""
+        """What `columns` takes for the inputs of a batch; by default `scores`."""
         return self.scores(outputs)
+
+    def exported(self, outputs: Any, batch: Any) -> Any:
+        """What an exported file gives for them; by default the same."""
+        return self.prediction(outputs, batch)
 
     def sureness(self, scores: Any, targets: Any) -> Tensor | None:
         """How right each sample is, (B,), by which figures choose the worst: the probability of its class; or None."""

@@ -17,7 +17,7 @@ from torchmetrics import Metric, MetricCollection
 
 BINS = 15  # of the calibration error
 UNDEFINED = {  # when
-    "accuracy": "without a pixel that counts",
+    "accuracy": "without a pixel or a token that counts",
     "precision": "without a prediction of the class",
     "recall": "without a sample of the class",
     "f1": "without a sample of the class",
@@ -26,6 +26,8 @@ UNDEFINED = {  # when
     "dice": "without a pixel of the class",
     "r2": "where all targets are alike",
     "psnr": "for images that don't lie between 0 and 1",
+    "perplexity": "without a token that counts",
+    "bits_per_byte": "without a token that counts",
 }
 ROUNDED = 1e-4  # by which pixels that were normalised may leave 0 to 1
 KINDS = {"r2": "targets"}  # of which a mean is taken; classes elsewhere

@@ -10,10 +10,11 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from kindling.core.errors import UsageError
-from kindling.use.predictor import Predictor
+from kindling.use.predictor import Pipeline, Predictor
 
 VALUES = {"uint8": "0 to 255", "float32": "as they are, not normalised", "int64": "tokens"}  # of raw inputs
 SCORES = {"numeric targets": "numbers"}  # what the task's scores are, by what it fits
+SCORES["tokens to come"] = "logits of the token after each position"
 SCORES["inputs alone"] = "latent vector, then the error of the reconstruction"
 SCORES |= dict.fromkeys(("one class a sample", "several classes a sample", "one class a pixel"), "probabilities")
 
@@ -59,13 +60,15 @@ def graph_of_predictor(predictor: Predictor) -> Graph:
         raise UsageError(f"{model} takes {1 + preprocessing.further_inputs} inputs a sample: export writes one")
     raw = torch.zeros(2, *preprocessing.shape, dtype=getattr(torch, preprocessing.dtype))
     example = predictor.with_lengths(raw)
-    scores = predictor.scores(*example)  # or a UsageError, which an exporter would wrap
+    pipeline = Pipeline(predictor.model, preprocessing, exported=True).eval().float()
+    with torch.inference_mode():
+        scores = pipeline(*example)  # or a UsageError, which an exporter would wrap
     if not isinstance(scores, Tensor):
         raise UsageError(
             f"{type(task).__name__}.scores gives {type(scores).__name__}: an exported file gives one tensor"
         )
     return Graph(
-        module=predictor.pipeline.float(),
+        module=pipeline,
         example=example,
         names=["inputs", "lengths"][: len(example)],
         outputs=["scores"],
@@ -87,6 +90,8 @@ def _describe(predictor: Predictor) -> dict[str, str]:
     }
     if preprocessing.lengths:
         description["lengths"] = "int64 (batch), steps that are not padding, at least 1"
+    if preprocessing.tokens:
+        description["tokens"] = preprocessing.tokens
     if preprocessing.columns:
         description["columns"] = json.dumps(preprocessing.columns, ensure_ascii=False)
     return description

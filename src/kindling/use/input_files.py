@@ -1,4 +1,4 @@
-"""Reads what a model is to predict from a user's files, batch by batch: images, tables or arrays."""
+"""Reads what a model is to predict from a user's files, batch by batch: images, tables, arrays or text."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ import torch
 from kindling.core.errors import UsageError
 from kindling.data.image_files import BATCH, read_images
 from kindling.data.image_listing import SUFFIXES, Listing
+from kindling.data.preprocessing import Preprocessing
 from kindling.use.input_batches import InputBatch, InputBatches, finite
 from kindling.use.predictor import Predictor
+from kindling.use.text_inputs import read_text
 
 if TYPE_CHECKING:
     from kindling.data.table_files import TablePart
@@ -34,21 +36,25 @@ FILES = {"images": "a folder of images, an image, .npz or .npy", "vectors": "a .
 def read_inputs(path: Path, predictor: Predictor, size: int = 256) -> InputBatches:
     """Inputs in batches of at most `size`: a folder of images, an image, a CSV or Parquet, an .npz or .npy.
 
+    For a language model of text also any file or folder of text.
+
     Raises:
         UsageError: if there is no such file, or the model can't take it; also when a batch can't be read.
     """
-    read = _reader(path, predictor.preprocessing.form)
+    read = _reader(path, predictor.preprocessing)
     inputs = _or_usage_error(path, partial(read, path, predictor, size))
     return InputBatches(inputs.total, _batches_or_usage_error(path, inputs.batches))
 
 
-def _reader(path: Path, form: str) -> Callable[[Path, Predictor, int], InputBatches]:
+def _reader(path: Path, preprocessing: Preprocessing) -> Callable[[Path, Predictor, int], InputBatches]:
     """What reads such a file; a UsageError if there is none, or the model takes inputs of another form."""
-    suffix = path.suffix.lower()
+    suffix, form = path.suffix.lower(), preprocessing.form
     if not path.exists():
         raise UsageError(f"--input is {path}: there is no such file or folder")
     if is_folder_of_arrays(path) or (suffix in ARRAYS and not path.is_dir()):  # which hold inputs of any form
         return _read_arrays
+    if preprocessing.tokens:
+        return read_text
     if path.is_dir() or suffix in SUFFIXES:
         read, form_of_file = _read_images, "images"
     elif suffix in TABLES:

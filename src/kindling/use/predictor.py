@@ -14,9 +14,11 @@ import kindling.models  # noqa: F401 (so that checkpoints can name their classes
 from kindling.core.errors import UsageError
 from kindling.core.parts import load_projects
 from kindling.data.preprocessing import Preprocessing
+from kindling.data.tokens import Tokens, tokens_of
 from kindling.models.base import Model
 from kindling.run.checkpoint_files import fit_or_refuse, load_checkpoint
 from kindling.run.folder import find_checkpoint, find_run
+from kindling.tasks.next_token import NextToken, continued
 from kindling.use.raw_inputs import RawInputs
 from kindling.use.rebuild import preprocessing_of, rebuilt
 
@@ -27,25 +29,31 @@ if TYPE_CHECKING:
 class Pipeline(nn.Module):
     """Raw inputs → scores, in one graph: preprocessing, model and task. It is what `kindling export` writes.
 
+    Args:
+        model: in evaluation.
+        preprocessing: of the data that it was trained on.
+        exported: whether to give what the task says of an exported file, rather than of a prediction.
+
     Raises:
         UsageError: if the task doesn't say what such outputs mean.
     """
 
-    def __init__(self, model: Model, preprocessing: Preprocessing) -> None:
+    def __init__(self, model: Model, preprocessing: Preprocessing, exported: bool = False) -> None:
         super().__init__()
-        self.model, self.preprocessing = model, preprocessing
+        self.model, self.preprocessing, self.exported = model, preprocessing, exported
 
     def forward(self, *batch: Tensor) -> Any:
         """Raw inputs (B, *shape), then what comes after them in a batch, such as lengths (B,)."""
         raw, *others = batch
-        return scores_of(self.model, (self.preprocessing(raw, *others), *others, None))  # where targets would be
+        inputs = self.preprocessing(raw, *others)
+        return scores_of(self.model, (inputs, *others, None), self.exported)  # None where targets would be
 
 
-def scores_of(model: Model, batch: Any) -> Any:
+def scores_of(model: Model, batch: Any, exported: bool = False) -> Any:
     """What the model's task makes of a batch as the training saw it; a UsageError if it doesn't say what that means."""
     outputs = model.outputs(batch)
     model.task.check_outputs(outputs)
-    return model.task.prediction(outputs, batch)
+    return (model.task.exported if exported else model.task.prediction)(outputs, batch)
 
 
 class Predictor:
@@ -104,6 +112,41 @@ class Predictor:
     def scores(self, *batch: Tensor) -> Any:
         """Probabilities, numbers in the targets' unit, or what else the task says, of a raw batch; on the CPU."""
         return move_data_to_device(self.pipeline(*move_data_to_device(batch, self.device)), torch.device("cpu"))
+
+    def generate(
+        self, prompt: str, length: int = 200, temperature: float = 1.0, top_k: int | None = None, seed: int = 0
+    ) -> str:
+        """What a language model writes after a text.
+
+        Args:
+            prompt: the text, of at least one token.
+            length: tokens to write.
+            temperature: below 1 for what is likelier, above 1 for what is rarer; 0 for the likeliest token each time.
+            top_k: only the so many likeliest tokens are drawn from; None for all.
+            seed: of the draw.
+
+        Raises:
+            UsageError: if the model is no language model of text, or an argument is out of range.
+        """
+        tokens = self.tokens()
+        if length < 1 or temperature < 0 or (top_k is not None and top_k < 1):
+            given = f"length is {length}, temperature {temperature}, top_k {top_k}"
+            raise UsageError(f"{given}: expected at least 1, 0 and 1")
+        begun = tokens.encode(prompt)
+        if not begun:
+            raise UsageError("the prompt is empty: expected a text to go on with")
+        return tokens.decode(continued(self.model, begun, length, temperature, top_k, seed))
+
+    def tokens(self) -> Tokens:
+        """What text is for a language model; a UsageError if the model is none, or its text is not known."""
+        task, kept = self.model.task, self.preprocessing.tokens
+        if not isinstance(task, NextToken) or kept is None:
+            what = f"{type(self.model).__name__} with the task {type(task).__name__}, trained on {self.raw_inputs.form}"
+            raise UsageError(f"{what}, writes no text: that takes the task NextToken and the data Text")
+        try:
+            return tokens_of(kept)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
     def check_columns(self) -> None:
         """A UsageError if the model's task does not say what a table of predictions holds."""

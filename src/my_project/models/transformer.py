@@ -1,4 +1,7 @@
-"""A transformer encoder for sequences: `kindling fit --config configs/memory_transformer.yaml`."""
+"""A transformer for sequences: `kindling fit --config configs/memory_transformer.yaml`.
+
+As a language model: `kindling fit --config configs/text.yaml`.
+"""
 
 from typing import Any, Literal
 
@@ -11,19 +14,21 @@ from kindling import Model
 from kindling.models.attention import EncoderBlock, sinusoids
 from kindling.models.layers import activation as build_activation
 from kindling.models.layers import embedding
+from kindling.tasks import NextToken
 
 
 class Transformer(Model):
     """Transformer encoder (Vaswani et al., 2017), pre-norm; the mean over all positions decides.
 
     Sequences (B, L, F) float32 or tokens (B, L) int64, and their lengths (B,) → (B, outputs). Padding changes nothing.
+    For the task NextToken it is a decoder: causal, with outputs (B, L, vocabulary) at each position.
 
     Args:
         width: features of a position.
         depth: encoder blocks.
         heads: attention heads; they share the width.
         positions: learned, or the paper's sinusoids.
-        causal: whether a position sees only those before it.
+        causal: whether a position sees only those before it; always for the task NextToken.
         activation: name of an activation in `torch.nn`: relu, leaky_relu, gelu, silu…
         dropout: share of features and attention weights zeroed in training, in [0, 1).
         optimizer: builds the optimiser from the parameters; part of the recipe.
@@ -54,7 +59,8 @@ class Transformer(Model):
             self.positions = nn.Parameter(0.02 * torch.randn(length, width))
         else:
             self.register_buffer("positions", sinusoids(length, width), persistent=False)
-        self.causal = causal
+        self.tells_next = isinstance(self.task, NextToken)
+        self.causal = causal or self.tells_next
         self.blocks = nn.ModuleList(
             EncoderBlock(width, heads, build_activation(activation), dropout) for _ in range(depth)
         )
@@ -74,5 +80,7 @@ class Transformer(Model):
             mask = mask & (steps <= steps[:, None])  # (B, 1, L, L)
         for block in self.blocks:
             x = block(x, mask)
+        if self.tells_next:
+            return self.head(self.norm(x))
         x = self.norm(x) * real[:, :, None]
         return self.head(x.sum(dim=1) / lengths[:, None])

@@ -1,0 +1,31 @@
+"""What a language model writes, to be read beside its curves."""
+
+from typing import Any
+
+from kindling.data.tokens import tokens_of
+from kindling.tasks import NextToken
+from kindling.tasks.next_token import continued
+
+BEGINNING = "\n"
+WRITTEN = 150  # tokens
+TEMPERATURE = 0.8  # a little likelier than what was learnt, as people like to read it
+
+
+def written_text(module: Any) -> str | None:
+    """A text by a module as it is now, the same for the same weights; None if it writes none.
+
+    Nothing of a training changes: neither modes nor random numbers.
+    """
+    preprocessing = getattr(module, "preprocessing", None) or {}
+    kept = preprocessing.get("tokens")
+    if not isinstance(getattr(module, "task", None), NextToken) or not kept:
+        return None
+    tokens = tokens_of(kept)
+    training = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        written = continued(module, tokens.encode(BEGINNING), WRITTEN, TEMPERATURE)
+    finally:
+        for part, was_training in training.items():
+            part.training = was_training
+    return tokens.decode(written)
