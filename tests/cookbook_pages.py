@@ -1,6 +1,7 @@
 """The cookbook's pages, their code and their commands, for the tests that run them."""
 
 import re
+import shlex
 from typing import Any
 
 from conftest import ROOT
@@ -18,8 +19,9 @@ def code_of(page: str) -> str:
 
 
 def commands_of(page: str) -> list[list[str]]:
-    """The arguments of each command that a page gives on an indented line."""
-    return [line.split() for line in re.findall(r"^    kindling (.*)$", text_of(page), re.MULTILINE)]
+    """The arguments of each command that a page gives on an indented line, which a backslash carries on."""
+    lines = text_of(page).replace("\\\n", "")
+    return [shlex.split(line) for line in re.findall(r"^    kindling (.*)$", lines, re.MULTILINE)]
 
 
 def run(page: str) -> dict[str, Any]:
