@@ -14,8 +14,12 @@ def text_of(page: str) -> str:
     return (COOKBOOK / f"{page}.md").read_text(encoding="utf-8")
 
 
+def blocks_of(page: str, language: str = "python") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL)
+
+
 def code_of(page: str) -> str:
-    return "\n".join(re.findall(r"^```python\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL))
+    return "\n".join(blocks_of(page))
 
 
 def commands_of(page: str) -> list[list[str]]:

@@ -1,6 +1,8 @@
 """The cookbook's pages on modules that are no `Model`, and on ways to Kindling from elsewhere."""
 
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import Result
-from cookbook_pages import commands_of
+from cookbook_pages import blocks_of, commands_of, run
+from sklearn.datasets import load_digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kindling.run.checkpoint_files import load_checkpoint
@@ -83,3 +86,49 @@ def test_pictures_in_the_dashboard_and_a_resume(page: str, name: str, mine: Any,
     drawn = pictures(run_of(page), "samples")
     assert len(drawn) >= 2
     assert pictures(run_of("broken"), "samples") == drawn
+
+
+def test_plain_script(mine: Any, kindling: Command) -> None:
+    before, _ = blocks_of("plain_script")
+    script: dict[str, Any] = {}
+    exec(before, script)
+    mine("plain_script")  # the script comes first in it, and runs again
+    (fit,) = commands_of("plain_script")
+    assert kindling(*fit).code == 0
+    by_hand = script["right"] / len(script["val"])
+    assert abs(accuracy("script") - by_hand) < 0.03
+    for command in ("test", "predict"):
+        names = ("--model", "mine.ScriptNet", "--data", "mine.ScriptData")
+        assert kindling(command, "--run", run_of("script"), *names).code == 0
+
+
+def test_from_lightning_hydra_template(project: Path, mine: Any, kindling: Command) -> None:
+    shutil.copytree(Path(__file__).with_name("hydra_template") / "src", project / "src")
+    (yaml,) = blocks_of("from_lightning_hydra_template", "yaml")
+    (project / "mnist.yaml").write_text(yaml, encoding="utf-8")
+    try:
+        module = mine("from_lightning_hydra_template").Mnist
+        fit, test = commands_of("from_lightning_hydra_template")
+        fit = [*fit, "--trainer.max_epochs", "4"]
+        assert kindling(*fit).code == 0
+        named = test[test.index("--model") :]
+        for command in ("test", "predict"):
+            assert kindling(command, "--run", run_of("mnist"), *named).code == 0
+        results = json.loads((run_of("mnist") / "test" / "results.json").read_text())
+        assert results["test"]["acc"] > 0.9
+        break_off(module, 11, kindling, *fit, "--name", "broken", "--checkpoint.every_steps", 3)
+        assert kindling("fit", "--resume", run_of("broken"), *named).code == 0
+        assert_same_weights("mnist", "broken")
+    finally:
+        for name in [name for name in sys.modules if name == "src" or name.startswith("src.")]:
+            del sys.modules[name]
+
+
+@pytest.mark.figures
+def test_notebook(project: Path) -> None:
+    cells = run("notebook")
+    assert len(cells["curve"]) == 5
+    assert cells["curve"].iloc[-1] > 0.9
+    assert min(cells["figure"].size) > 100
+    assert sum(cells["table"]["prediction"] == load_digits().target[:100].astype(str)) > 95
+    assert cells["trainer"].callback_metrics["val/accuracy"] > 0.9
