@@ -1,6 +1,7 @@
 """The cookbook's pages, their code and their commands, for the tests that run them."""
 
 import re
+import shlex
 from typing import Any
 
 from conftest import ROOT
@@ -13,13 +14,18 @@ def text_of(page: str) -> str:
     return (COOKBOOK / f"{page}.md").read_text(encoding="utf-8")
 
 
+def blocks_of(page: str, language: str = "python") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL)
+
+
 def code_of(page: str) -> str:
-    return "\n".join(re.findall(r"^```python\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL))
+    return "\n".join(blocks_of(page))
 
 
 def commands_of(page: str) -> list[list[str]]:
-    """The arguments of each command that a page gives on an indented line."""
-    return [line.split() for line in re.findall(r"^    kindling (.*)$", text_of(page), re.MULTILINE)]
+    """The arguments of each command that a page gives on an indented line, which a backslash carries on."""
+    lines = text_of(page).replace("\\\n", "")
+    return [shlex.split(line) for line in re.findall(r"^    kindling (.*)$", lines, re.MULTILINE)]
 
 
 def run(page: str) -> dict[str, Any]:
