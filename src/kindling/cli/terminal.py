@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from kindling.cli.build import Parts
 from kindling.core.tables import console, print_plain, printable, shown
 from kindling.data.base import Data
+from kindling.data.text import Text
 from kindling.models.base import Model
 from kindling.run.record import count_parameters
 
@@ -55,6 +56,8 @@ def _describe_data(data: L.LightningDataModule | None) -> str:
     shape = "×".join(map(str, data.input_shape))
     sizes = ", ".join(f"{len(indices):,} {split}" for split, indices in data.splits.items())
     targets = f"→ {len(names)} {unit}" if names else "without targets"
+    if data.vocabulary and not names:
+        targets = f"tokens of {data.vocabulary:,} different ones"
     return f" on {type(data).__name__} ({shape} {targets}; {sizes})"
 
 
@@ -98,7 +101,9 @@ def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
     print(f"  tensorboard --logdir {run.parent.parent}    # curves and figures")
     if "test" in metrics:
         print(f"  kindling test --run {named}{again}")
-    if isinstance(parts.datamodule, Data):
+    if isinstance(parts.datamodule, Text):
+        print(f"  kindling predict --run {named}{again} --prompt TEXT    # what it writes after a text")
+    elif isinstance(parts.datamodule, Data):
         print(f"  kindling predict --run {named}{again} --input PATH    # new images, a table or arrays")
     elif is_overridden("predict_step", parts.model):
         print(f"  kindling predict --run {named}{again}")

@@ -66,7 +66,7 @@ def cut(pieces: list[Piece], share: float) -> tuple[list[Piece], list[Piece]]:
         size = piece.stop - piece.start
         if left < size:
             place = min(_line_end(piece.path, piece.start + left), piece.stop)
-            before, after = piece._replace(stop=place), piece._replace(start=place)
+            before, after = Piece(piece.path, piece.start, place), Piece(piece.path, place, piece.stop)
             return _filled([*pieces[:number], before]), _filled([after, *pieces[number + 1 :]])
         left -= size
     return pieces, []

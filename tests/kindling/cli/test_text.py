@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from conftest import QUICK, Result, assert_refused
+from interrupted import assert_resumes_identically
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kindling import load
@@ -41,10 +42,12 @@ def total(rows: list[dict[str, str]]) -> tuple[int, float]:
 
 
 @pytest.mark.figures
+@pytest.mark.slow
 def test_a_run_is_measured_predicts_exports_and_writes(kindling: Run) -> None:
     fitted = kindling(*FIT)
     assert fitted.code == 0, fitted.err
-    assert "Text (16 without targets; " in fitted.out
+    assert "Text (16 tokens of 256 different ones; " in fitted.out
+    assert f"kindling predict --run {RUN} --prompt TEXT" in fitted.out
     files = {path.name for path in (RUN / "figures").iterdir()}
     assert files == {f"{split}_{name}" for split in ("val", "test") for name in ("loss_by_position.png", "text.txt")}
     events = EventAccumulator(str(next(RUN.rglob("events.out*")).parent)).Reload()
@@ -80,16 +83,8 @@ def test_a_run_is_measured_predicts_exports_and_writes(kindling: Run) -> None:
     assert Path("written.txt").read_bytes().decode() == "9" + predictor.generate("9", seed=1) + "\n"
 
 
-def test_a_resumed_run_ends_as_one_without_an_interruption(kindling: Run) -> None:
-    quick = ["--figures.enabled", "false", "--model.schedule", "Constant", "--trainer.max_epochs"]
-    assert kindling(*FIT, *quick, 2).code == 0
-    assert kindling(*FIT, *quick, 1).code == 0
-    assert kindling("fit", "--resume", "latest", "--trainer.max_epochs", 2).code == 0
-    one, other = (
-        torch.load(RUN.with_name(name) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for name in ("version_0", "version_1")
-    )
-    assert all(torch.equal(one[key], other[key]) for key in one)
+def test_a_training_that_was_interrupted_ends_the_same(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_resumes_identically(kindling, monkeypatch, [*map(str, FIT), "--figures.enabled", "false"], [])
 
 
 def test_figures_and_what_is_written_change_nothing(kindling: Run) -> None:

@@ -170,6 +170,7 @@ def test_several_targets(rows: Path) -> None:
     torch.testing.assert_close(targets[:, 1], inputs[:, 0] % 7 / 2)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_interrupted_ends_the_same(
     rows: Path, kindling: Kindling, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def test_texts_that_nobody_has_named_are_told(tmp_path: Path) -> None:
     assert told[0].endswith("and is taken for categories; --data.text [review] takes their words")
 
 
+@pytest.mark.slow
 def test_the_commands(kindling: Run) -> None:
     known = reviews(300)
     known.to_csv("a.csv", index=False)
