@@ -68,6 +68,7 @@ LEAN, USUAL = "kindling/train/loop.py", "kindling/train/lean.py"
 RESUME = "kindling/train/resume.py"
 UNFINISHED = "kindling/train/unfinished_epoch.py"
 CHECKPOINT = "kindling/train/callbacks/checkpoint.py"
+DEFAULTS = "kindling/core/default_parts.py"
 
 IN_A_STEP = "the lean loop does this part of Lightning's training step, whose loop has no public part"
 LOGGED = "what `self.log` has gathered in a part of an epoch is in no checkpoint, and has no other name"
@@ -86,6 +87,13 @@ TABLE: tuple[Row, ...] = (
     Row("jsonargparse._common.parsing_settings", "data", ("kindling/core/trusted_parts.py",),
         "set_parsing_settings only adds to what may be imported, for the whole process and for good"),
     Row("jsonargparse._common:import_path_verdicts", "key", ("kindling/core/trusted_parts.py",), "see parsing_settings"),
+    Row("jsonargparse._parameter_resolvers", "module", (DEFAULTS,), "see get_parameters_by_assumptions"),
+    Row("jsonargparse._parameter_resolvers.get_parameters_by_assumptions", "(function_or_class, method_name, logger)",
+        (DEFAULTS,), "it leaves the default optimiser of a base a function, which no flag and no config can reach into"),
+    Row("jsonargparse._parameter_resolvers.get_parameters_from_ast", "(function_or_class, method_or_property, logger)",
+        (DEFAULTS,), "see get_parameters_by_assumptions"),
+    Row("jsonargparse._parameter_resolvers.ParametersVisitor.replace_param_default_subclass_specs", "(self, params)",
+        (DEFAULTS,), "likewise"),
     # What is logged
     Row(f"{TRAINER}._logger_connector", "attribute", (LEAN, RESUME, CHECKPOINT, UNFINISHED), "the way to what is logged"),
     Row(f"{LOGGING}.on_batch_start", "(self, batch, dataloader_idx=None)", (LEAN,), IN_A_STEP),

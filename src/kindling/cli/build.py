@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+import kindling.core.default_parts
 import kindling.core.parser_types
 import kindling.data  # noqa: F401 (the engine's data by name)
 from kindling.cli.arguments import COMMAND_LINE, HELP, USAGE, Arguments

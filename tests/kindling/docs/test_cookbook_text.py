@@ -1,7 +1,6 @@
 """The cookbook's pages on text, with a tiny network of random weights in a folder in the place of a pretrained one."""
 
 import json
-import shlex
 import shutil
 from collections.abc import Callable
 from importlib import import_module, invalidate_caches
@@ -61,10 +60,6 @@ def pages(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str]
     return module
 
 
-def arguments(command: list[str]) -> list[str]:
-    return shlex.split(" ".join(command))
-
-
 def weights(name: str) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = load_checkpoint(RUN / f"checkpoints/{name}.ckpt")["state_dict"]
     return state
@@ -72,7 +67,7 @@ def weights(name: str) -> dict[str, torch.Tensor]:
 
 def test_hugging_face(pages: Any, kindling: Callable[..., Result]) -> None:
     reviews = pages("hugging_face", "reviews")
-    fit, test = map(arguments, commands_of("hugging_face"))
+    fit, test = commands_of("hugging_face")
     assert kindling(*fit, *FEW, "--trainer.max_epochs", 2).code == 0  # of which the body is frozen for one
     assert kindling(*test).code == 0
     finished = kindling(*fit, *FEW, *FAST, "--name", "longer")
@@ -97,7 +92,7 @@ def test_lora(pages: Any, kindling: Callable[..., Result]) -> None:
     transformers = pytest.importorskip("transformers")
     pages("hugging_face", "reviews")
     adapted = pages("lora", "adapted")
-    fit, test = map(arguments, commands_of("lora"))
+    fit, test = commands_of("lora")
     finished = kindling(*fit, *FEW)
     assert finished.code == 0, finished.err
     assert "parameters are trained" in finished.out
