@@ -27,7 +27,8 @@ INSTALL = ["install", "--no-deps", "-e", "."]
 # What dependencies and tools are imported as, commands that would be hidden, modules of the tests, folders of builds.
 OTHERS = """torch torchvision torchmetrics functorch torchgen lightning lightning_utilities pytorch_lightning tqdm
 jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn sklearn scikit_learn fsspec
-packaging setuptools pillow PIL pyarrow datasets litdata onnx onnxruntime onnxscript importlinter grimp
+packaging setuptools pillow PIL pyarrow datasets litdata tokenizers onnx onnxruntime onnxscript importlinter grimp
+fastapi httpx timm transformers peft
 pytest conftest model_cases project_parts stand_ins clones simple_modules class_places cookbook_pages interrupted
 mypy ruff pre_commit pip python python3 git make build dist venv"""
 TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # Python leaves `test` out of its own list
@@ -132,6 +133,7 @@ def renamed_pyproject(text: str, name: str) -> str:
         r'^dynamic = \["version"\]$': 'version = "0.1.0"',
         r"^\[tool\.setuptools\.dynamic\]\nversion = .*\n\n": "",
         r'"kindling\[': f'"{name}[',
+        r'^    "fastapi.*\n    "httpx.*\n': "",  # a page of the cookbook's, which goes
     }
     for pattern, replacement in replacements.items():
         text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)

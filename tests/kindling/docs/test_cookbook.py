@@ -1,15 +1,20 @@
 """Each page of the cookbook runs as it stands, and says what it promises."""
 
+import io
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Result
 from cookbook_pages import COOKBOOK, PAGES, commands_of, run
+from fastapi.testclient import TestClient
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from kindling import load as kindling_load
 from kindling.run.checkpoint_files import load_checkpoint
@@ -120,12 +125,18 @@ def test_serving(project: Path, kindling: Callable[..., Result]) -> None:
     pytest.importorskip("onnxscript")
     for command in commands_of("serving"):
         assert kindling(*command).code == 0
-    names = run("serving")
-    assert len(names["answers"]) == 100
-    labels = kindling_load(project / "lightning_logs/digits_mlp/version_0")(
-        names["images"][:100].reshape(-1, 1, 8, 8) / 16
-    )
-    assert [answer["class"] for answer in names["answers"]] == labels["prediction"].tolist()
+    client = TestClient(run("serving")["app"])
+    assert client.get("/").json()["names"] == json.dumps([str(digit) for digit in range(10)])
+    images, predict = load_digits().images[:20], kindling_load(project / "lightning_logs/digits_mlp/version_0")
+    for image in (images * 255 / 16).round().astype(np.uint8):
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "PNG")
+        answer = client.post("/predict", content=file.getvalue(), headers={"Content-Type": "image/png"}).json()
+        expected = predict(image[None, None].astype(np.float32) / 255)
+        assert answer["class"] == expected["prediction"][0]
+        assert answer["probability"] == pytest.approx(float(expected[f"probability_{answer['class']}"][0]), abs=1e-5)
+    refused = client.post("/predict", content=b"no image", headers={"Content-Type": "image/png"})
+    assert (refused.status_code, refused.json()["detail"][:25]) == (422, "expected a PNG or a JPEG:")
 
 
 @pytest.mark.slow
