@@ -45,7 +45,7 @@ def test_multi_task() -> None:
 
 def test_quantile_regression() -> None:
     names = run("quantile_regression")
-    assert 0.7 < names["result"]["test/coverage"] < 0.9
+    assert 0.65 < names["result"]["test/coverage"] < 0.9
     scores = names["model"].task.scores(torch.randn(50, 3))
     assert (scores.diff(dim=1) >= 0).all()
 
