@@ -379,7 +379,7 @@ def test_a_figure_that_fails_ends_no_training(
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (Misnamed(), "the task Misnamed names the figure 'confusion': expected confusion_matrix, curves, reconstructions, regression, worst_images, worst_masks"),
+        (Misnamed(), "the task Misnamed names the figure 'confusion': expected confusion_matrix, curves, loss_by_position, reconstructions, regression, worst_images, worst_masks"),
         (Gone(), "the task Gone names the figure 'nowhere.heights'"),
     ],
 )  # fmt: skip
