@@ -5,6 +5,7 @@ Of a module that is no Model: its forward, as it is, by its `example_input_array
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings, simplefilter
 
@@ -56,8 +57,8 @@ def _of_model(trained: "Trained", options: argparse.Namespace) -> Exported:
 
     predictor = trained.predictor("cpu")
     inputs = trained.inputs(predictor, options.input, 64)
-    graph = graph_of_predictor(predictor)
-    return graph, graph.module, _raw_batches(predictor, inputs)
+    scores = partial(predictor.scores, exported=True)
+    return graph_of_predictor(predictor), scores, _raw_batches(predictor, inputs)
 
 
 def _raw_batches(predictor: "Predictor", inputs: "InputBatches") -> Iterator[tuple[Any, ...]]:

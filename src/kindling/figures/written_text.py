@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from kindling.data.tokens import tokens_of
 from kindling.tasks import NextToken
 from kindling.tasks.next_token import continued
 
@@ -20,6 +19,8 @@ def written_text(module: Any) -> str | None:
     kept = preprocessing.get("tokens")
     if not isinstance(getattr(module, "task", None), NextToken) or not kept:
         return None
+    from kindling.data.tokens import tokens_of  # slow to import with all data
+
     tokens = tokens_of(kept)
     training = {part: part.training for part in module.modules()}
     module.eval()

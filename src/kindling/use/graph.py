@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from kindling.core.errors import UsageError
-from kindling.use.predictor import Pipeline, Predictor
+from kindling.use.predictor import Predictor
 
 VALUES = {"uint8": "0 to 255", "float32": "as they are, not normalised", "int64": "tokens"}  # of raw inputs
 SCORES = {"numeric targets": "numbers"}  # what the task's scores are, by what it fits
@@ -60,15 +60,13 @@ def graph_of_predictor(predictor: Predictor) -> Graph:
         raise UsageError(f"{model} takes {1 + preprocessing.further_inputs} inputs a sample: export writes one")
     raw = torch.zeros(2, *preprocessing.shape, dtype=getattr(torch, preprocessing.dtype))
     example = predictor.with_lengths(raw)
-    pipeline = Pipeline(predictor.model, preprocessing, exported=True).eval().float()
-    with torch.inference_mode():
-        scores = pipeline(*example)  # or a UsageError, which an exporter would wrap
+    scores = predictor.scores(*example, exported=True)  # or a UsageError, which an exporter would wrap
     if not isinstance(scores, Tensor):
         raise UsageError(
             f"{type(task).__name__}.scores gives {type(scores).__name__}: an exported file gives one tensor"
         )
     return Graph(
-        module=pipeline,
+        module=predictor.exported_pipeline.float(),
         example=example,
         names=["inputs", "lengths"][: len(example)],
         outputs=["scores"],

@@ -68,6 +68,7 @@ class Predictor:
         self.names = list(model.hparams.get("classes") or model.hparams.get("targets") or [])
         self.raw_inputs = RawInputs(preprocessing, model.vocabulary)
         self.pipeline = Pipeline(model, preprocessing).eval().to(device)
+        self.exported_pipeline = Pipeline(model, preprocessing, exported=True).eval().to(device)
         self.device = torch.device(device)
 
     def __call__(self, inputs: Any, lengths: Any = None, batch_size: int = 256) -> pd.DataFrame:
@@ -109,9 +110,13 @@ class Predictor:
         return raw, torch.full((len(raw),), raw.shape[1]) if lengths is None else lengths
 
     @torch.inference_mode()
-    def scores(self, *batch: Tensor) -> Any:
-        """Probabilities, numbers in the targets' unit, or what else the task says, of a raw batch; on the CPU."""
-        return move_data_to_device(self.pipeline(*move_data_to_device(batch, self.device)), torch.device("cpu"))
+    def scores(self, *batch: Tensor, exported: bool = False) -> Any:
+        """Probabilities, numbers in the targets' unit, or what else the task says, of a raw batch; on the CPU.
+
+        Those that an exported file gives can be others.
+        """
+        pipeline = self.exported_pipeline if exported else self.pipeline
+        return move_data_to_device(pipeline(*move_data_to_device(batch, self.device)), torch.device("cpu"))
 
     def generate(
         self, prompt: str, length: int = 200, temperature: float = 1.0, top_k: int | None = None, seed: int = 0

@@ -355,7 +355,7 @@ def test_an_export_that_differs_is_not_kept(kindling: Run, monkeypatch: pytest.M
     save(net, Preprocessing(net.input_shape, "uint8"), Path("net.ckpt"))
     np.savez("a.npz", x=raw_inputs("images", net.input_shape, 4))
     scores = Predictor.scores
-    monkeypatch.setattr(Predictor, "scores", lambda self, *batch: scores(self, *batch) + 0.01)
+    monkeypatch.setattr(Predictor, "scores", lambda self, *batch, **how: scores(self, *batch, **how) + 0.01)
     for kind in ("onnx", "torch"):
         finished = kindling("export", "--ckpt", "net.ckpt", "--input", "a.npz", "--format", kind)
         assert finished.code == 2

@@ -84,7 +84,7 @@ def test_without_a_pixel_that_counts_nothing_is_defined() -> None:
     task = build()
     found = measured(task, OUTPUTS, torch.full_like(TARGETS, 255))
     assert all(math.isnan(value) for value in found.values())
-    assert task.notes["val/accuracy"] == "undefined without a pixel that counts"
+    assert task.notes["val/accuracy"] == "undefined without a pixel or a token that counts"
 
 
 def test_a_batch_of_the_training_is_measured_by_itself() -> None:
