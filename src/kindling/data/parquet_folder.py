@@ -239,6 +239,8 @@ def _files_by_split(root: Path) -> dict[str, list[str]]:
     Raises:
         ValueError: if there are none.
     """
+    if root.is_file():
+        raise ValueError(f"path is {str(root)!r}, which is a file: give its folder, or take data Table")
     if not root.is_dir():
         raise ValueError(f"path is {str(root)!r}: there is no such folder")
     folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and folder.name.lower() in SPLITS]

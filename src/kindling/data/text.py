@@ -163,10 +163,14 @@ def _encode(tokens: Tokens, pieces: Sequence[Piece]) -> Iterator[Any]:
     for number, piece in enumerate(pieces):
         if number:
             yield tokens.encode(BETWEEN)
-        if isinstance(tokens, ByteTokens):
-            yield from (np.frombuffer(part, np.uint8) for part in bytes_of(piece))
-        else:
-            yield from map(tokens.encode, text_of(piece))
+        yield from encoded(tokens, piece)
+
+
+def encoded(tokens: Tokens, piece: Piece) -> Iterator[Any]:
+    """The tokens of a piece, part by part: its bytes as they are, in whatever encoding, or those of its UTF-8."""
+    if isinstance(tokens, ByteTokens):
+        return (np.frombuffer(part, np.uint8) for part in bytes_of(piece))
+    return map(tokens.encode, text_of(piece))
 
 
 class Windows(LazyInputs):

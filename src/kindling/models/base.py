@@ -82,8 +82,6 @@ class Model(Loadable):
         super().__init__()
         wanted = "numeric targets" if targets else "several classes a sample" if multilabel else "one class a sample"
         self.task = (task or DefaultTask()).chosen(self.default_task or DEFAULT_TASKS[wanted])
-        if not (classes or targets) and self.task.fits in TASK_FOR:
-            raise ValueError("classes and targets are empty: a model needs the names of one or the other")
         if min(l1, l2) < 0:
             raise ValueError(f"l1 is {l1} and l2 is {l2}: expected penalties of at least 0")
         self.input_shape, self.vocabulary = tuple(input_shape), vocabulary
@@ -91,6 +89,9 @@ class Model(Loadable):
         if form not in self.takes:
             takes = f"{type(self).__name__} takes {' or '.join(self.takes)}"
             raise ValueError(f"{takes}: the data has {form} {self.input_shape}")
+        if not (classes or targets) and self.task.fits in TASK_FOR:
+            instead = "; of tokens alone, model.task NextToken learns" if vocabulary else ""
+            raise ValueError(f"classes and targets are empty: a model needs the names of one or the other{instead}")
         self.task.input_shape, self.task.vocabulary = self.input_shape, vocabulary
         self.task.build(wanted, len(targets or classes or []))
         self.num_outputs = self.task.num_outputs

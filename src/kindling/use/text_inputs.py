@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from kindling.data.text_files import Piece, find_texts, text_of
+from kindling.data.text import encoded
+from kindling.data.text_files import Piece, find_texts
 from kindling.data.tokens import Tokens
 from kindling.use.input_batches import InputBatch, InputBatches
 from kindling.use.predictor import Predictor
@@ -39,8 +40,8 @@ def read_text(path: Path, predictor: Predictor, size: int) -> InputBatches:
 def _windows(piece: Piece, tokens: Tokens, length: int) -> Iterator[tuple[int, list[int]]]:
     """The windows of a text, which share a token with the next, and where each begins."""
     start, waiting = 0, list[int]()
-    for text in text_of(piece):
-        waiting += tokens.encode(text)
+    for part in encoded(tokens, piece):
+        waiting += [int(token) for token in part]
         first = 0
         while len(waiting) - first >= length:
             yield start + first, waiting[first : first + length]

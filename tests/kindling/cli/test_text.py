@@ -143,6 +143,15 @@ def test_what_no_language_model_can_do_is_refused(kindling: Run) -> None:
         assert message in refused.err
 
 
+def test_bytes_of_any_encoding_are_predicted_as_they_were_trained_on(kindling: Run) -> None:
+    content = TEXT.replace("thought", "gedächt").encode("latin-1")
+    Path("book.txt").write_bytes(content)
+    assert kindling(*FIT, "--figures.enabled", "false").code == 0
+    finished = kindling("predict", "--run", "latest", "--input", "book.txt")
+    assert finished.code == 0, finished.err
+    assert total(read(RUN / "predict/predictions_book.csv"))[0] == len(content) - 1
+
+
 def test_tokens_without_their_text_are_trained_on_but_write_nothing(kindling: Run) -> None:
     np.savez("a.npz", x_train=np.random.default_rng(0).integers(0, 9, (200, 12)))
     data = ["--data", "Arrays", "--data.path", "a.npz", "--data.inputs", "tokens", "--data.kind", "unlabelled"]

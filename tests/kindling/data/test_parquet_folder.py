@@ -191,6 +191,7 @@ def test_what_can_not_be_used_is_refused(rows: Path, kindling: Kindling) -> None
         assert_refused(kindling(*FIT, *arguments), message)
 
     refused("path is 'gone': there is no such folder", "--data.path", "gone")
+    refused("path is 'rows/0.parquet', which is a file: give its folder", "--data.path", "rows/0.parquet")
     refused("configs has no Parquet file (.parquet or .pq)", "--data.path", "configs")
     refused("target is 'cost', which is not a column in rows: row, town, price, kind", "--data.target", "cost")
     refused("window is 0: expected a number of row groups", "--data.window", "0")

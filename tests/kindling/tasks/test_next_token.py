@@ -14,6 +14,7 @@ from kindling.figures.loss_by_position import draw
 from kindling.figures.results import Results
 from kindling.tasks import NextToken
 from kindling.tasks.next_token import IGNORED, continued
+from my_project.models.mlp import MLP
 from my_project.models.transformer import Transformer
 
 VOCABULARY, LENGTH = 7, 6
@@ -114,6 +115,13 @@ def test_data_and_models_that_it_is_not_for_are_refused() -> None:
         Transformer(input_shape=(8, 3), task=NextToken())
     with pytest.raises(UsageError, match=r"outputs of shape \(batch, length, 7\), .* of shape \(30, 7\)"):
         build().loss_of(LOGITS[:, 0], TOKENS)
+
+
+def test_tokens_alone_are_told_their_task_and_a_model_that_takes_none_what_it_takes() -> None:
+    with pytest.raises(ValueError, match="of tokens alone, model.task NextToken learns"):
+        Transformer(input_shape=(LENGTH,), vocabulary=VOCABULARY)
+    with pytest.raises(ValueError, match="MLP takes .*: the data has tokens"):
+        MLP(input_shape=(LENGTH,), vocabulary=VOCABULARY)
 
 
 def language_model(**arguments: object) -> Transformer:
