@@ -67,11 +67,16 @@ class BatchIndices(DistributedSampler):
         self.epoch = 0  # without a position: Lightning calls set_epoch
         self.position = position
 
+    def take_position(self) -> int:
+        """Take up the epoch of the training; how many of its batches that has seen."""
+        if not self.position:
+            return 0
+        self.epoch = self.position.epoch  # on a resume Lightning calls set_epoch too late (its issue 21938)
+        return self.position.seen
+
     def order(self) -> Tensor:
         """The indices of the epoch's batches, one after the other."""
-        seen = 0
-        if self.position:  # on a resume Lightning calls set_epoch too late (its issue 21938)
-            self.epoch, seen = self.position.epoch, self.position.seen
+        seen = self.take_position()
         indices = torch.arange(self.size)
         if self.shuffle:
             generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)

@@ -50,6 +50,27 @@ def width(column: Column) -> int:
     return len(names_of(column))
 
 
+def learnt_columns(learnt: dict[str, Any] | None, features: list[str], path: str) -> list[Column]:
+    """The columns that a checkpoint takes, in its order, where one is measured; none elsewhere.
+
+    Args:
+        learnt: what the checkpoint's data have learnt; None in a training.
+        features: the inputs that a table has.
+        path: of the table.
+
+    Raises:
+        ValueError: if one is not in the table, or is the target.
+    """
+    columns: list[Column] = (learnt or {}).get("columns") or []
+    for column in columns:
+        if column["name"] not in features:
+            raise ValueError(
+                f"{path} has no column {column['name']!r} among its inputs, and the model was trained on it: "
+                f"there are {', '.join(features)}"
+            )
+    return columns
+
+
 def names_of(column: Column) -> list[str]:
     """What the numbers are called that a column becomes."""
     name = column["name"]

@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from kindling.data.records import _Records
-from kindling.data.table_target import Kind
 
 # What the splits of a data set are called, by Kindling's names.
 NAMES = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "test": ("test",)}
@@ -32,18 +31,12 @@ class HuggingFace(_Records):
         path: a folder, of `save_to_disk` or of files such as Parquet, CSV or images; or a name on the hub, such as
             ylecun/mnist.
         inputs: the column of a picture, of numbers or of an array; or several of numbers.
-        target: the column to predict, or several; null for none.
-        kind: classification, regression, or one_hot for columns of 0 and 1 that are a class each; null to decide by
-            the target.
         download: whether to download what is not in the library's cache yet.
         subset: which of several configurations the data set has; null for its only one.
         revision: a commit or tag on the hub, so that the data stay the same; null for the newest.
         splits: the data set's names for splits, or parts of them, by train, val and test, such as
             {train: 'train[:90%]', val: 'train[90%:]'}; null to go by their names.
-        image_size: height and width that pictures are brought to, in pixels: one number for both, or [height, width].
-        colour: three channels of a picture, or one of grey.
-        resize: how to bring pictures to this size: crop what is too long, pad what is too short, or stretch.
-        **data: batch_size, val_fraction, workers, transforms …: see Data.
+        **records: target, kind, image_size, colour, resize, batch_size …: see _Records.
 
     Raises:
         ValueError: if the data set can't be loaded, or lacks a column.
@@ -53,18 +46,13 @@ class HuggingFace(_Records):
         self,
         path: str,
         inputs: str | list[str],
-        target: str | list[str] | None = None,
-        kind: Kind | None = None,
         download: bool = False,
         subset: str | None = None,
         revision: str | None = None,
         splits: dict[str, str] | None = None,
-        image_size: int | list[int] = 64,
-        colour: bool = True,
-        resize: Literal["crop", "pad", "stretch"] = "crop",
-        **data: Any,
+        **records: Any,
     ) -> None:
-        super().__init__(inputs, target, kind, image_size, colour, resize, **data)
+        super().__init__(inputs, **records)
         self.path = path
         library = library_of_the_hub()
         loaded = load_splits(library, path, download, subset, revision, splits)

@@ -11,11 +11,11 @@ import torch
 
 from kindling.data.image_listing import Listing
 from kindling.data.lazy_images import PackedNames
-from kindling.data.split_folders import SPLITS
+from kindling.data.split_folders import SPLIT_OF_FOLDER, folder_of_each_split
 from kindling.data.stored_images import StoredImages
 
 # Names that no class is likely to have, such as test_images; in lower case.
-LIKE_A_SPLIT = re.compile(rf"({'|'.join(SPLITS)}|dev|eval)[\W\d_]*(set|split|data|images?|imgs?)?[\W\d_]*")
+LIKE_A_SPLIT = re.compile(rf"({'|'.join(SPLIT_OF_FOLDER)}|dev|eval)[\W\d_]*(set|split|data|images?|imgs?)?[\W\d_]*")
 
 
 class ClassFolder(NamedTuple):
@@ -102,23 +102,21 @@ class ImageFolder(StoredImages):
 
     def _split_folders(self, folders: list[str], listing: Listing) -> dict[str, str]:
         """The name of each split's folder, in the order train, val, test; "" for training alone if there is none."""
-        own = [name for name in folders if name.lower() in SPLITS]
-        if not own:
+        split_folders = folder_of_each_split(folders, self.root)
+        if not split_folders:
             if self.labelled and folders and all(map(_looks_like_a_split, folders)):
                 raise ValueError(
                     f"{self.root} has the folders {', '.join(folders)}, which look like splits: "
                     "call them train, val and test, or give classes other names"
                 )
             return {"train": ""}
-        split_folders = {SPLITS[name.lower()]: name for name in own}
-        if len(split_folders) < len(own):
-            raise ValueError(f"{self.root} has the folders {', '.join(own)}: keep one a split")
+        own = [name for name in folders if name in split_folders.values()]
         if "train" not in split_folders:
             raise ValueError(f"{self.root} has a folder {own[0]}, and no folder train beside it")
         for name in folders:
             if name not in own:
                 listing.leave_out("folder beside the splits", name)
-        return {split: split_folders[split] for split in dict.fromkeys(SPLITS.values()) if split in split_folders}
+        return split_folders
 
     def _refuse_without_classes(self, split_folder: str) -> None:
         folder = self.root / split_folder

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from kindling.data.column_values import Values
 from kindling.data.dates import read_times
-from kindling.data.table_files import named, read_table
+from kindling.data.table_files import named_columns, read_table
 
 DECIMALS = (".", ",")
 
@@ -55,12 +55,7 @@ class OpenTable:
         Raises:
             ValueError: if there is no such column.
         """
-        names = given if isinstance(given, list) else [] if given is None else [given]
-        found = [named(name, self.columns) for name in names]
-        for name in found:
-            if name not in self.columns:
-                raise ValueError(f"{role} is {name!r}, which is not a column of {self.path}: {', '.join(self.columns)}")
-        return found
+        return named_columns(role, given, self.columns, f"of {self.path}")
 
     def values(self, name: str) -> Values:
         return Values(name, self.table.column(name), self.decimal)

@@ -14,15 +14,14 @@ from kindling.core.errors import UnreadableSample
 from kindling.core.progress import progress
 from kindling.data.base import Data
 from kindling.data.column_values import Values
-from kindling.data.columns import encode, fit_column, width
+from kindling.data.columns import encode, fit_column, learnt_columns, width
 from kindling.data.fingerprint import fingerprint, look_of
-from kindling.data.image_folder import SPLITS
 from kindling.data.lazy_inputs import LazyInputs
 from kindling.data.row_groups import CachedRows, RowGroups, RowPart, RowsOfGroups
-from kindling.data.splits import SPLITS as SPLIT_NAMES
-from kindling.data.splits import Splitter, draw_splits, read_saved, read_splits
+from kindling.data.split_folders import SPLIT_OF_FOLDER
+from kindling.data.splits import SPLITS, Splitter, draw_splits, read_saved, read_splits
 from kindling.data.table import notes_of_column
-from kindling.data.table_files import PARQUET, Name, named
+from kindling.data.table_files import PARQUET, Name, named_columns
 from kindling.data.table_target import FEW, Kind, read_target
 
 
@@ -70,7 +69,8 @@ class ParquetFolder(Data):
         files = _files_by_split(Path(path))
         self.row_groups = RowGroups([file for found in files.values() for file in found])
         roles = {"target": target, "drop": drop, "categorical": categorical}
-        columns = {role: self._columns_named(role, given) for role, given in roles.items()}
+        known = self.row_groups.columns
+        columns = {role: named_columns(role, given, known, f"in {path}") for role, given in roles.items()}
         self.target, self.categorical = columns["target"], columns["categorical"]
         if not self.target or len({*self.target}) < len(self.target):
             raise ValueError(f"target is {target}: expected a column, or several different ones")
@@ -98,16 +98,6 @@ class ParquetFolder(Data):
     def class_counts(self) -> dict[str, dict[str, int]]:
         return self.counts
 
-    def _columns_named(self, role: str, given: Any) -> list[str]:
-        """The columns that are given for a role: a name, several, or null."""
-        known = self.row_groups.columns
-        names = given if isinstance(given, list) else [] if given is None else [given]
-        found = [named(name, known) for name in names]
-        for name in found:
-            if name not in known:
-                raise ValueError(f"{role} is {name!r}, which is not a column in {self.path}: {', '.join(known)}")
-        return found
-
     def _note(self, *sentences: str) -> None:
         self.notes = [*self.notes, *sentences]
 
@@ -123,7 +113,7 @@ class ParquetFolder(Data):
             )
         if self.split_file:
             kept = read_saved(self.split_file)
-            numbers = {split: torch.from_numpy(kept[split]) for split in SPLIT_NAMES}
+            numbers = {split: torch.from_numpy(kept[split]) for split in SPLITS}
             if max(int(chosen.max()) for chosen in numbers.values()) >= len(groups):
                 read_splits(self.split_file, samples=-1)  # of other data, as it says
         else:
@@ -180,12 +170,7 @@ class ParquetFolder(Data):
 
     def _learn_columns(self, sample: pa.Table) -> None:
         """What each column becomes, by a sample of the training split, or as a checkpoint that is measured has it."""
-        self.columns = (self.learnt or {}).get("columns") or []
-        if missing := [column["name"] for column in self.columns if column["name"] not in self.features]:
-            raise ValueError(
-                f"{self.path} has no column {missing[0]!r} among its inputs, and the model was trained on it: "
-                f"there are {', '.join(self.features)}"
-            )
+        self.columns = learnt_columns(self.learnt, self.features, self.path)
         if not self.columns:
             for name in self.features:
                 values = Values(name, sample[name])
@@ -243,10 +228,12 @@ def _files_by_split(root: Path) -> dict[str, list[str]]:
         raise ValueError(f"path is {str(root)!r}, which is a file: give its folder, or take data Table")
     if not root.is_dir():
         raise ValueError(f"path is {str(root)!r}: there is no such folder")
-    folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and folder.name.lower() in SPLITS]
+    folders = [
+        folder for folder in sorted(root.iterdir()) if folder.is_dir() and folder.name.lower() in SPLIT_OF_FOLDER
+    ]
     found: dict[str, list[str]] = {}
     for folder in folders:
-        found.setdefault(SPLITS[folder.name.lower()], []).extend(_files_below(folder))
+        found.setdefault(SPLIT_OF_FOLDER[folder.name.lower()], []).extend(_files_below(folder))
     if not folders:
         found = {"train": _files_below(root)}
     if not found.get("train"):
@@ -255,7 +242,7 @@ def _files_by_split(root: Path) -> dict[str, list[str]]:
         raise ValueError(
             f"{min(beside)} lies beside the folders {', '.join(f.name for f in folders)}: move it into one"
         )
-    return {split: found[split] for split in dict.fromkeys(SPLITS.values()) if split in found}
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 def _files_below(folder: Path) -> list[str]:

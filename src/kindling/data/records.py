@@ -128,11 +128,11 @@ class _Records(Data):
     def __init__(
         self,
         inputs: str | list[str],
-        target: str | list[str] | None,
-        kind: Kind | None,
-        image_size: int | list[int],
-        colour: bool,
-        resize: Literal["crop", "pad", "stretch"],
+        target: str | list[str] | None = None,
+        kind: Kind | None = None,
+        image_size: int | list[int] = 64,
+        colour: bool = True,
+        resize: Literal["crop", "pad", "stretch"] = "crop",
         **data: Any,
     ) -> None:
         super().__init__(**data)

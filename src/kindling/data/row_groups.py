@@ -137,9 +137,7 @@ class WindowIndices(BatchIndices):
         self.rows = rows
 
     def __iter__(self) -> Iterator[Tensor]:
-        seen = 0
-        if self.position:  # as BatchIndices does it
-            self.epoch, seen = self.position.epoch, self.position.seen
+        seen = self.take_position()
         left, rest = len(self) - seen, torch.empty(0, dtype=torch.long)
         for own in self._windows(skipped=seen * self.batch_size):
             batches = torch.cat([rest, own]).split(self.batch_size)

@@ -7,15 +7,14 @@ import json
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 from torch.utils.data import ConcatDataset, Dataset
 
 from kindling.core.progress import progress
-from kindling.data.image_folder import SPLITS
 from kindling.data.records import _Records
-from kindling.data.table_target import Kind
+from kindling.data.split_folders import folder_of_each_split
 
 INDEX = "index.json"
 PICTURES = ("jpeg", "image")  # which are read as the bytes that they are, and decoded to the size that is wanted
@@ -32,30 +31,14 @@ class Shards(_Records):
     Args:
         path: the folder.
         inputs: the name of a picture, of numbers or of an array; or the names of several numbers.
-        target: the name of what to predict, or several; null for none.
-        kind: classification, regression, or one_hot for values of 0 and 1 that are a class each; null to decide by
-            the target.
-        image_size: height and width that pictures are brought to, in pixels: one number for both, or [height, width].
-        colour: three channels of a picture, or one of grey.
-        resize: how to bring pictures to this size: crop what is too long, pad what is too short, or stretch.
-        **data: batch_size, val_fraction, workers, transforms …: see Data.
+        **records: target, kind, image_size, colour, resize, batch_size …: see _Records.
 
     Raises:
         ValueError: if there are no such shards, they could run code, or the records lack a name.
     """
 
-    def __init__(
-        self,
-        path: str,
-        inputs: str | list[str],
-        target: str | list[str] | None = None,
-        kind: Kind | None = None,
-        image_size: int | list[int] = 64,
-        colour: bool = True,
-        resize: Literal["crop", "pad", "stretch"] = "crop",
-        **data: Any,
-    ) -> None:
-        super().__init__(inputs, target, kind, image_size, colour, resize, **data)
+    def __init__(self, path: str, inputs: str | list[str], **records: Any) -> None:
+        super().__init__(inputs, **records)
         _litdata()  # told first
         parts = {split: ShardRecords(folder) for split, folder in _folders_of(Path(path)).items()}
         self.own_val, self.own_test = (len(parts[split]) if split in parts else 0 for split in ("val", "test"))
@@ -119,11 +102,10 @@ def _folders_of(root: Path) -> dict[str, Path]:
     """The folder of each split, in the order train, val, test; the whole for training alone if it is one of shards."""
     if (root / INDEX).is_file():
         return {"train": root}
-    there = sorted(root.iterdir()) if root.is_dir() else []
-    found = {SPLITS[folder.name.lower()]: folder for folder in there if folder.name.lower() in SPLITS}
+    found = folder_of_each_split(sorted(os.listdir(root)) if root.is_dir() else [], root)
     if "train" not in found:
         raise ValueError(f"path is {str(root)!r}: expected {INDEX}, as litdata.optimize writes it, there or in train")
-    return {split: found[split] for split in dict.fromkeys(SPLITS.values()) if split in found}
+    return {split: root / name for split, name in found.items()}
 
 
 def _read_index(path: Path) -> tuple[list[str], int]:

@@ -4,8 +4,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-# The split that a folder is for, by its name in lower case; in the order of the splits.
-SPLITS = {
+from kindling.data.splits import SPLITS
+
+# The split that a folder is for, by its name in lower case.
+SPLIT_OF_FOLDER = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -14,6 +16,19 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
+
+
+def folder_of_each_split(names: Sequence[str], root: Path) -> dict[str, str]:
+    """Those of the folders that are for a split, by the split that each is for, in the order train, val, test.
+
+    Raises:
+        ValueError: if two are for one.
+    """
+    own = [name for name in names if name.lower() in SPLIT_OF_FOLDER]
+    found = {SPLIT_OF_FOLDER[name.lower()]: name for name in own}
+    if len(found) < len(own):
+        raise ValueError(f"{root} has the folders {', '.join(own)}: keep one a split")
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 def order_by_split(names: Sequence[str], root: Path) -> tuple[list[int], int, int]:
@@ -28,12 +43,11 @@ def order_by_split(names: Sequence[str], root: Path) -> tuple[list[int], int, in
     Raises:
         ValueError: if some files lie in such a folder and others don't, or none in train.
     """
-    splits = [SPLITS.get(name.split(os.sep)[0].lower()) if os.sep in name else None for name in names]
+    splits = [SPLIT_OF_FOLDER.get(name.split(os.sep)[0].lower()) if os.sep in name else None for name in names]
     if not any(splits):
         return list(range(len(names))), 0, 0
     if not all(splits) or "train" not in splits:
         other = names[splits.index(None)] if None in splits else "none in train"
         raise ValueError(f"{root} has folders for splits, but not for all images ({other}): expected train besides")
-    order = [*dict.fromkeys(SPLITS.values())]
-    places = sorted(range(len(names)), key=lambda place: order.index(str(splits[place])))
+    places = sorted(range(len(names)), key=lambda place: SPLITS.index(str(splits[place])))
     return places, splits.count("val"), splits.count("test")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kindling.data.base import Data
 from kindling.data.column_values import Values
-from kindling.data.columns import Encoded, count_lines, fit_column, width
+from kindling.data.columns import Encoded, count_lines, fit_column, learnt_columns, width
 from kindling.data.dates import are_dates, are_dates_as_numbers
 from kindling.data.open_table import OpenTable
 from kindling.data.precision import notes_of_precision
@@ -122,7 +122,9 @@ class Table(Data):
         self.splits = self.split(self.values)
         train = self.splits["train"].numpy()
         encoded = Encoded()
-        columns = self._learnt_columns() or [self._fit(name, train) for name in self.features]
+        columns = learnt_columns(self.learnt, self.features, self.path) or [
+            self._fit(name, train) for name in self.features
+        ]
         for column in columns:
             encoded.add(self.table.values(column["name"]), column)
         if encoded.reasons:
@@ -138,22 +140,6 @@ class Table(Data):
         self.scaled = [("fill" in column) for column in columns for _ in range(width(column))]
         del self.table  # whose text takes as much memory again
         return torch.from_numpy(encoded.inputs), self.values
-
-    def _learnt_columns(self) -> list[dict[str, Any]]:
-        """The columns that a checkpoint takes, in its order, where one is measured; none elsewhere.
-
-        Raises:
-            ValueError: if one is not in the file, or is the target.
-        """
-        columns = (self.learnt or {}).get("columns") or []
-        for column in columns:
-            if column["name"] not in self.features:
-                there = ", ".join(self.features)
-                raise ValueError(
-                    f"{self.path} has no column {column['name']!r} among its inputs, and the model was trained on it: "
-                    f"there are {there}"
-                )
-        return columns
 
     def _fit(self, name: str, train: np.ndarray) -> dict[str, Any]:
         """What a column becomes, from the values of the training split; what is guessed is noted."""

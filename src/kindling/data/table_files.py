@@ -63,6 +63,26 @@ def named(name: Name, columns: list[str]) -> str:
     return meant[0] if meant else str(name)
 
 
+def named_columns(role: str, given: Any, columns: list[str], place: str) -> list[str]:
+    """The columns that are given for a role: a name, several, or null.
+
+    Args:
+        role: argument of the data, for the message.
+        given: what the user gave.
+        columns: all that there are.
+        place: where, for the message, such as `of a.csv`.
+
+    Raises:
+        ValueError: if there is no such column.
+    """
+    names = given if isinstance(given, list) else [] if given is None else [given]
+    found = [named(name, columns) for name in names]
+    for name in found:
+        if name not in columns:
+            raise ValueError(f"{role} is {name!r}, which is not a column {place}: {', '.join(columns)}")
+    return found
+
+
 def _is_read_as(column: str, name: Name) -> bool:
     """Whether YAML reads the name of a column as this number or truth value."""
     try:

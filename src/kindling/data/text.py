@@ -17,12 +17,12 @@ from kindling.core.files import whole_file
 from kindling.core.progress import progress
 from kindling.data.base import Data
 from kindling.data.lazy_inputs import LazyInputs, as_place, from_place
+from kindling.data.splits import SPLITS
 from kindling.data.text_files import Piece, by_name, bytes_of, cut, find_texts, text_of
 from kindling.data.tokens import BYTES, ByteTokens, LearntTokens, Tokens, learnt_bpe, tokens_of
 
 BETWEEN = "\n\n"  # two files
 BPE = "bpe"
-SPLITS = ("train", "val", "test")
 
 
 class Text(Data):

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from kindling.data.image_folder import SPLITS
+from kindling.data.split_folders import SPLIT_OF_FOLDER
 
 CHUNK = 2**22  # bytes that are read at once
 LINE = 2**16  # bytes in which a cut looks for the end of a line
@@ -52,7 +52,7 @@ def by_name(pieces: list[Piece]) -> dict[str, list[Piece]] | None:
     found: dict[str, list[Piece]] = {}
     for piece in pieces:
         path = Path(piece.path)
-        split = SPLITS.get(path.stem.lower()) or SPLITS.get(path.parent.name.lower())
+        split = SPLIT_OF_FOLDER.get(path.stem.lower()) or SPLIT_OF_FOLDER.get(path.parent.name.lower())
         if not split:
             return None
         found.setdefault(split, []).append(piece)

@@ -2,9 +2,10 @@
 
 import torch
 from matplotlib.figure import Figure
-from torch.nn import functional as F
 
 from kindling.figures.results import Results, new_figure
+from kindling.tasks.next_token import IGNORED
+from kindling.tasks.token_measures import token_losses
 
 POINTS = 64  # at most: of several positions the mean
 
@@ -12,10 +13,10 @@ POINTS = 64  # at most: of several positions the mean
 def draw(results: Results) -> Figure | None:
     """The mean loss at each position of the samples, on a logarithmic axis of positions."""
     logits, targets = results.scores, results.targets
-    counted = targets >= 0
+    counted = targets != IGNORED
     if logits.dim() != 3 or not counted.any():
         return None
-    losses = F.cross_entropy(logits.movedim(-1, 1), targets.where(counted, 0), reduction="none")  # (N, L)
+    losses = token_losses(logits, targets, IGNORED)  # (N, L)
     length = int(counted.any(dim=0).nonzero().max()) + 1
     edges = torch.logspace(0, 1, POINTS + 1, base=length + 1).round().long().unique()  # from 1 to length + 1
     seen, means = [], []

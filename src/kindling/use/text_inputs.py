@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from kindling.data.text import encoded
@@ -41,7 +42,7 @@ def _windows(piece: Piece, tokens: Tokens, length: int) -> Iterator[tuple[int, l
     """The windows of a text, which share a token with the next, and where each begins."""
     start, waiting = 0, list[int]()
     for part in encoded(tokens, piece):
-        waiting += [int(token) for token in part]
+        waiting += np.asarray(part).tolist()
         first = 0
         while len(waiting) - first >= length:
             yield start + first, waiting[first : first + length]

@@ -126,3 +126,10 @@ def test_what_can_not_be_used_is_refused(shards: Path, kindling: Kindling, monke
     refused("path is 'configs': expected index.json, as litdata.optimize writes it", "--data.path", "configs")
     monkeypatch.setitem(sys.modules, "litdata", None)
     refused("Shards needs the library litdata: pip install -e '.[shards]'")
+
+
+def test_two_folders_for_one_split_are_refused(project: Path) -> None:
+    for name in ("train", "val", "validation"):
+        (project / "twice" / name).mkdir(parents=True)
+    with pytest.raises(ValueError, match="has the folders train, val, validation: keep one a split"):
+        Shards(str(project / "twice"), "image")
