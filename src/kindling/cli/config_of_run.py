@@ -9,14 +9,14 @@ from kindling.cli.arguments import Arguments
 from kindling.core.class_paths import class_paths_in, current, is_foreign, with_class_paths
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
-from kindling.core.parts import class_path_of
+from kindling.core.parts import class_path_of, short_name
 from kindling.core.settings import Setting
 from kindling.core.trusted_parts import is_trusted_of_run
 from kindling.run.logger_recipes import missing_package
 
 # Arguments of loggers, profilers, callbacks and strategies that say where to write.
 FOLDERS = re.compile(r"[._](cache|dir|directory|dirpath|dirs|folder|path|root)$")
-ACCOUNT = re.compile(r"^trainer\.logger\.(entity|workspace)$")  # whose W&B or Comet gets what is logged
+ACCOUNT = re.compile(r"^trainer\.logger\.(.+\.)?(entity|workspace)$")  # whose W&B or Comet gets what is logged
 ADDRESS = re.compile(r"^[\w+.-]+:(/|\.|:)|://|::")  # of another machine, or of another way to files
 WRITTEN_BY_DATA = ("cache",)
 
@@ -36,7 +36,8 @@ class ConfigOfRun:
         self.uses_no_logger = any(
             key == "trainer.logger" and value in (False, "false") for _, key, value in arguments.changes
         )
-        self.typed_packages = set(_packages(arguments.changes))
+        self.typed_again = {(key, value) for _, key, value in arguments.again if isinstance(value, str)}
+        self.typed_packages = {*_packages(arguments.changes), *_packages(arguments.again)}
         self.refused: list[str] = []  # paths that it names and may not
         self.moved: list[str] = []  # what is told of settings that would write elsewhere
 
@@ -71,7 +72,7 @@ class ConfigOfRun:
         usable = []
         for each in logger if isinstance(logger, list) else [logger]:
             if package := missing_package(each):
-                self.moved.append(f"nothing is logged to {class_path_of(each)}: {package} is not installed")
+                self.moved.append(f"nothing is logged to {short_name(str(class_path_of(each)))}: {package} is not installed")
             else:
                 usable.append(each)
         return usable if isinstance(logger, list) else usable[0] if usable else None
@@ -117,6 +118,8 @@ class ConfigOfRun:
 
     def _place_inside(self, key: str, value: str) -> str:
         is_address = bool(ADDRESS.search(value) or ACCOUNT.search(key))
+        if (key, value) in self.typed_again:
+            return value
         if is_address and key not in self.typed:
             again = "name it again, with a flag or --config FILE, if it is yours"
             raise UsageError(f"{self.file}: {key} is {value}, outside of the run: {again}")

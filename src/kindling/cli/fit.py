@@ -11,6 +11,7 @@ from typing import Any
 from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
 from kindling.cli.find import find
+from kindling.cli.profiling import end_profiler
 from kindling.cli.stages import has_stage, left_out, loggers_end, make_trainer, measure, told_in_a_sentence
 from kindling.cli.terminal import metric_notes, print_header, print_metrics, print_next
 from kindling.core.errors import UsageError
@@ -115,6 +116,7 @@ class Training:
             print(f"resume after step {self.resumed_after}; changed: {'; '.join(self.record.changes) or 'nothing'}")
 
     def _finish(self, trainer: Trainer) -> None:
+        end_profiler(trainer)
         reasons = [getattr(each, "stopping_reason_message", None) for each in trainer.early_stopping_callbacks]
         best = self._best_checkpoint()
         results = self.record.results(trainer, best) if self.record else {}

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from kindling.cli.build import Parts
 from kindling.cli.library_errors import is_setting
+from kindling.cli.profiling import prepare_profiler
 from kindling.cli.terminal import terminal_callbacks
 from kindling.core.errors import Stopped, UsageError
 from kindling.run.added_logger import AddedLogger
@@ -49,11 +50,13 @@ def make_trainer(
     settings["callbacks"] = [*_listed(settings["callbacks"]), *callbacks, *terminal_callbacks(settings), *extra]
     try:
         settings["logger"] = _loggers(settings["logger"], parts, run, resumed_after)
-        return Trainer(**settings)
+        trainer = Trainer(**settings)
     except UsageError:
         raise
     except Exception as error:  # which refuses settings in many ways
         parts.refuse(error)
+    prepare_profiler(trainer, run)
+    return trainer
 
 
 def _loggers(asked: Any, parts: Parts, run: Path | None, resumed_after: int | None) -> Any:

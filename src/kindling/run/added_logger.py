@@ -35,11 +35,11 @@ class AddedLogger(Logger):
         if not self.has_begun:
             self.has_begun = True  # before its run is asked for, which may ask for this
             try:
-                self._begin(super().experiment)
+                self._begin(super().experiment)  # type: ignore[misc]  # that of the class which this is mixed into
             except Exception as error:  # of any library: no account, no network, no such run
                 self.has_begun = False
                 raise UsageError(f"{self.key} can't begin: {_words(error)}") from error
-        return super().experiment
+        return super().experiment  # type: ignore[misc]
 
     @rank_zero_only
     def _begin(self, _: Any) -> None:
@@ -72,7 +72,7 @@ class AddedLogger(Logger):
             metrics, step = {self._named(name): value for name, value in metrics.items()}, self.last_step
         elif self.before.has(dict(metrics), step):
             return
-        self.attempt(super().log_metrics, metrics, step)
+        self.attempt(super().log_metrics, metrics, step)  # type: ignore[safe-super]
 
     def _named(self, name: str) -> str:
         """What a metric or a figure is called: that of a validation by itself is none of the training's curve."""
@@ -82,7 +82,7 @@ class AddedLogger(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Log what has been set, once: MLflow refuses other values afterwards."""
         if not self.goes_on and not self.measures:
-            self.attempt(super().log_hyperparams, params, *args, **kwargs)
+            self.attempt(super().log_hyperparams, params, *args, **kwargs)  # type: ignore[safe-super]
 
     @rank_zero_only
     def save(self) -> None:
