@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -46,6 +47,8 @@ class AddedLogger(Logger):
         if self.has_runs:
             self.before.keep(self.key, str(self.version), self.store)
         self._forget_links()
+        if self.goes_on and not self.measures and isinstance(self, MLFlowLogger):
+            self.experiment.update_run(self.run_id, status="RUNNING")
 
     def _forget_links(self) -> None:
         """Remove links to files outside of the run, such as that to W&B's own log: with one, a run is not resumed."""
@@ -68,15 +71,18 @@ class AddedLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        if self.measures:  # without a step of its own
-            metrics, step = {self._named(name): value for name, value in metrics.items()}, self.last_step
+        if self.measures:  # which Lightning logs at the first step, in the first epoch
+            named = {self._named(name): value for name, value in metrics.items() if name != "epoch"}
+            metrics, step = named, self.last_step
         elif self.before.has(dict(metrics), step):
             return
         self.attempt(super().log_metrics, metrics, step)  # type: ignore[safe-super]
 
     def _named(self, name: str) -> str:
         """What a metric or a figure is called: that of a validation by itself is none of the training's curve."""
-        return f"validate/{name.removeprefix('val/')}" if self.measures == "validate" else name
+        if self.measures != "validate" or name.startswith("validate/"):  # an image may come as a metric
+            return name
+        return f"validate/{name.removeprefix('val/')}"
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -90,7 +96,8 @@ class AddedLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        self.attempt(super().finalize, status)
+        if not self.measures:  # of which the training's status is none
+            self.attempt(super().finalize, status)
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
         self.attempt(super().after_save_checkpoint, checkpoint_callback)

@@ -140,6 +140,8 @@ def _made(recipe: Recipe, key: str, run: Path, before: LoggedBefore) -> AddedLog
         if begun["store"] != store:
             raise UsageError(f"the run was logged to {begun['store']}, and now it would be to {store}: name that again")
         arguments[id_argument] = begun["id"]
+    # A kill loses what W&B has not written yet: what it has been sent in 15 s, if nothing else is said.
+    os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")
     cls: Any = type(recipe.cls.__name__, (AddedLogger, recipe.cls), {"__module__": recipe.cls.__module__})
     logger = cls(**arguments)
     logger.key, logger.run, logger.before, logger.store = key, run, before, store
