@@ -46,7 +46,9 @@ class RecordingLogger(Logger):
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         if self.fails_at == step:
             raise OSError("No space left on device")
-        SERVER[self.experiment.run_id].append(("metrics", step, {name: float(value) for name, value in metrics.items()}))
+        SERVER[self.experiment.run_id].append(
+            ("metrics", step, {name: float(value) for name, value in metrics.items()})
+        )
 
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
         SERVER[self.experiment.run_id].append(("params", dict(params)))

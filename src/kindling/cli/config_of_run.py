@@ -72,7 +72,9 @@ class ConfigOfRun:
         usable = []
         for each in logger if isinstance(logger, list) else [logger]:
             if package := missing_package(each):
-                self.moved.append(f"nothing is logged to {short_name(str(class_path_of(each)))}: {package} is not installed")
+                self.moved.append(
+                    f"nothing is logged to {short_name(str(class_path_of(each)))}: {package} is not installed"
+                )
             else:
                 usable.append(each)
         return usable if isinstance(logger, list) else usable[0] if usable else None

@@ -60,6 +60,7 @@ class Dashboard(L.Callback):
         best = {f"best/val_{name}": value for name, value in metrics.items() if not math.isnan(value)}
         for logger in _added(loggers):
             logger.log_metrics({**best, **numbers}, step)
+            logger.save()
         _, _, end = hparams({}, {})
         for writer in _writers(loggers):
             for name, value in best.items():  # without what is undefined: an empty cell
