@@ -23,7 +23,7 @@ def _missing_package(found: re.Match[str], settings: list[Setting]) -> str:
     install = f"pip install -e '.[{package}]'" if package in EXTRAS else f"pip install {package}"
     for source, key, value in reversed(settings):
         name = short_name(str(class_path_of(value)))
-        if package.lower() in name.lower():
+        if package.lower().partition("-")[0] in name.lower():
             return f"{source}: {key} is {name}, which needs a package that is not installed: {install}"
     return f"{package} is not installed: {install}"
 
