@@ -194,6 +194,15 @@ def test_a_loss_is_any_module(kindling: Run) -> None:
     )
 
 
+def test_what_to_type_next_names_a_loss_of_nobody_again(kindling: Run) -> None:
+    loss = ["--model.task.loss", "modules_of_nobody.SquareLoss"]
+    told = kindling("fit", "--config", "configs/digits_mlp.yaml", *loss, "--name", "a", *QUICK).out
+    again = f"--run lightning_logs/a/version_0 {' '.join(loss)}"
+    assert f"  kindling test {again}\n" in told
+    assert kindling("test", *again.split()).code == 0
+    assert_told(kindling("test", "--run", "latest"), f"of no installed project: name it again, {' '.join(loss)}")
+
+
 @pytest.mark.parametrize("owner", ["kindling.models.mlp", "galaxies.models.mlp"])
 def test_a_run_from_before_a_renaming_goes_on(owner: str, kindling: Run) -> None:
     assert kindling("fit", "--config", "configs/digits_mlp.yaml", *QUICK).code == 0
