@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import ROOT, Result
 
-EXPERIMENTS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "trainer")
+EXPERIMENTS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name == "configs")
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -46,6 +46,7 @@ class Arguments:
         run_id: of the run: its folder's name; None for the next version_N.
         test: whether the test split is measured after a training.
         find: lr or batch_size: what to find instead of training.
+        again: settings of the files of a command that is started anew: the user's, where the run's config has them.
     """
 
     command: str
@@ -58,6 +59,7 @@ class Arguments:
     run_id: str | None = None
     test: bool = True
     find: str | None = None
+    again: list[Setting] = field(default_factory=list)
 
     @property
     def asks_for_help(self) -> bool:
@@ -81,16 +83,17 @@ def read_arguments(argv: list[str]) -> Arguments:
     Raises:
         UsageError: if a run or a file is missing, is no YAML, or does not go with the command.
     """
-    command = argv[0]
+    command, again = argv[0], list[Path]()
     if command not in HELP:
         raise UsageError(f"unknown command {command!r}: expected {', '.join((*HELP, *PLAIN))}")
     own, flags = _own_options(command, argv[1:])
     name = own.name or _name(own.run, own.configs)
     if command == "fit" and not own.run and (begun := _begun(name, own.run_id)):
-        own.run, own.configs = begun, [begun / "config.yaml"]
+        again, own.run, own.configs = own.configs, begun, [begun / "config.yaml"]
     test = own.test != "false"
     arguments = Arguments(command, own.configs, flags, [], own.run, own.ckpt, name, own.run_id, test, own.find)
     arguments.settings = [*_settings_of_files(own.configs), *_settings_of_flags(flags)]
+    arguments.again = _settings_of_files(again)
     if not arguments.asks_for_help:
         _check(arguments, own)
     return arguments

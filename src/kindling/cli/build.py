@@ -12,6 +12,7 @@ import lightning as L
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import kindling.core.default_parts
@@ -33,6 +34,7 @@ from kindling.data.preprocessing import learnt
 from kindling.figures.callback import Figures
 from kindling.models.base import Model
 from kindling.models.hyperparameters import weights_follow
+from kindling.run.logger_recipes import Recipe, without_defaults
 from kindling.run.saved_split import compare_with_run, unchanged_split_of
 from kindling.tasks import Task
 from kindling.train.callbacks import CALLBACKS
@@ -229,9 +231,8 @@ class Parts(LightningCLI):
         run = self.arguments.run
         is_trained = bool(self.checkpoint) or (run is not None and any((run / "checkpoints").glob("*.ckpt")))
         with learnt(self.checkpoint.get("preprocessing")), weights_follow(is_trained):
-            self.config_init = self.parser.instantiate(
-                self.config, instantiators=[(_as_its_author_does, cls, False) for cls in foreign]
-            )
+            own = [(_as_its_author_does, cls, False) for cls in foreign]
+            self.config_init = self.parser.instantiate(self.config, instantiators=[*own, (Recipe, Logger, True)])
         self.model, self.datamodule = self.config_init["model"], self.config_init.get("data")
         if isinstance(self.datamodule, Data):
             self.datamodule.splits  # noqa: B018 (drawn here, where what is wrong with the data can be told)
@@ -264,6 +265,7 @@ class Parts(LightningCLI):
     def dump(self) -> dict[str, Any]:
         """Every setting, as a run keeps it: classes by their short names where those mean one class."""
         plain = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        plain["trainer"]["logger"] = without_defaults(plain["trainer"]["logger"])
         return with_class_paths(plain, shortened)
 
 

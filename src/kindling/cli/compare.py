@@ -41,7 +41,8 @@ def find_runs(folders: list[Path]) -> list[Path]:
     """The runs at any depth in the folders, each once; a UsageError if a folder has none."""
     if empty := [folder for folder in folders if not any(folder.rglob("config.yaml"))]:
         raise UsageError(f"there is no run in {empty[0]}: expected runs, or folders of runs, as fit makes in {ROOT}/")
-    runs = [path.parent for folder in folders for path in folder.rglob("config.yaml")]
+    configs = [path for folder in folders for path in folder.rglob("config.yaml")]
+    runs = [path.parent for path in configs if not ("wandb" in path.parts and path.parent.name == "files")]  # W&B's own
     # By the length of their names first: version_9 comes before version_10.
     return list({run.resolve(): run for run in sorted(runs, key=lambda run: (len(run.name), run))}.values())
 

@@ -9,12 +9,14 @@ from kindling.cli.arguments import Arguments
 from kindling.core.class_paths import current, foreign_parts, with_class_paths
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
-from kindling.core.parts import class_path_of
+from kindling.core.parts import class_path_of, short_name
 from kindling.core.settings import Setting
 from kindling.core.trusted_parts import is_trusted_of_run
+from kindling.run.logger_recipes import missing_package
 
 # Arguments of loggers, profilers, callbacks and strategies that say where to write.
 FOLDERS = re.compile(r"[._](cache|dir|directory|dirpath|dirs|folder|path|root)$")
+ACCOUNT = re.compile(r"^trainer\.logger\.(.+\.)?(entity|workspace)$")  # whose W&B or Comet gets what is logged
 ADDRESS = re.compile(r"^[\w+.-]+:(/|\.|:)|://|::")  # of another machine, or of another way to files
 WRITTEN_BY_DATA = ("cache",)
 
@@ -30,7 +32,12 @@ class ConfigOfRun:
         assert arguments.run
         self.run, self.file = arguments.run, arguments.run / "config.yaml"
         self.typed = {key for _, key, _ in arguments.changes}
-        self.typed_packages = set(_packages(arguments.changes))
+        self.command = arguments.command
+        self.uses_no_logger = any(
+            key == "trainer.logger" and value in (False, "false") for _, key, value in arguments.changes
+        )
+        self.typed_again = {(key, value) for _, key, value in arguments.again if isinstance(value, str)}
+        self.typed_packages = {*_packages(arguments.changes), *_packages(arguments.again)}
         self.refused: list[str] = []  # paths that it names and may not
         self.moved: list[str] = []  # what is told of settings that would write elsewhere
 
@@ -41,6 +48,8 @@ class ConfigOfRun:
             UsageError: if a part is of no installed project and not named again, or something is sent elsewhere.
         """
         values = with_class_paths(read_yaml(self.file), current)
+        if isinstance(trainer := values.get("trainer"), dict) and "logger" in trainer:
+            trainer["logger"] = self._usable_loggers(trainer["logger"])
         for key, path in foreign_parts(values).items():
             if not self.is_typed(path):
                 again = f"--{key} {path}" if key != "trainer.callbacks" else "--config FILE that names it"
@@ -51,6 +60,22 @@ class ConfigOfRun:
             elif key != "model":
                 values[key] = self._inside(key, value)
         return values
+
+    def _usable_loggers(self, logger: Any) -> Any:
+        """The loggers without those that are not used, which may send to a place or need a package that is not here."""
+        if self.uses_no_logger:
+            return False
+        if self.command == "fit":
+            return logger
+        usable = []
+        for each in logger if isinstance(logger, list) else [logger]:
+            if package := missing_package(each):
+                self.moved.append(
+                    f"nothing is logged to {short_name(str(class_path_of(each)))}: {package} is not installed"
+                )
+            else:
+                usable.append(each)
+        return usable if isinstance(logger, list) else usable[0] if usable else None
 
     def is_typed(self, path: str) -> bool:
         """Whether a path is of a package that the user names parts of."""
@@ -92,7 +117,9 @@ class ConfigOfRun:
         return self._place_inside(key, value)
 
     def _place_inside(self, key: str, value: str) -> str:
-        is_address = bool(ADDRESS.search(value))
+        is_address = bool(ADDRESS.search(value) or ACCOUNT.search(key))
+        if (key, value) in self.typed_again:
+            return value
         if is_address and key not in self.typed:
             again = "name it again, with a flag or --config FILE, if it is yours"
             raise UsageError(f"{self.file}: {key} is {value}, outside of the run: {again}")

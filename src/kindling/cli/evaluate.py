@@ -2,7 +2,8 @@
 
 from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
-from kindling.cli.stages import SPLITS, has_stage, make_trainer, measure, told_in_a_sentence
+from kindling.cli.profiling import end_profiler
+from kindling.cli.stages import SPLITS, has_stage, loggers_end, make_trainer, measure, told_in_a_sentence
 from kindling.cli.terminal import metric_notes, print_header, print_metrics
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
@@ -27,7 +28,9 @@ def main(arguments: Arguments) -> None:
         trainer = make_trainer(parts, None if debugs else run, [])
         if trainer.is_global_zero:
             print_header(parts, trainer, None if debugs else run, [])
-        metrics = measure(parts, trainer, command, ckpt)
+        with loggers_end(trainer.loggers):
+            metrics = measure(parts, trainer, command, ckpt)
+        end_profiler(trainer)
         if not trainer.is_global_zero:
             return
         notes = metric_notes(parts.model)

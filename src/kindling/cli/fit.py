@@ -13,7 +13,8 @@ import lightning as L
 from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
 from kindling.cli.find import find
-from kindling.cli.stages import has_stage, left_out, make_trainer, measure, told_in_a_sentence
+from kindling.cli.profiling import end_profiler
+from kindling.cli.stages import has_stage, left_out, loggers_end, make_trainer, measure, told_in_a_sentence
 from kindling.cli.terminal import metric_notes, print_header, print_metrics, print_next
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
@@ -110,7 +111,7 @@ class Training:
     def fit(self, ckpt: Path | None) -> None:
         """Train, then measure the best checkpoint on the validation and the test split."""
         parts, trainer = self.parts, self.trainer
-        with told_in_a_sentence(parts, self.run):
+        with told_in_a_sentence(parts, self.run), loggers_end(trainer.loggers):
             self._print_header()
             with no_garbage_before():
                 trainer.fit(parts.model, datamodule=parts.datamodule, ckpt_path=ckpt, weights_only=True)
@@ -131,6 +132,7 @@ class Training:
             print(f"resume after step {self.resumed_after}; changed: {'; '.join(self.record.changes) or 'nothing'}")
 
     def _finish(self, trainer: Trainer) -> None:
+        end_profiler(trainer)
         reasons = [getattr(each, "stopping_reason_message", None) for each in trainer.early_stopping_callbacks]
         best = self._best_checkpoint()
         results = self.record.results(trainer, best) if self.record else {}
@@ -145,7 +147,7 @@ class Training:
         if not self.run:
             return print_metrics("debug run: nothing was written", metrics, notes)
         step = trainer.fit_loop.epoch_loop._batches_that_stepped  # as loggers count, also with several optimisers
-        Dashboard.finish(loggers, metrics.get("val", {}), step)
+        Dashboard.finish(loggers, metrics.get("val", {}), results, step)
         write_json(
             self.run / "results.json", metrics | ({"notes": notes} if notes else {}) | results
         )  # by which a run is known to be finished

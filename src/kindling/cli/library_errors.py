@@ -8,6 +8,7 @@ from kindling.core.parts import class_path_of, short_name
 from kindling.core.settings import Setting
 
 DURATION = "days:hours:minutes:seconds, such as 00:00:30:00 for half an hour"
+EXTRAS = ("mlflow", "wandb")  # of this project, by the packages that they bring
 ENORMOUS = 10**6  # numbers from here on are named where the memory is too small
 
 
@@ -19,11 +20,12 @@ def _duration(found: re.Match[str], settings: list[Setting]) -> str:
 
 def _missing_package(found: re.Match[str], settings: list[Setting]) -> str:
     package = next(filter(None, found.groups()))
+    install = f"pip install -e '.[{package}]'" if package in EXTRAS else f"pip install {package}"
     for source, key, value in reversed(settings):
         name = short_name(str(class_path_of(value)))
-        if package.lower() in name.lower():
-            return f"{source}: {key} is {name}, which needs a package that is not installed: pip install {package}"
-    return f"{package} is not installed: pip install {package}"
+        if package.lower().partition("-")[0] in name.lower():
+            return f"{source}: {key} is {name}, which needs a package that is not installed: {install}"
+    return f"{package} is not installed: {install}"
 
 
 def _largest_number(_: re.Match[str], settings: list[Setting]) -> str:
@@ -59,6 +61,8 @@ SENTENCES: dict[str, Told] = {
     "--data",
     r"Timer\(duration='(.+?)'\)": _duration,
     r"^Requirement '?([\w-]+)|must have \w+ installed.*pip install (?:-U )?([\w-]+)": _missing_package,
+    "`psutil` is not installed": "trainer.callbacks: DeviceStatsMonitor needs a package that is not installed: pip "
+    "install psutil",
     "Overflow when unpacking|overflowed|multiplication overflow|failed to unpack the object": _largest_number,
     r"Error\(s\) in loading state_dict|Invalid device string": None,
     "val_check_interval|conditioned on metric|no finite number": None,

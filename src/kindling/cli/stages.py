@@ -1,5 +1,6 @@
 """What `fit`, `validate` and `test` share: the trainer, a stage that is measured, and faults in one sentence."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,11 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from kindling.cli.build import Parts
 from kindling.cli.library_errors import is_setting
+from kindling.cli.profiling import prepare_profiler
 from kindling.cli.terminal import terminal_callbacks
 from kindling.core.errors import Stopped, UsageError
+from kindling.run.added_logger import AddedLogger
+from kindling.run.logger_recipes import Recipe
 from kindling.run.loggers import run_loggers
 from kindling.train.callbacks import Checkpoint
 from kindling.train.faults import explain_fault
@@ -40,18 +44,48 @@ def make_trainer(
         callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
     if run:
         settings["default_root_dir"] = str(run)
-        if settings["logger"] in (None, True):
-            settings["logger"] = run_loggers(run, parts.arguments.command, resumed_after)
         for callback in callbacks:
             if isinstance(callback, Checkpoint):
                 callback.dirpath = str(run.resolve() / "checkpoints")
-    own = settings["callbacks"] or []
-    own = own if isinstance(own, list) else [own]
-    settings["callbacks"] = [*own, *callbacks, *terminal_callbacks(settings), *extra]
+    settings["callbacks"] = [*_listed(settings["callbacks"]), *callbacks, *terminal_callbacks(settings), *extra]
     try:
-        return Trainer(**settings)
+        settings["logger"] = _loggers(settings["logger"], parts, run, resumed_after)
+        trainer = Trainer(**settings)
+    except UsageError:
+        raise
     except Exception as error:  # which refuses settings in many ways
         parts.refuse(error)
+    prepare_profiler(trainer, run)
+    return trainer
+
+
+def _loggers(asked: Any, parts: Parts, run: Path | None, resumed_after: int | None) -> Any:
+    """Those of the run, and beside them what the settings name; none at all if they say false."""
+    if asked is False:
+        return False
+    added = [each for each in _listed(asked) if isinstance(each, Recipe)]
+    if run:
+        return run_loggers(run, parts.arguments.command, resumed_after, added)
+    if added and not parts.config["trainer"].fast_dev_run:
+        print(f"note: {added[0].cls.__name__} is left out: it goes with a run", file=sys.stderr)
+    return True
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+@contextmanager
+def loggers_end(loggers: list[Any]) -> Iterator[None]:
+    """End the runs of the added loggers in the end, as failed if there is an error."""
+    code = 1
+    try:
+        yield
+        code = 0
+    finally:
+        for logger in loggers:
+            if isinstance(logger, AddedLogger):
+                logger.end(code)
 
 
 def has_stage(parts: Parts, command: str) -> bool:

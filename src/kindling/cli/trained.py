@@ -62,7 +62,7 @@ class Trained:
     @cached_property
     def parts(self) -> Parts:
         """The module, with new weights, and the data that the run's config describes."""
-        flags = [f"--{key}={path}" for key, path in self.paths.items() if path]
+        flags = ["--trainer.logger=false", *(f"--{key}={path}" for key, path in self.paths.items() if path)]
         return Parts(read_arguments(["test", "--run", str(self.run), *flags]), self.checkpoint)
 
     @property

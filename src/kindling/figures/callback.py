@@ -3,13 +3,11 @@
 import math
 import time
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
@@ -18,6 +16,7 @@ from kindling.core.growing_file import going_on
 from kindling.core.tables import printable
 from kindling.figures import OF_THE_WORST, check_names, drawing
 from kindling.figures.written_text import written_text
+from kindling.run.shown import show_image, show_text
 from kindling.tasks import Task
 
 WORST = 24  # images kept
@@ -26,7 +25,7 @@ OF_WORST = {"scores": "sureness", "predictions": "predictions", "targets": "targ
 
 
 class Figures(L.Callback):
-    """Draw how the model does on the validation and the test split: to TensorBoard, and to `figures/` in the run.
+    """Draw how the model does on the validation and the test split: to `figures/` in the run, and to its loggers.
 
     Drawn is what the module's task names in `figures`, from what its steps return; of several loaders the first. The
     best validation is the one by which the best checkpoint is chosen. Beside it stands what a language model writes.
@@ -203,8 +202,7 @@ class Figures(L.Callback):
             with going_on(file), whole_file(file) as part:
                 part.write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text(f"{stage}/text", indent(text, "    "), step)
+            show_text(logger, f"{stage}/text", text, step)
 
     def _write(self, trainer: L.Trainer, stage: str, name: str, image: np.ndarray, step: int) -> None:
         from matplotlib.image import imsave
@@ -214,8 +212,7 @@ class Figures(L.Callback):
             with going_on(file), whole_file(file) as part:
                 imsave(part, image)
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(f"{stage}/{name}", image, step, dataformats="HWC")
+            show_image(logger, f"{stage}/{name}", image, step)
 
     def _warn(self, trainer: L.Trainer, what: str, error: Exception) -> None:
         """Say once why something is not drawn."""

@@ -1,4 +1,4 @@
-"""What TensorBoard shows besides the curves: losses on one chart, and runs side by side in the HParams tab."""
+"""What loggers show besides the curves: what was set and what came out; in TensorBoard also the losses on one chart."""
 
 import math
 import re
@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
 from kindling.core.settings import flatten
+from kindling.run.added_logger import AddedLogger
 from kindling.tasks import Task
 from kindling.tasks.measures import names_in
 
@@ -26,8 +27,11 @@ class Dashboard(L.Callback):
         trainer = {key: config["trainer"][key] for key in TRAINER}
         chosen = {"model": config["model"], "data": config.get("data") or {}, "trainer": trainer}
         self.parameters = {**dict(flatten(chosen)), "seed": config["seed_everything"]}
+        self.settings = {name: value for name, value in flatten(config) if not name.startswith("trainer.logger")}
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        for logger in _added(trainer.loggers):
+            logger.log_hyperparams(self.settings)
         if not trainer.is_global_zero or trainer.global_step:  # a resumed run has it all
             return
         task = getattr(model, "task", None)
@@ -43,16 +47,30 @@ class Dashboard(L.Callback):
             writer._get_file_writer().add_summary(start)
 
     @staticmethod
-    def finish(loggers: list[Any], metrics: dict[str, float], step: int) -> None:
-        """Write the best checkpoint's metrics on the validation split, by which runs are compared, as first columns."""
+    def finish(loggers: list[Any], metrics: dict[str, float], results: dict[str, Any], step: int) -> None:
+        """Write what came out.
+
+        Args:
+            loggers: of the run.
+            metrics: of the best checkpoint on the validation split, by which runs are compared: as first columns.
+            results: what else is known of the training; its numbers are for the added loggers.
+            step: of the training's end.
+        """
+        numbers = {f"results/{name}": value for name, value in results.items() if isinstance(value, int | float)}
+        best = {f"best/val_{name}": value for name, value in metrics.items() if not math.isnan(value)}
+        for logger in _added(loggers):
+            logger.log_metrics({**best, **numbers}, step)
+            logger.save()
         _, _, end = hparams({}, {})
         for writer in _writers(loggers):
-            for name, value in metrics.items():
-                if math.isnan(value):
-                    continue  # undefined: an empty cell
-                writer.add_scalar(f"best/val_{name}", value, step)
+            for name, value in best.items():  # without what is undefined: an empty cell
+                writer.add_scalar(name, value, step)
             writer._get_file_writer().add_summary(end)
             writer.flush()
+
+
+def _added(loggers: list[Any]) -> list[AddedLogger]:
+    return [logger for logger in loggers if isinstance(logger, AddedLogger)]
 
 
 def _writers(loggers: list[Any]) -> list[Any]:

@@ -3,119 +3,47 @@
 Both are written in whole pieces, so that a kill leaves no half row behind, and a full disk does not end the training.
 """
 
-import csv
 import io
 import os
 import socket
 import time
-from collections.abc import Mapping
-from itertools import takewhile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.loggers.logger import DummyExperiment, Logger, rank_zero_experiment
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.writer import FileWriter
 
 from kindling.core.growing_file import GrowingFile, reported
-
-Row = dict[str, Any]  # of the table: metrics by name, and the step
-
-
-def run_loggers(run: Path, command: str, first_step: int | None) -> list[Any]:
-    """The loggers of a command. A resumed training goes on at `first_step`: what was logged after that is dropped."""
-    reported.clear()
-    if command != "fit":  # in a folder of its own, since at step 0 it would break the curves of the training
-        return [TensorBoard(save_dir=run, sub_dir=command)]
-    board = TensorBoard(save_dir=run, first_step=first_step)
-    board.table = MetricsTable(run / "metrics.csv", first_step or 0)
-    return [board, board.table]
+from kindling.run.logged_before import LoggedBefore
+from kindling.run.logger_recipes import Recipe, loggers_of
+from kindling.run.metrics_table import MetricsTable, last_step
 
 
-class MetricsTable(Logger):
-    """`metrics.csv`: a row each time that metrics are logged, and a column for each metric, sorted by name.
-
-    Metrics that a step has logged already, which a resumed training can repeat, are left out.
+def run_loggers(run: Path, command: str, first_step: int | None, added: Sequence[Recipe] = ()) -> list[Any]:
+    """The loggers of a command, the run's own first, which say where the run is.
 
     Args:
-        path: of the file.
-        first_step: of a training that goes on: from its first row in a file that is there already, rows are dropped.
+        run: the run's folder.
+        command: fit, validate or test.
+        first_step: of a resumed training: what was logged from this step on is dropped; None for a new one.
+        added: further ones that the user asks for.
     """
-
-    name, version = "", ""  # None would be shown in the progress bar
-
-    def __init__(self, path: Path, first_step: int = 0) -> None:
-        super().__init__()
-        self.file, self.columns = GrowingFile(path), list[str]()
-        whole = filter(_is_whole, self._rows())
-        past = list(takewhile(lambda row: _has_own_step(row) or int(row["step"]) < first_step, whole))
-        self.logged = {_content(row) for row in past}  # by the last step
-        self.logged_before = {_content(row) for row in past if _has_own_step(row)}
-        if path.exists():
-            self._rewrite(past)
-
-    @property
-    def experiment(self) -> Any:
-        """What takes any call and does nothing: a module may call `add_image` of each of its loggers."""
-        return DummyExperiment()
-
-    def repeats(self, metrics: Mapping[str, Any], step: int | None) -> bool:
-        content = _content({**metrics, "step": step})
-        return content in self.logged or content in self.logged_before
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        if self.repeats(metrics, step):
-            return
-        row: Row = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
-        row["step"] = step
-        of_this_step = {content for content in self.logged if content[0] == str(step)}
-        self.logged = of_this_step | {_content(row)}
-        if row.keys() <= set(self.columns):
-            self.file.waiting += self._lines([row]).encode()
-        else:
-            self._rewrite([*self._rows(), row])
-
-    @rank_zero_only
-    def save(self) -> None:
-        self.file.flush()
-
-    def log_hyperparams(self, *_: Any, **__: Any) -> None: ...
-
-    def _rows(self) -> list[Row]:
-        return list(csv.DictReader(io.StringIO(self.file.text(), newline="")))
-
-    def _rewrite(self, rows: list[Row]) -> None:
-        """Write the whole file anew, with the columns that these rows need."""
-        self.columns = sorted({name for row in rows for name, value in row.items() if value != ""})
-        header = {name: name for name in self.columns}
-        self.file.replace(self._lines([header, *rows]))
-
-    def _lines(self, rows: list[Row]) -> str:
-        text = io.StringIO()
-        csv.DictWriter(text, self.columns, extrasaction="ignore").writerows(row for row in rows if row)
-        return text.getvalue()
-
-
-def _is_whole(row: Row) -> bool:
-    """Whether a row that was read has a value for each column, none too many, and a step."""
-    has_all_columns = None not in row and None not in row.values()  # csv's sign for too many, and for too few
-    return has_all_columns and row.get("step", "").isdecimal()
-
-
-def _has_own_step(row: Row) -> bool:
-    """Whether a callback or a validation's batch has given its own step: to any other row Lightning adds the epoch."""
-    return not row.get("epoch")
-
-
-def _content(row: Row) -> tuple[str, ...]:
-    """What a row is about: its step, and the names of its metrics."""
-    return str(row["step"]), *sorted(name for name, value in row.items() if value != "")
+    reported.clear()
+    kept = LoggedBefore(run / "loggers.json")
+    if command != "fit":  # in a folder of its own, since at step 0 it would break the curves of the training
+        board = TensorBoard(save_dir=run, sub_dir=command)
+        return [board, *loggers_of(added, run, kept, command, last_step(run / "metrics.csv"))]
+    board = TensorBoard(save_dir=run, first_step=first_step)
+    board.table = table = MetricsTable(run / "metrics.csv", first_step or 0)
+    if added:
+        kept.follow(table)
+    # The table comes last: after a kill, the others have all that it has.
+    return [board, *loggers_of(added, run, kept, command), table]
 
 
 class TensorBoard(TensorBoardLogger):

@@ -18,7 +18,7 @@ from torch.optim import SGD, lr_scheduler
 from kindling.models.run_length import steps_of
 from kindling.models.schedules import CosineAnnealingLR, OneCycleLR, WarmupCosine
 from kindling.run.checkpoint_files import load_checkpoint
-from kindling.run.loggers import MetricsTable
+from kindling.run.metrics_table import MetricsTable
 from kindling.train.callbacks import Checkpoint
 from kindling.train.trainer import Trainer
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from kindling.data.image_augmentation import ImageAugmentation
 from kindling.models.schedules import ReduceLROnPlateau
-from kindling.run.loggers import MetricsTable
+from kindling.run.metrics_table import MetricsTable
 from kindling.train.callbacks.gradient_norm import GradientNorm
 from kindling.train.callbacks.non_finite import NonFinite
 from kindling.train.callbacks.weight_averaging import WeightAveraging

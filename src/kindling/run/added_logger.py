@@ -1,0 +1,128 @@
+"""A logger that a user has added: it gets nothing twice, and its failure does not end the training."""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import MLFlowLogger
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from kindling.core.errors import UsageError
+from kindling.core.tables import printable
+from kindling.run.logged_before import LoggedBefore
+
+
+class AddedLogger(Logger):
+    """What is mixed into the class of such a logger: `class (AddedLogger, WandbLogger)`."""
+
+    key: str  # what it is called in `loggers.json`
+    run: Path
+    store: str | None = None  # where its runs are kept, if it says so
+    before: LoggedBefore
+    measures: str | None = None  # validate or test, of a run that is trained
+    last_step = 0  # of that run
+    has_runs = goes_on = False  # whether it has runs of its own, and whether it goes on with one
+    has_begun = has_failed = False
+
+    @property
+    def experiment(self) -> Any:
+        """That of the logger, whose run begins when it is first asked for.
+
+        Raises:
+            UsageError: if it can't begin.
+        """
+        if not self.has_begun:
+            self.has_begun = True  # before its run is asked for, which may ask for this
+            try:
+                self._begin(super().experiment)  # type: ignore[misc]  # that of the class which this is mixed into
+            except Exception as error:  # of any library: no account, no network, no such run
+                self.has_begun = False
+                raise UsageError(f"{self.key} can't begin: {_words(error)}") from error
+        return super().experiment  # type: ignore[misc]
+
+    @rank_zero_only
+    def _begin(self, _: Any) -> None:
+        if self.has_runs:
+            self.before.keep(self.key, str(self.version), self.store)
+        self._forget_links()
+        if self.goes_on and not self.measures and isinstance(self, MLFlowLogger):
+            self.experiment.update_run(self.run_id, status="RUNNING")
+
+    def _forget_links(self) -> None:
+        """Remove links to files outside of the run, such as that to W&B's own log: with one, a run is not resumed."""
+        inside = self.run.resolve()
+        for path in (self.run / "wandb").rglob("*"):
+            if path.is_symlink() and inside not in path.resolve().parents:
+                path.unlink()
+
+    def attempt(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Do something with the logger. If it fails, say so, and leave the logger alone from then on."""
+        if self.has_failed:
+            return
+        try:
+            action(*args, **kwargs)
+        except UsageError:  # it can't begin
+            raise
+        except Exception as error:  # of any library: a full disk, a server that is gone
+            self.has_failed = True
+            print(f"warning: {self.key} is left out from here on: {_words(error)}", file=sys.stderr, flush=True)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        if self.measures:  # which Lightning logs at the first step, in the first epoch
+            named = {self._named(name): value for name, value in metrics.items() if name != "epoch"}
+            metrics, step = named, self.last_step
+        elif self.before.has(dict(metrics), step):
+            return
+        self.attempt(super().log_metrics, metrics, step)  # type: ignore[safe-super]
+
+    def _named(self, name: str) -> str:
+        """What a metric or a figure is called: that of a validation by itself is none of the training's curve."""
+        if self.measures != "validate" or name.startswith("validate/"):  # an image may come as a metric
+            return name
+        return f"validate/{name.removeprefix('val/')}"
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Log what has been set, once: MLflow refuses other values afterwards."""
+        if not self.goes_on and not self.measures:
+            self.attempt(super().log_hyperparams, params, *args, **kwargs)  # type: ignore[safe-super]
+
+    @rank_zero_only
+    def save(self) -> None:
+        self.attempt(super().save)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        if not self.measures:  # of which the training's status is none
+            self.attempt(super().finalize, status)
+
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        self.attempt(super().after_save_checkpoint, checkpoint_callback)
+
+    @rank_zero_only
+    def show(self, send: Callable[..., None], name: str, content: Any, step: int) -> None:
+        """Show an image or a text: see `run/shown.py`."""
+        if self.measures:
+            name, step = self._named(name), self.last_step
+        if step >= self.before.until:
+            self.attempt(send, self, name, content, step)
+
+    @rank_zero_only
+    def end(self, code: int) -> None:
+        """End the logger's run, where it does not end by itself; `code` is 0 if all went well."""
+        if self.has_begun:
+            self.attempt(_end, self.experiment, code)
+
+
+def _end(experiment: Any, code: int) -> None:
+    if hasattr(experiment, "finish"):  # W&B's
+        experiment.finish(exit_code=code)
+    elif hasattr(experiment, "end"):  # Comet's
+        experiment.end()
+
+
+def _words(error: Exception) -> str:
+    return printable(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
