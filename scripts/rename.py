@@ -30,6 +30,7 @@ jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn 
 packaging setuptools pillow PIL pyarrow datasets litdata tokenizers onnx onnxruntime onnxscript importlinter grimp
 fastapi httpx timm transformers peft
 pytest conftest model_cases project_parts stand_ins clones simple_modules class_places cookbook_pages interrupted
+launches
 mypy ruff pre_commit pip python python3 git make build dist venv"""
 TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # Python leaves `test` out of its own list
 # Kindling's own: what goes in any case (documents, and tests of what is renamed), and what --keep-engine-tests keeps.
@@ -39,7 +40,7 @@ IN_ANY_CASE += ["tests/kindling/test_repository.py", "tests/kindling/test_config
 IN_ANY_CASE += ["tests/kindling/docs", "tests/cookbook_pages.py"]
 IN_ANY_CASE += ["tests/kindling/scripts/test_rename.py", "tests/kindling/scripts/test_first_week.py"]
 ENGINE_TESTS = ["tests/kindling", "tests/clones.py", "tests/simple_modules.py"]
-ENGINE_TESTS += ["tests/class_places.py", "tests/interrupted.py", "scripts/kindling"]
+ENGINE_TESTS += ["tests/class_places.py", "tests/interrupted.py", "tests/launches.py", "scripts/kindling"]
 README = """\
 # {title}
 

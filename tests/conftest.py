@@ -17,7 +17,7 @@ from kindling import main
 ROOT = Path(__file__).parents[1]
 # What a training leaves in the environment, for processes that it starts: another test's would take itself for one.
 LEFT_BY_TRAINING = (
-    "PL_GLOBAL_SEED", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK", "KINDLING_RUN",
+    "PL_GLOBAL_SEED", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK", "KINDLING_STARTER",
 )  # fmt: skip
 QUICK = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
 

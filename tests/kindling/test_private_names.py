@@ -188,6 +188,10 @@ TABLE: tuple[Row, ...] = (
     # The rest
     Row("multiprocessing.queues.Queue._on_queue_feeder_error", "(e, obj)", ("kindling/data/batches.py",),
         "a batch that a worker can't hand over is lost, and the training would wait for it for ever"),
+    Row("lightning.fabric.strategies.launchers.subprocess_script._ChildProcessObserver._terminate_all", "(self)",
+        ("kindling/core/processes.py",), "it kills this process without a word when one that it started has ended"),
+    Row("lightning.fabric.strategies.launchers.subprocess_script._ChildProcessObserver:child-process-observer", "key",
+        ("kindling/core/processes.py",), "the name of the thread that watches what was started"),
     Row("torch.utils.tensorboard.writer.SummaryWriter._get_file_writer", "(self)",
         ("kindling/run/dashboard.py", "kindling/run/loggers.py"),
         "where events are written: into a file without a thread, which a full disk would end"),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
+from kindling.core.files import is_file
+from kindling.core.processes import Processes
 from kindling.core.settings import Setting, misnamed_in, settings_in
 from kindling.run.folder import begun_run, find_run, requeued_run
 
@@ -47,6 +49,8 @@ class Arguments:
         test: whether the test split is measured after a training.
         find: lr or batch_size: what to find instead of training.
         again: settings of the files of a command that is started anew: the user's, where the run's config has them.
+        processes: this one, and those that do the same.
+        of_launch: keys that what started the processes has set, for this start alone.
     """
 
     command: str
@@ -60,6 +64,8 @@ class Arguments:
     test: bool = True
     find: str | None = None
     again: list[Setting] = field(default_factory=list)
+    processes: Processes = field(default_factory=Processes)
+    of_launch: list[str] = field(default_factory=list)
 
     @property
     def asks_for_help(self) -> bool:
@@ -77,8 +83,12 @@ class Arguments:
         return any(key == other for _, other, _ in self.settings)
 
 
-def read_arguments(argv: list[str]) -> Arguments:
+def read_arguments(argv: list[str], processes: Processes | None = None) -> Arguments:
     """Take the command line apart and see that its files exist.
+
+    Args:
+        argv: the command and what follows it.
+        processes: this one, and those that do the same: which run is meant, the first of them says.
 
     Raises:
         UsageError: if a run or a file is missing, is no YAML, or does not go with the command.
@@ -86,36 +96,58 @@ def read_arguments(argv: list[str]) -> Arguments:
     command, again = argv[0], list[Path]()
     if command not in HELP:
         raise UsageError(f"unknown command {command!r}: expected {', '.join((*HELP, *PLAIN))}")
-    own, flags = _own_options(command, argv[1:])
+    processes = processes or Processes()
+    own, flags = _own_options(command, argv[1:], processes)
     name = own.name or _name(own.run, own.configs)
-    if command == "fit" and not own.run and (begun := _begun(name, own.run_id)):
-        again, own.run, own.configs = own.configs, begun, [begun / "config.yaml"]
+    if command == "fit" and not own.run:
+        begun = processes.decide("begun", lambda: _begun(name, own.run_id, processes))
+        if begun:
+            again, own.run, own.configs = own.configs, Path(begun), [Path(begun, "config.yaml")]
     test = own.test != "false"
-    arguments = Arguments(command, own.configs, flags, [], own.run, own.ckpt, name, own.run_id, test, own.find)
+    run_and_checkpoint = (own.run, own.ckpt, name, own.run_id)
+    arguments = Arguments(command, own.configs, flags, [], *run_and_checkpoint, test, own.find, processes=processes)
     arguments.settings = [*_settings_of_files(own.configs), *_settings_of_flags(flags)]
     arguments.again = _settings_of_files(again)
+    _follow(processes, arguments)
     if not arguments.asks_for_help:
         _check(arguments, own)
     return arguments
 
 
-def _begun(name: str, run_id: str | None) -> Path | None:
+def _begun(name: str, run_id: str | None, processes: Processes) -> str | None:
     """The run that an earlier start of this command has begun."""
-    if run_id is None:
-        return requeued_run(name)
-    return begun_run(name, run_id) if _is_folder_name(run_id) else None
+    restarted = processes.begun_run()
+    if restarted and is_file(restarted / "config.yaml"):
+        run: Path | None = restarted
+    elif run_id is None:
+        run = requeued_run(name)
+    else:
+        run = begun_run(name, run_id) if _is_folder_name(run_id) else None
+    return str(run) if run else None
+
+
+def _follow(processes: Processes, arguments: Arguments) -> None:
+    """Take the devices of a node, and the nodes, from what has started the processes, unless the user sets them."""
+    for key, value in processes.launch.settings.items():
+        if not any(key == other and chosen not in (None, "null", "auto") for _, other, chosen in arguments.changes):
+            arguments.of_launch.append(key)
+            arguments.flags.append(f"--{key}={value}")
+            arguments.settings.append((COMMAND_LINE, key, value))
+    nodes = [str(value) for _, key, value in arguments.settings if key == "trainer.num_nodes"]
+    if processes.number is None and nodes and nodes[-1].isdecimal():
+        processes.number = int(nodes[-1])  # of which one process each is there until Lightning starts the others
 
 
 def _is_folder_name(name: str) -> bool:
     return bool(name.strip(". ")) and not {"/", "\\"} & {*name}
 
 
-def _own_options(command: str, argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+def _own_options(command: str, argv: list[str], processes: Processes) -> tuple[argparse.Namespace, list[str]]:
     """Kindling's own options, and what is left for the parser."""
     own = argparse.Namespace(run=None, resumes=False)
 
     def config_of_run(name: str) -> Path:
-        own.run, own.resumes = find_run(name), True
+        own.run, own.resumes = Path(processes.decide("run", lambda: str(find_run(name)))), True
         return own.run / "config.yaml"
 
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)

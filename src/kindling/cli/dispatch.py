@@ -4,14 +4,17 @@ import logging
 import os
 import signal
 import sys
+import traceback
 import warnings
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 from kindling import __version__
 from kindling.cli.arguments import PLAIN, read_arguments
 from kindling.core.errors import NothingToDo, Stopped, UsageError
+from kindling.core.launch import launch_of_environment
+from kindling.core.processes import Processes
 from kindling.core.tables import print_plain
 
 HELP = """\
@@ -43,6 +46,7 @@ What a model, a data set or a task takes: kindling fit --model.help MLP.
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
 ENDS_WITH_PARENT = "KINDLING_ENDS_WITH_PARENT"  # the process that a training is part of, such as that of folds
+IN_SEVERAL_PROCESSES = ("fit", "validate", "test")  # commands that can share their work
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 MODULES = {"validate": "evaluate", "test": "evaluate"}  # of commands that have no module of their own name
 
@@ -68,30 +72,50 @@ def run(argv: list[str] | None) -> int:
     if argv[0] in ("-V", "--version"):
         print(f"kindling {__version__}")
         return 0
+    return run_command(argv)
+
+
+def run_command(argv: list[str]) -> int:
+    """Run a command in this process, which may be one of several, and return its exit code."""
+    if "PYTHONWARNINGS" not in os.environ:  # noise to a newcomer; PYTHONWARNINGS=default shows it
+        warnings.simplefilter("ignore")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or a process that ends has others print C++ frames
+    keep_memory()
+    processes = Processes()
     try:
-        arguments: Any = argv[1:] if argv[0] in PLAIN else read_arguments(argv)
-        if "PYTHONWARNINGS" not in os.environ:  # noise to a newcomer; PYTHONWARNINGS=default shows it
-            warnings.simplefilter("ignore")
-        keep_memory()
+        processes = Processes(launch_of_environment())
+        if argv[0] not in IN_SEVERAL_PROCESSES:
+            processes.refuse_several(argv[0])
+        arguments: Any = argv[1:] if argv[0] in PLAIN else read_arguments(argv, processes)
         if parent := os.environ.pop(ENDS_WITH_PARENT, None):
             end_with(int(parent))
         command = import_module(f"kindling.cli.{MODULES.get(argv[0], argv[0])}")  # takes seconds
         tame_lightning()
         command.main(arguments)
-    except NothingToDo as done:
-        print_plain(f"nothing to do: {done}")
-    except Stopped as stop:
-        if "KINDLING_TRACEBACK" in os.environ:
-            raise
-        if stop.code:
-            print_plain(f"kindling: {stop}", sys.stderr)
-        return stop.code
-    except UsageError as error:
-        if "KINDLING_TRACEBACK" in os.environ:
-            raise
-        print_plain(f"kindling: {error}", sys.stderr)
-        return 2
+    except (Exception, KeyboardInterrupt) as error:
+        code, line, file = outcome(error)
+        code, says = processes.end(code)
+        if says and code and (not line or "KINDLING_TRACEBACK" in os.environ):
+            if processes.number == 1:
+                raise
+            traceback.print_exc()  # at once: the launcher of several may kill this one in a moment
+        elif says and line:
+            print_plain(line, file)
+        return code
+    finally:
+        processes.finish()
     return 0
+
+
+def outcome(error: BaseException) -> tuple[int, str, TextIO]:
+    """The exit code that an error means, and the line that says it, and where; no line for a mistake in code."""
+    if isinstance(error, NothingToDo):
+        return 0, f"nothing to do: {error}", sys.stdout
+    if isinstance(error, UsageError | Stopped):
+        return error.code, f"kindling: {error}" if error.code else "", sys.stderr
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "kindling: stopped", sys.stderr
+    return 1, "", sys.stderr
 
 
 def _nobody_reads() -> bool:

@@ -26,6 +26,7 @@ def main(arguments: Arguments) -> None:
         fit_or_refuse(ckpt, checkpoint, parts.model)
         debugs = parts.config_init["trainer"]["fast_dev_run"]
         trainer = make_trainer(parts, None if debugs else run, [])
+        arguments.processes.join(trainer, None)
         if trainer.is_global_zero:
             print_header(parts, trainer, None if debugs else run, [])
         with loggers_end(trainer.loggers):

@@ -18,6 +18,7 @@ from kindling.cli.stages import has_stage, left_out, loggers_end, make_trainer, 
 from kindling.cli.terminal import metric_notes, print_header, print_metrics, print_next
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
+from kindling.core.processes import EndsWithOthers
 from kindling.run import folder
 from kindling.run.dashboard import Dashboard
 from kindling.run.record import Record
@@ -28,30 +29,37 @@ from kindling.train.trainer import Trainer
 def main(arguments: Arguments) -> None:
     parts = Parts(arguments)
     if arguments.find:
+        arguments.processes.refuse_several("fit --find")
         return find_setting(parts, arguments.find)
-    run, settings = arguments.run, parts.config_init["trainer"]
+    # The first process finds or makes the run, and holds its lock for all.
+    run, ckpt, resumed_after = arguments.processes.decide("training", lambda: start_of(parts))
+    try:
+        Training(parts, Path(run) if run else None, resumed_after).fit(Path(ckpt) if ckpt else None)
+    except (UsageError, EndsWithOthers) as error:
+        is_refused = run and not arguments.run and error.code == UsageError.code
+        if is_refused and arguments.processes.is_first:
+            folder.discard_run(Path(run))
+        raise
+
+
+def start_of(parts: Parts) -> tuple[str | None, str | None, int | None]:
+    """The run to train in, the checkpoint to go on from, and the step that it was saved after; None for none."""
+    arguments, settings = parts.arguments, parts.config_init["trainer"]
     tries_only = settings["fast_dev_run"]
-    if run:
-        folder.lock_run(run)
-        ckpt, resumed_after = resume_point(run, parts.model, settings)
-        Training(parts, None if tries_only else run, resumed_after).fit(ckpt)
-    elif tries_only:
-        Training(parts, None, None).fit(None)
-    else:
-        train_in_new_folder(parts)
+    if arguments.run:
+        folder.lock_run(arguments.run)
+        ckpt, step = resume_point(arguments.run, parts.model, settings)
+        return None if tries_only else str(arguments.run), str(ckpt) if ckpt else None, step
+    return None if tries_only else str(new_run(arguments)), None, None
 
 
-def train_in_new_folder(parts: Parts) -> None:
-    """Train from the beginning; if that is refused, no folder is left behind."""
-    run = folder.new_run(parts.arguments.name, parts.arguments.run_id)
+def new_run(arguments: Arguments) -> Path:
+    """The folder of a new run, locked; if it is refused, no folder is left behind."""
+    run = folder.new_run(arguments.name, arguments.run_id)
     folder.lock_run(run)
     if (run / "config.yaml").exists():
         raise UsageError(f"{run} has begun elsewhere just now: the same command again goes on with it")
-    try:
-        Training(parts, run, None).fit(None)
-    except UsageError:
-        folder.discard_run(run)
-        raise
+    return run
 
 
 def find_setting(parts: Parts, setting: str) -> None:
@@ -99,10 +107,14 @@ class Training:
             self.record = Record(run, config, parts.seed)
             watchers = [self.record, Dashboard(config)]
         self.trainer = make_trainer(parts, run, watchers, resumed_after)
+        parts.arguments.processes.join(self.trainer, run)
 
     def _config(self) -> dict[str, Any]:
-        """Every setting except `split_file`: the run holds it."""
+        """Every setting except `split_file`, which the run holds, and what is of this start alone."""
         config = self.parts.dump()
+        for key in self.parts.arguments.of_launch:
+            group, _, name = key.partition(".")
+            config[group][name] = self.parts.parser.get_default(key)
         if self.parts.saved_split:
             config["data"]["init_args"]["split_file"] = None
             self.parts.datamodule.hparams["split_file"] = None  # type: ignore[union-attr]

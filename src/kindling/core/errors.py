@@ -7,12 +7,13 @@ from pathlib import Path
 class UsageError(Exception):
     """What the user typed can't be done. The message is one sentence: what is wrong and what would be right."""
 
+    code = 2  # the exit code
+
 
 class Stopped(Exception):
     """A training ended before its time. The message says why and how to go on with its run; `code` is the exit code.
 
-    Where several processes stop for the same reason, the first one says so and the others exit with 0: at any other
-    code Lightning would kill the first.
+    Where all processes of a training stop for the same reason, the code is 0 for all but the first, which says so.
     """
 
     def __init__(self, reason: str, code: int = 1, run: Path | str | None = None) -> None:

@@ -16,12 +16,6 @@ LOCKS: list[IO[str]] = []  # of the runs that this process trains; to close one 
 
 def new_run(experiment: str, run_id: str | None = None) -> Path:
     """Make the folder `lightning_logs/<experiment>/<run_id>`, or `version_N` with the next free number."""
-    from lightning.pytorch.utilities import rank_zero_only  # slow to import
-
-    if rank_zero_only.rank:  # type: ignore[attr-defined]  # one of several processes of a training
-        if "KINDLING_RUN" not in os.environ:
-            raise UsageError("start kindling without torchrun or srun: --trainer.devices N starts the processes")
-        return Path(os.environ["KINDLING_RUN"])
     folder = ROOT / experiment
     taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdecimal()]
     run = folder / (run_id or f"version_{max(taken, default=-1) + 1}")
@@ -31,7 +25,6 @@ def new_run(experiment: str, run_id: str | None = None) -> Path:
         return new_run(experiment)
     except OSError as error:
         raise UsageError(f"can't make the run's folder in {folder}: {error.strerror}") from error
-    os.environ["KINDLING_RUN"] = str(run)
     return run
 
 
@@ -62,15 +55,9 @@ def requeued_run(experiment: str) -> Path | None:
 def lock_run(run: Path) -> None:
     """Keep other trainings out of a run's folder, until this process ends, however it ends.
 
-    Of several processes of a training the first holds it for all.
-
     Raises:
         UsageError: if another process holds it, nothing can be written there, or a link in it leads elsewhere.
     """
-    from lightning.pytorch.utilities import rank_zero_only  # slow to import
-
-    if rank_zero_only.rank:  # type: ignore[attr-defined]
-        return
     refuse_links(run)
     try:
         file = (run / "lock").open("a+")

@@ -16,9 +16,11 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.before: dict[int, Any] = {}
+        self.speaks = True
 
-    def watch(self) -> None:
-        """Take the signals over, where Python lets one: in the main thread."""
+    def watch(self, speaks: bool = True) -> None:
+        """Take the signals over, where Python lets one: in the main thread; of several processes one speaks."""
+        self.speaks = speaks
         if threading.current_thread() is threading.main_thread():
             watched = [signal.SIGINT, signal.SIGTERM] + [signal.SIGUSR1] * ("SLURM_JOB_ID" in os.environ)
             self.before = {number: signal.signal(number, self._receive) for number in watched}
@@ -35,11 +37,15 @@ class Interrupts:
             raise KeyboardInterrupt
         self.received = number
         name = "Ctrl-C (again: at once)" if number == signal.SIGINT else signal.Signals(number).name
-        if not int(os.environ.get("LOCAL_RANK", 0)):  # of several processes one tells
+        if self.speaks:
             print(f"\n{name}: stopping after this step", file=sys.stderr, flush=True)
 
 
 def requeue() -> None:
     """Ask SLURM to start this job again, which then goes on with its run. Lightning would in the middle of a step."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
-    subprocess.run(["scontrol", "requeue", f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]], check=False)
+    job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=False)
+    except OSError:
+        print(f"warning: there is no scontrol to start job {job} again", file=sys.stderr, flush=True)

@@ -109,7 +109,7 @@ class Checkpoint(ModelCheckpoint):
         self.files.is_loadable = False
         self.saved_at, self.saved_step = time.monotonic(), trainer.global_step
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self.interrupts.watch()
+            self.interrupts.watch(speaks=trainer.is_global_zero)
 
     def _leave_objects_out(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say which hyper-parameters no checkpoint keeps: loading an object would run code, and there is a config."""
