@@ -20,6 +20,7 @@ from kindling.models.hyperparameters import Loadable, name_hyperparameters
 from kindling.models.layers import initialize
 from kindling.models.run_length import adapt_to_run_length
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
+from kindling.models.whole_batch import measured
 from kindling.tasks import DEFAULT_TASKS, DefaultTask, Task
 from kindling.tasks.base import TASK_FOR
 from kindling.tasks.measures import WeightedMean
@@ -190,9 +191,10 @@ class Model(Loadable):
         outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         loss = self.task.loss_of(outputs, targets)
         if self.is_logged(batch_idx):
-            self.log("train/loss", loss.detach(), prog_bar=True)
+            values = measured(self.task, loss.detach(), recursive_detach(outputs), targets)
+            self.log("train/loss", values.pop("train/loss"), prog_bar=True)
             self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-            self.log_dict(self.task.batch_metrics(recursive_detach(outputs), targets))
+            self.log_dict(values)
         return loss + self.penalty() if self.l1 or self.l2 else loss
 
     def penalty(self) -> Tensor:
