@@ -9,7 +9,7 @@ from pathlib import Path
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
 from kindling.core.settings import Setting, misnamed_in, settings_in
-from kindling.run.folder import find_run, requeued_run
+from kindling.run.folder import begun_run, find_run, requeued_run
 
 USAGE = "kindling %s [--config FILE …] [--KEY VALUE …]"
 HELP = {
@@ -17,7 +17,8 @@ HELP = {
     "--config FILE names an experiment; more than one compose, the later ones win, and flags win over all. "
     "--model and --data take any LightningModule and LightningDataModule, by name or by import path. "
     "--resume RUN goes on with a run in its own folder. --name NAME files the run under lightning_logs/NAME. "
-    "--find lr or batch_size tries values and trains nothing.",
+    "--run-id ID begins the run lightning_logs/NAME/ID, or goes on with it: for a command that is started anew. "
+    "--test false leaves the test split alone. --find lr or batch_size tries values and trains nothing.",
     "validate": "Measure a checkpoint on the validation split. --run RUN (a folder, or latest) takes the run's config "
     "and best checkpoint; --ckpt best|last|PATH chooses another. Flags win over the run's config.",
 }
@@ -42,6 +43,8 @@ class Arguments:
         run: the run to go on with, or to measure.
         ckpt: best, last, or a path; None for the command's default.
         name: that a new run is filed under.
+        run_id: of the run: its folder's name; None for the next version_N.
+        test: whether the test split is measured after a training.
         find: lr or batch_size: what to find instead of training.
     """
 
@@ -52,6 +55,8 @@ class Arguments:
     run: Path | None = None
     ckpt: str | None = None
     name: str = "unnamed"
+    run_id: str | None = None
+    test: bool = True
     find: str | None = None
 
     @property
@@ -81,21 +86,33 @@ def read_arguments(argv: list[str]) -> Arguments:
         raise UsageError(f"unknown command {command!r}: expected {', '.join((*HELP, *PLAIN))}")
     own, flags = _own_options(command, argv[1:])
     name = own.name or _name(own.run, own.configs)
-    if command == "fit" and not own.run and (begun := requeued_run(name)):
+    if command == "fit" and not own.run and (begun := _begun(name, own.run_id)):
         own.run, own.configs = begun, [begun / "config.yaml"]
-    arguments = Arguments(command, own.configs, flags, [], own.run, own.ckpt, name, own.find)
+    test = own.test != "false"
+    arguments = Arguments(command, own.configs, flags, [], own.run, own.ckpt, name, own.run_id, test, own.find)
     arguments.settings = [*_settings_of_files(own.configs), *_settings_of_flags(flags)]
     if not arguments.asks_for_help:
-        _check(arguments, own.name)
+        _check(arguments, own)
     return arguments
+
+
+def _begun(name: str, run_id: str | None) -> Path | None:
+    """The run that an earlier start of this command has begun."""
+    if run_id is None:
+        return requeued_run(name)
+    return begun_run(name, run_id) if _is_folder_name(run_id) else None
+
+
+def _is_folder_name(name: str) -> bool:
+    return bool(name.strip(". ")) and not {"/", "\\"} & {*name}
 
 
 def _own_options(command: str, argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Kindling's own options, and what is left for the parser."""
-    own = argparse.Namespace(run=None)
+    own = argparse.Namespace(run=None, resumes=False)
 
     def config_of_run(name: str) -> Path:
-        own.run = find_run(name)
+        own.run, own.resumes = find_run(name), True
         return own.run / "config.yaml"
 
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
@@ -106,6 +123,10 @@ def _own_options(command: str, argv: list[str]) -> tuple[argparse.Namespace, lis
     options.add_argument("--ckpt")
     options.add_argument("--name")
     options.add_argument("--find", choices=("lr", "batch_size"))
+    options.set_defaults(run_id=None, test="true")
+    if command == "fit":
+        options.add_argument("--run-id")
+        options.add_argument("--test", choices=("true", "false"))
     try:
         return options.parse_known_args(argv, own)
     except argparse.ArgumentError as error:
@@ -141,7 +162,7 @@ def _settings_of_flags(flags: list[str]) -> list[Setting]:
     return settings
 
 
-def _check(arguments: Arguments, name: str | None) -> None:
+def _check(arguments: Arguments, own: argparse.Namespace) -> None:
     command, flags, run = arguments.command, arguments.flags, arguments.run
     given = {flag.partition("=")[0] for flag in flags}
     if flags and not flags[0].startswith("-"):
@@ -150,8 +171,11 @@ def _check(arguments: Arguments, name: str | None) -> None:
         raise UsageError(f"{command} has no {option}: fit takes --resume RUN, validate and test take --run RUN")
     if arguments.find and (command != "fit" or run):
         raise UsageError("--find is for a new training: kindling fit --config FILE --find lr")
-    if name is not None and (not name.strip(". ") or "/" in name or "\\" in name):
-        raise UsageError(f"--name is {name!r}: expected the name of one folder, such as my_experiment")
+    if own.run_id and own.resumes:
+        raise UsageError("--run-id and --resume both say which run: give one of them")
+    for option, name in {"--name": own.name, "--run-id": own.run_id}.items():
+        if name is not None and not _is_folder_name(name):
+            raise UsageError(f"{option} is {name!r}: expected the name of one folder, such as my_experiment")
     if command == "fit" and arguments.ckpt:
         raise UsageError("fit has no --ckpt: --resume RUN goes on from a run's last checkpoint")
     if command == "data" and arguments.ckpt:

@@ -35,13 +35,15 @@ def main(arguments: Arguments) -> None:
     elif tries_only:
         Training(parts, None, None).fit(None)
     else:
-        train_in_new_folder(parts, arguments.name)
+        train_in_new_folder(parts)
 
 
-def train_in_new_folder(parts: Parts, name: str) -> None:
+def train_in_new_folder(parts: Parts) -> None:
     """Train from the beginning; if that is refused, no folder is left behind."""
-    run = folder.new_run(name)
+    run = folder.new_run(parts.arguments.name, parts.arguments.run_id)
     folder.lock_run(run)
+    if (run / "config.yaml").exists():
+        raise UsageError(f"{run} has begun elsewhere just now: the same command again goes on with it")
     try:
         Training(parts, run, None).fit(None)
     except UsageError:
@@ -119,7 +121,8 @@ class Training:
         loggers, trainer.loggers = trainer.loggers, []  # the curves of the validation are complete
         metrics = measure(self.parts, trainer, "validate", best) if has_stage(self.parts, "validate") else {}
         trainer.loggers = loggers
-        metrics |= measure(self.parts, trainer, "test", best) if has_stage(self.parts, "test") else {}
+        if self.parts.arguments.test and has_stage(self.parts, "test"):
+            metrics |= measure(self.parts, trainer, "test", best)
         if not trainer.is_global_zero:
             return
         notes = metric_notes(self.parts.model)

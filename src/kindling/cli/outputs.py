@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kindling.core.files import whole_file
+from kindling.core.files import is_left_over, remove, unfinished, whole_file
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def written_whole_folder(path: Path) -> Iterator[Path]:
     For the body of `written_whole`, which sees to the rest.
     """
     _remove_leftovers(path)
-    part, old = (path.with_name(f"part-{os.getpid()}-{name}{path.name}") for name in ("", "old-"))
+    part, old = unfinished(path), unfinished(path.with_name(f"old-{path.name}"))
     try:
         yield part
         if part.is_dir():
@@ -49,24 +49,9 @@ def written_whole_folder(path: Path) -> Iterator[Path]:
 def _remove_leftovers(path: Path) -> None:
     """Remove what processes that are gone have left of a file or a folder."""
     for part in path.parent.glob("part-*"):
-        _, process, name = part.name.split("-", 2) if part.name.count("-") > 1 else ("", "", "")
-        if name not in (path.name, f"old-{path.name}") or not process.isdecimal() or _is_running(int(process)):
-            continue
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    if os.name != "posix":  # elsewhere to ask is to end it
-        return True
-    with suppress(PermissionError):  # it is somebody else's
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return False
-    return True
+        name = part.name.split("@", 2)[-1]
+        if name in (path.name, f"old-{path.name}") and is_left_over(part):
+            remove(part)
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
     named, again = shlex.quote(str(run)), "".join(f" --{key} {path}" for key, path in parts.foreign.items())
     print(f"in {run}: {', '.join(file for file in files if (run / file).exists())}\nnext:")
     print(f"  tensorboard --logdir {run.parent.parent}    # curves and figures")
-    if "test" in metrics:
+    if "test" in metrics or (not parts.arguments.test and is_overridden("test_step", parts.model)):
         print(f"  kindling test --run {named}{again}")
     if isinstance(parts.datamodule, Text):
         print(f"  kindling predict --run {named}{again} --prompt TEXT    # what it writes after a text")

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from kindling.core.errors import UsageError
@@ -16,7 +19,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Gives a path to write to; what is there in the end replaces `path`, unless there was an error."""
     if path.is_dir():
         raise UsageError(f"can't write {path}: it is a folder")
-    part = path.with_name(f"part-{os.getpid()}-{path.name}")
+    part = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -28,6 +31,49 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+def unfinished(path: Path) -> Path:
+    """Where what becomes `path` is written: under a name that is this process's alone, also on a shared disk."""
+    return path.with_name(f"part-{this_process()}@{path.name}")
+
+
+def this_process() -> str:
+    """This process among those of all machines: its number and its machine's name."""
+    return f"{os.getpid()}@{gethostname()}"
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; nothing if it has gone."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def is_left_over(part: Path, gone: str = "") -> bool:
+    """Whether a file is an unfinished one of a process that has gone.
+
+    Args:
+        part: of any name.
+        gone: a process that is known to have gone, wherever it was: of another machine's nothing else tells.
+    """
+    match = re.fullmatch("part-(([0-9]+)@([^@]+))@.+", part.name)
+    if not match:
+        return False
+    process, number, host = match.groups()
+    return process == gone or (host == gethostname() and not _is_running(int(number)))
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # elsewhere to ask is to end it
+        return True
+    with suppress(PermissionError):  # it is somebody else's
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+    return True
 
 
 def is_file(path: Path) -> bool:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import IO
 
 from kindling.core.errors import UsageError
-from kindling.core.files import is_file
+from kindling.core.files import is_file, is_left_over, remove, this_process
 
 ROOT = Path("lightning_logs")
 LOCKS: list[IO[str]] = []  # of the runs that this process trains; to close one would give it up
 
 
-def new_run(experiment: str) -> Path:
-    """Make the next free folder `lightning_logs/<experiment>/version_N`."""
+def new_run(experiment: str, run_id: str | None = None) -> Path:
+    """Make the folder `lightning_logs/<experiment>/<run_id>`, or `version_N` with the next free number."""
     from lightning.pytorch.utilities import rank_zero_only  # slow to import
 
     if rank_zero_only.rank:  # type: ignore[attr-defined]  # one of several processes of a training
@@ -24,9 +24,9 @@ def new_run(experiment: str) -> Path:
         return Path(os.environ["KINDLING_RUN"])
     folder = ROOT / experiment
     taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdecimal()]
-    run = folder / f"version_{max(taken, default=-1) + 1}"
+    run = folder / (run_id or f"version_{max(taken, default=-1) + 1}")
     try:
-        run.mkdir(parents=True)
+        run.mkdir(parents=True, exist_ok=run_id is not None)
     except FileExistsError:  # a run that started at the same time won the race for the number
         return new_run(experiment)
     except OSError as error:
@@ -35,11 +35,25 @@ def new_run(experiment: str) -> Path:
     return run
 
 
+def begun_run(experiment: str, run_id: str) -> Path | None:
+    """The run of an id, if it has begun: it has a config.
+
+    Raises:
+        UsageError: if there is something else in its place.
+    """
+    run = ROOT / experiment / run_id
+    if is_file(run / "config.yaml"):
+        return find_run(str(run))
+    if run.exists() and not is_file(run / "lock"):  # which a training makes first
+        raise UsageError(f"{run} is there and is not a run: choose another --run-id, or remove it")
+    return None
+
+
 def requeued_run(experiment: str) -> Path | None:
     """The run that a job of SLURM, which starts anew after it was requeued, has begun."""
     if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
         return None
-    for path in sorted((ROOT / experiment).glob("version_*/environment.json"), key=os.path.getmtime, reverse=True):
+    for path in sorted((ROOT / experiment).glob("*/environment.json"), key=os.path.getmtime, reverse=True):
         if json.loads(path.read_text()).get("slurm_job") == os.environ.get("SLURM_JOB_ID"):
             return path.parent
     return None
@@ -68,17 +82,24 @@ def lock_run(run: Path) -> None:
         try:  # of the kind that belongs to the process: loader workers, which outlive a kill for seconds, have no share
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            file.seek(0)
-            holder = f"process {file.read()}"
+            holder = f"process {_holder(file).replace('@', ' on ')}"
             raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it") from error
         except OSError:  # a file system without locks
             pass
+    gone = _holder(file)
     file.truncate(0)
-    file.write(str(os.getpid()))
+    file.write(this_process())
     file.flush()
     LOCKS.append(file)
     for part in run.rglob("part-*"):  # what a kill has left of files that were being written
-        part.unlink()
+        if is_left_over(part, gone):
+            remove(part)
+
+
+def _holder(file: IO[str]) -> str:
+    """The process that has a lock, or that had it last."""
+    file.seek(0)
+    return file.read()
 
 
 def discard_run(run: Path) -> None:
@@ -91,7 +112,7 @@ def discard_run(run: Path) -> None:
 
 def find_run(name: str) -> Path:
     """The run at a path, or the newest one for `latest`; a UsageError if there is none."""
-    runs = [path.parent for path in sorted(ROOT.glob("*/version_*/config.yaml"), key=os.path.getmtime)]
+    runs = [path.parent for path in sorted(ROOT.glob("*/*/config.yaml"), key=os.path.getmtime)]
     if name == "latest" and not runs:
         raise UsageError(f"no run in {ROOT}/ yet: train one first, with kindling fit --config configs/…")
     run = runs[-1] if name == "latest" else Path(name)

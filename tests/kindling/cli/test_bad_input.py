@@ -85,6 +85,8 @@ FLAGS = {
     ),
     "class of callback": (["--trainer.callbacks+=Timr"], "trainer.callbacks+ is 'Timr', which is no Callback here: did you mean Timer"),
     "name of a run": (["--name", "../x"], "--name is '../x': expected the name of one folder"),
+    "id of a run": (["--run-id", ".."], "--run-id is '..': expected the name of one folder"),
+    "test": (["--test", "no"], "--test: invalid choice: 'no' (choose from"),
     "missing config": (["--config", "configs/digit.yaml"], "can't read config configs/digit.yaml"),
     "config without a name": (["--config"], "--config/-c: expected one argument"),
     "checkpoint for fit": (["--ckpt", "best"], "fit has no --ckpt: --resume RUN"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -239,7 +240,7 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     for name in ("out_masks", "old-out_masks"):
-        (tmp_path / f"part-{gone.pid}-{name}").mkdir()
+        (tmp_path / f"part-{gone.pid}@{gethostname()}@{name}").mkdir()
     target = tmp_path / "out_masks"
     for content in ("first", "second"):
         with written_whole(tmp_path / "out.csv") as table, written_whole_folder(target) as part:

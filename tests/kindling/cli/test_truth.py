@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -175,12 +176,13 @@ def test_averaged_weights_are_measured_as_they_are_kept(kindling: Run) -> None:
 def test_what_a_kill_has_left_goes_and_what_another_writes_stays(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left, other = tmp_path / f"part-{gone.pid}-out.csv", tmp_path / "part-1-out.csv"
-    left.touch()
-    other.touch()
+    left = tmp_path / f"part-{gone.pid}@{gethostname()}@out.csv"
+    of_others = [tmp_path / f"part-1@{gethostname()}@out.csv", tmp_path / f"part-{gone.pid}@elsewhere@out.csv"]
+    for path in (left, *of_others):
+        path.touch()
     with written_whole(tmp_path / "out.csv") as part:
         part.write_text("whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", other.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["out.csv", *(other.name for other in of_others)])
 
 
 def test_sigterm_leaves_nothing_half_written(tmp_path: Path) -> None:

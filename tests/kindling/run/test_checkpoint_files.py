@@ -13,6 +13,7 @@ import torch
 from conftest import QUICK, Result
 
 from kindling.core.errors import UsageError
+from kindling.core.files import unfinished
 from kindling.run.checkpoint_files import SEAL, WholeCheckpointIO, fit_or_refuse, load_checkpoint
 from my_project.models.mlp import MLP
 
@@ -256,7 +257,7 @@ def test_a_kill_between_two_names_leaves_two_whole_checkpoints(
 def test_a_link_that_a_kill_has_left_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By chance the number of the process can be the same: to write to such a link would be to write to `last.ckpt`."""
     save_step(tmp_path, 1)
-    os.link(tmp_path / "last.ckpt", tmp_path / f"part-{os.getpid()}-previous.ckpt")
+    os.link(tmp_path / "last.ckpt", unfinished(tmp_path / "previous.ckpt"))
 
     def refused(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")

@@ -483,6 +483,43 @@ def test_a_job_that_was_requeued_before_its_run_began_makes_one(
     assert_same(undisturbed(), RUN.with_name("version_1"))
 
 
+def test_the_same_command_begins_the_run_of_an_id_and_goes_on_with_it(undisturbed: Any, kindling: Run) -> None:
+    command, run = (*FIT, "--run-id", "one"), RUN.with_name("one")
+    expected = undisturbed()
+    with at("on_train_batch_start", 5, press(signal.SIGTERM)):
+        assert kindling(*command).code == 143
+    assert "resume after step 4; changed: nothing" in kindling(*command).out
+    assert_same(expected, run)
+    done = kindling(*command)
+    assert (done.code, done.out.partition(":")[0]) == (0, "nothing to do")
+    assert kindling("test", "--run", "latest").code == 0  # which is found whatever it is called
+
+
+def test_an_id_that_is_taken_by_something_else_is_refused(kindling: Run) -> None:
+    notes = RUN.with_name("one") / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    message = f"{notes.parent} is there and is not a run: choose another --run-id, or remove it"
+    assert_refused(kindling(*FIT, "--run-id", "one"), message)
+    assert [*notes.parent.iterdir()] == [notes]
+
+
+def test_a_run_that_ended_before_its_config_was_written_begins_anew(undisturbed: Any, kindling: Run) -> None:
+    lock = RUN.with_name("one") / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("123@elsewhere")
+    assert kindling(*FIT, "--run-id", "one").code == 0
+    assert_same(undisturbed(), lock.parent)
+
+
+def test_the_test_split_can_be_left_alone(kindling: Run) -> None:
+    told = kindling(*FIT, "--test", "false").out
+    results = json.loads((RUN / "results.json").read_text())
+    assert "val" in results
+    assert "test" not in results
+    assert f"kindling test --run {RUN}\n" in told
+
+
 class Malicious:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, ("touch pwned",)
@@ -540,11 +577,14 @@ def test_a_kill_between_two_names_leaves_the_previous_checkpoint(undisturbed: An
 
 def test_what_a_killed_save_leaves_is_removed(broken: Run, kindling: Run) -> None:
     broken()
-    parts = [LAST.with_name("part-123-last.ckpt"), RUN / "part-123-metrics.csv"]
-    for part in parts:
+    (RUN / "lock").write_text("123@elsewhere")
+    left = [LAST.with_name("part-123@elsewhere@last.ckpt"), RUN / "part-123@elsewhere@metrics.csv"]
+    of_another = RUN / "part-124@elsewhere@predictions.csv"
+    for part in (*left, of_another):
         part.write_bytes(b"half")
     assert kindling("fit", "--resume", RUN).code == 0
-    assert not any(part.exists() for part in parts)
+    assert not any(part.exists() for part in left)
+    assert of_another.exists()
 
 
 @contextmanager
