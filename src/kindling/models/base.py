@@ -124,6 +124,13 @@ class Model(Loadable):
             mode = None if self.compiles is True else self.compiles
             self.compile(mode=mode)  # in place: checkpoints are the same with and without it
 
+    def configure_model(self) -> None:
+        """Share the weights out over the processes, with ModelParallelStrategy; a subclass can do it otherwise."""
+        if self.device_mesh is not None:
+            from kindling.models.sharding import shard  # which not every build of torch can
+
+            shard(self, self.device_mesh)
+
     @property  # type: ignore[misc]
     def example_input_array(self) -> Tensor | None:  # type: ignore[override]
         """Two inputs of zeros, for the summary's sizes; None where `forward` needs more than one input a sample."""

@@ -87,7 +87,7 @@ class Gradients:
         if not self.tensors:
             return torch.zeros(0)
         try:  # torch's get_total_norm has the same bits, and takes as long again to sort them by device and type
-            return torch.stack(torch._foreach_norm(self.tensors))
+            return whole(torch.stack(torch._foreach_norm(self.tensors)))
         except (RuntimeError, NotImplementedError):
             self._alike = False
             dense = [each.coalesce().values() if each.is_sparse else each for each in self.tensors]
@@ -102,4 +102,9 @@ def gradients_of(trainer: Any, optimizer: Optimizer) -> Gradients:
 
 def is_finite(values: Tensor) -> bool:
     """Whether a tensor, which can be sparse, holds neither NaN nor infinity."""
-    return bool((values * 0).sum() == 0)
+    return bool(whole((values * 0).sum()) == 0)
+
+
+def whole(values: Tensor) -> Tensor:
+    """A tensor that is shared out over processes (a DTensor), put together, for which all have to ask; any other as is."""
+    return values.full_tensor() if hasattr(values, "full_tensor") else values

@@ -20,6 +20,7 @@ from kindling.train.learning_rates import change_learning_rate
 from kindling.train.loop import LeanLoop
 from kindling.train.messages import note, warn
 from kindling.train.resume import position, prepare, restore
+from kindling.train.several_processes import share_statistics
 from kindling.train.signals import Interrupts, requeue
 from kindling.train.watch import Watch
 
@@ -140,6 +141,10 @@ class Checkpoint(ModelCheckpoint):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Nothing: Lightning's saves here, with the batch half counted."""
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            share_statistics(trainer)  # also the averaged ones, which WeightAveraging has put in their place by now
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit":

@@ -1,0 +1,71 @@
+"""Lightning's ModelParallelStrategy, which shares a model out over several processes, with Kindling's checkpoints."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import strategies
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch.optim import Optimizer
+
+from kindling.run.checkpoint_files import load_checkpoint
+
+
+class ModelParallelStrategy(strategies.ModelParallelStrategy):
+    """Share weights, gradients and the optimiser's state out over the processes (FSDP2), on GPUs and on a CPU.
+
+    The module says what is shared by its `configure_model`; each Model does. Lightning's, with another default for the
+    sizes, and with checkpoints that are written whole, have checksums, and are read without running code.
+
+    Args:
+        data_parallel_size: processes that share the weights out, each with batches of its own; auto for all.
+        tensor_parallel_size: processes that compute a layer together, for a module whose `configure_model` splits it.
+        save_distributed_checkpoint: whether a checkpoint is a folder, to which each process writes its share; else the
+            first writes one file, in whose memory the whole model has to fit.
+        process_group_backend: nccl or gloo; null to choose by the device.
+        timeout: of an exchange between processes.
+    """
+
+    def __init__(
+        self,
+        data_parallel_size: Literal["auto"] | int = "auto",
+        tensor_parallel_size: int = 1,
+        save_distributed_checkpoint: bool = False,
+        process_group_backend: str | None = None,
+        timeout: timedelta = timedelta(minutes=30),
+    ) -> None:
+        super().__init__(
+            data_parallel_size, tensor_parallel_size, save_distributed_checkpoint, process_group_backend, timeout
+        )
+
+    def setup_environment(self) -> None:
+        processes, size = self.num_nodes * self.num_processes, self._tensor_parallel_size
+        if self._data_parallel_size == "auto":
+            self._data_parallel_size = max(1, processes // size)
+        if self._data_parallel_size * size != processes:
+            sizes = f"data_parallel_size {self._data_parallel_size} times tensor_parallel_size {size}"
+            raise MisconfigurationException(f"{sizes} is not the number of processes, {processes}")
+        super().setup_environment()
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Load the module's weights and, for a training, the optimisers' states; each process takes its share."""
+        from torch.distributed.checkpoint import state_dict  # which not every build of torch has
+
+        assert self.model is not None
+        checkpoint = load_checkpoint(Path(self.broadcast(checkpoint_path)))
+        whole = state_dict.StateDictOptions(full_state_dict=True)
+        state_dict.set_model_state_dict(self.model, checkpoint["state_dict"], options=whole)
+        for optimizer, state in zip(self.optimizers, checkpoint.get("optimizer_states", []), strict=False):
+            by_name = self._by_name(optimizer, state)
+            state_dict.set_optimizer_state_dict(self.model, optimizer, by_name, options=whole)
+        return checkpoint
+
+    def _by_name(self, optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        """The state of an optimiser with the names of parameters in the place of their numbers."""
+        assert self.model is not None
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        ordered = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+        numbers = [number for group in state["param_groups"] for number in group["params"]]
+        name_of = dict(zip(numbers, ordered, strict=True))
+        groups = [{**group, "params": [name_of[each] for each in group["params"]]} for group in state["param_groups"]]
+        return {"state": {name_of[number]: each for number, each in state["state"].items()}, "param_groups": groups}
