@@ -20,6 +20,7 @@ from kindling.models.hyperparameters import Loadable, name_hyperparameters
 from kindling.models.layers import initialize
 from kindling.models.run_length import adapt_to_run_length
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
+from kindling.models.shares import own_share
 from kindling.models.whole_batch import measured
 from kindling.tasks import DEFAULT_TASKS, DefaultTask, Task
 from kindling.tasks.base import TASK_FOR
@@ -205,8 +206,8 @@ class Model(Loadable):
         return loss + self.penalty() if self.l1 or self.l2 else loss
 
     def penalty(self) -> Tensor:
-        """l1 · Σ|w| + l2 · Σw² over the weights: no biases, no norms."""
-        weights = nn.utils.parameters_to_vector(each for each in self.parameters() if each.dim() > 1)
+        """l1 · Σ|w| + l2 · Σw² over the weights, or this process's share of them: no biases, no norms."""
+        weights = nn.utils.parameters_to_vector(own_share(each) for each in self.parameters() if each.dim() > 1)
         return self.l1 * weights.abs().sum() + self.l2 * weights.square().sum()
 
     def is_logged(self, batch_idx: int) -> bool:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kindling.models.shares import whole
+
 
 class Gradients:
     """The gradients that an optimiser is about to step by.
@@ -103,8 +105,3 @@ def gradients_of(trainer: Any, optimizer: Optimizer) -> Gradients:
 def is_finite(values: Tensor) -> bool:
     """Whether a tensor, which can be sparse, holds neither NaN nor infinity."""
     return bool(whole((values * 0).sum()) == 0)
-
-
-def whole(values: Tensor) -> Tensor:
-    """A tensor that is shared out over processes (a DTensor), put together, for which all have to ask; any other as is."""
-    return values.full_tensor() if hasattr(values, "full_tensor") else values

@@ -4,11 +4,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import lightning as L
 from lightning.pytorch import strategies
+from lightning.pytorch.plugins import MixedPrecision, Precision
+from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
+from kindling.data.base import Data
+from kindling.models.muon import Muon
 from kindling.run.checkpoint_files import load_checkpoint
+
+NAME = "ModelParallelStrategy"
+NEED_WHOLE = (LBFGS, Muon)  # optimisers
 
 
 class ModelParallelStrategy(strategies.ModelParallelStrategy):
@@ -47,6 +55,29 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
             raise MisconfigurationException(f"{sizes} is not the number of processes, {processes}")
         super().setup_environment()
 
+    def setup(self, trainer: L.Trainer) -> None:
+        """Refuse what can't be shared out, and then set the module up."""
+        data, precision = trainer.datamodule, type(self.precision_plugin)  # type: ignore[attr-defined]
+        if precision not in (Precision, MixedPrecision):
+            instead = "32-true or bf16-mixed"
+            raise MisconfigurationException(f"precision is {trainer.precision}: {NAME} takes {instead}")
+        if isinstance(data, Data) and self._tensor_parallel_size > 1:
+            raise MisconfigurationException(
+                f"tensor_parallel_size is {self._tensor_parallel_size}, and {type(data).__name__} gives each process a "
+                "batch of its own where several need the same: set it to 1, or take a LightningDataModule that is no "
+                "Data"
+            )
+        super().setup(trainer)
+
+    def setup_optimizers(self, trainer: L.Trainer) -> None:
+        super().setup_optimizers(trainer)
+        for optimizer in self.optimizers:
+            if isinstance(optimizer, NEED_WHOLE):
+                instead = "choose another, such as AdamW, or --trainer.strategy ddp"
+                raise MisconfigurationException(
+                    f"{type(optimizer).__name__} needs whole weights, which {NAME} shares out: {instead}"
+                )
+
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Load the module's weights and, for a training, the optimisers' states; each process takes its share."""
         from torch.distributed.checkpoint import state_dict  # which not every build of torch has
@@ -69,3 +100,7 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
         name_of = dict(zip(numbers, ordered, strict=True))
         groups = [{**group, "params": [name_of[each] for each in group["params"]]} for group in state["param_groups"]]
         return {"state": {name_of[number]: each for number, each in state["state"].items()}, "param_groups": groups}
+
+
+# So that --trainer.strategy ModelParallelStrategy is enough; Lightning looks for names in lower case.
+StrategyRegistry.register(NAME.lower(), ModelParallelStrategy, ModelParallelStrategy.__doc__)
