@@ -16,6 +16,7 @@ from kindling.cli.terminal import metric_notes, print_header, print_metrics, pri
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
 from kindling.run import folder
+from kindling.run.checkpoint_names import is_checkpoint
 from kindling.run.dashboard import Dashboard
 from kindling.run.record import Record
 from kindling.train.resume import resume_point
@@ -140,4 +141,4 @@ class Training:
 
     def _best_checkpoint(self) -> Path | None:
         path = self.run / "checkpoints" / "best.ckpt" if self.run else None
-        return path if path and path.is_file() else None
+        return path if path and is_checkpoint(path) else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.plugins import HalfPrecision, MixedPrecision, Precision
+from lightning.pytorch.plugins import HalfPrecision, MixedPrecision, Precision, TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -14,6 +14,7 @@ from kindling.cli.build import Parts
 from kindling.cli.library_errors import is_setting
 from kindling.cli.terminal import terminal_callbacks
 from kindling.core.errors import Stopped, UsageError
+from kindling.run.checkpoint_files import WholeCheckpointIO
 from kindling.run.loggers import run_loggers
 from kindling.train.callbacks import Checkpoint
 from kindling.train.faults import explain_fault
@@ -49,9 +50,12 @@ def make_trainer(
     own = own if isinstance(own, list) else [own]
     settings["callbacks"] = [*own, *callbacks, *terminal_callbacks(settings), *extra]
     try:
-        return Trainer(**settings)
+        trainer = Trainer(**settings)
     except Exception as error:  # which refuses settings in many ways
         parts.refuse(error)
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = WholeCheckpointIO()  # reads folders as well
+    return trainer
 
 
 def has_stage(parts: Parts, command: str) -> bool:

@@ -11,7 +11,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Leave each process a share of every weight, gathered block by block as they are computed (FSDP; Zhao et al., 2023).
+    """Leave each process a share of every weight, gathered block by block in a step (FSDP; Zhao et al., 2023).
 
     Blocks are the direct children of the model, and the elements of those that are a list or a sequence. Parameters of
     no block, and those that several share, are the model's own.
@@ -27,9 +27,10 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
         return
     name = type(model).__name__
     if mesh["tensor_parallel"].size() > 1:
+        size = f"tensor_parallel_size is {mesh['tensor_parallel'].size()}"
         raise MisconfigurationException(
-            f"tensor_parallel_size is {mesh['tensor_parallel'].size()}, and {name} does not say which of its layers are "
-            "split: set it to 1, or give the model a configure_model that calls torch's parallelize_module"
+            f"{size}, and {name} does not say which of its layers are split: set it to 1, or give the model a "
+            "configure_model that calls torch's parallelize_module"
         )
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # fully_shard takes no other
     blocks = list(_blocks(model))

@@ -11,9 +11,10 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import LBFGS, Optimizer
 
+from kindling.core.files import unfinished
 from kindling.data.base import Data
 from kindling.models.muon import Muon
-from kindling.run.checkpoint_files import load_checkpoint
+from kindling.run.checkpoint_files import load_checkpoint, load_rest
 
 NAME = "ModelParallelStrategy"
 NEED_WHOLE = (LBFGS, Muon)  # optimisers
@@ -78,18 +79,51 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
                     f"{type(optimizer).__name__} needs whole weights, which {NAME} shares out: {instead}"
                 )
 
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint: the first process one file, or all of them a folder."""
+        if not self._save_distributed_checkpoint:
+            if self.is_global_zero:
+                self.checkpoint_io.save_checkpoint(checkpoint, filepath)
+            return
+        from kindling.run import sharded_checkpoint as shards  # which not every build of torch can
+
+        path = Path(self.broadcast(filepath))
+        part = Path(self.broadcast(unfinished(path)))
+        rest, shares = shards.split(checkpoint)
+        failure, checksums = shards.write_shares(part, shares)
+        if self.is_global_zero:
+            self.checkpoint_io.save_folder(rest, part, path, checksums, failure)  # type: ignore[attr-defined]
+        self.barrier()
+
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Load the module's weights and, for a training, the optimisers' states; each process takes its share."""
         from torch.distributed.checkpoint import state_dict  # which not every build of torch has
 
         assert self.model is not None
-        checkpoint = load_checkpoint(Path(self.broadcast(checkpoint_path)))
-        whole = state_dict.StateDictOptions(full_state_dict=True)
-        state_dict.set_model_state_dict(self.model, checkpoint["state_dict"], options=whole)
-        for optimizer, state in zip(self.optimizers, checkpoint.get("optimizer_states", []), strict=False):
-            by_name = self._by_name(optimizer, state)
-            state_dict.set_optimizer_state_dict(self.model, optimizer, by_name, options=whole)
+        path = Path(self.broadcast(checkpoint_path))
+        optimizers = self.optimizers if self.lightning_module.trainer.state.fn == "fit" else []  # type: ignore[union-attr]
+        if path.is_dir():
+            checkpoint, options = self._read_shares(path, optimizers), None
+        else:
+            checkpoint, options = load_checkpoint(path), state_dict.StateDictOptions(full_state_dict=True)
+        state_dict.set_model_state_dict(self.model, checkpoint["state_dict"], options=options)
+        for optimizer, state in zip(optimizers, checkpoint.get("optimizer_states", []), strict=False):
+            by_name = state if path.is_dir() else self._by_name(optimizer, state)
+            state_dict.set_optimizer_state_dict(self.model, optimizer, by_name, options=options)
         return checkpoint
+
+    def _read_shares(self, folder: Path, optimizers: list[Optimizer]) -> dict[str, Any]:
+        """A checkpoint whose tensors are this process's shares; nothing of optimisers that are not there."""
+        from torch.distributed.checkpoint import state_dict
+
+        from kindling.run import sharded_checkpoint as shards
+
+        states = [state_dict.get_optimizer_state_dict(self.model, optimizer) for optimizer in optimizers]
+        own = {"state_dict": state_dict.get_model_state_dict(self.model), "optimizer_states": states}
+        _, shares = shards.split(own)
+        rest = load_rest(folder)
+        shards.read_shares(folder, shares)
+        return shards.join(rest, shares)
 
     def _by_name(self, optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
         """The state of an optimiser with the names of parameters in the place of their numbers."""

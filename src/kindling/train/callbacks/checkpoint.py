@@ -13,7 +13,8 @@ from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 
 from kindling.core.errors import Stopped, UsageError, reason_of
 from kindling.run.checkpoint_content import unloadable_hyperparameters
-from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO
+from kindling.run.checkpoint_files import Unloadable, WholeCheckpointIO
+from kindling.run.checkpoint_names import LAST
 from kindling.run.monitor import Monitor, take_up_state
 from kindling.train.changed_parts import ChangedParts
 from kindling.train.learning_rates import change_learning_rate
@@ -79,7 +80,7 @@ class Checkpoint(ModelCheckpoint):
         for other in trainer.checkpoint_callbacks:  # theirs must not take the names of ours
             if other is not self and isinstance(other, ModelCheckpoint) and other.dirpath in (None, self.dirpath):
                 other.dirpath = str(Path(self.dirpath or "", type(other).__name__))
-        if stage == "fit" and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        if stage == "fit" and type(trainer.strategy.checkpoint_io) in (TorchCheckpointIO, WholeCheckpointIO):
             trainer.strategy.checkpoint_io = AsyncCheckpointIO(self.files) if self.in_background else self.files
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
