@@ -32,7 +32,7 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
             f"{size}, and {name} does not say which of its layers are split: set it to 1, or give the model a "
             "configure_model that calls torch's parallelize_module"
         )
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # fully_shard takes no other
+    model.to(memory_format=torch.contiguous_format)  # fully_shard takes no other
     blocks = list(_blocks(model))
     owners = Counter(id(parameter) for block in blocks for parameter in block.parameters())
     for block in blocks:

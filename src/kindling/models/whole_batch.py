@@ -33,7 +33,7 @@ def measured(task: Task, loss: Tensor, outputs: Any, targets: Any) -> dict[str, 
     elif task.train_metrics:
         task.see_batch(outputs, targets)
         metrics = list(task.train_metrics.values())
-    weight = task.loss_weight(targets)
+    weight: Any = task.loss_weight(targets)
     weight = batch_size_of(targets) if weight is None else weight
     everyone = _from_all_processes((weight, list(means.values()), [_sent_by(metric) for metric in metrics]))
     means = _weighted_means(list(means), [values for _, values, _ in everyone], [weight for weight, _, _ in everyone])

@@ -87,8 +87,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 shards.seal(part, checksums)
                 folder = _free_name(path.with_name(f"step-{checkpoint['global_step']}"))
                 part.rename(folder)
-                _have_link(path)
-                _replace(path, partial(os.symlink, folder.name))
+                for name in (path.name, LAST, PREVIOUS):
+                    _have_link(path.with_name(name))
+                _replace(path, partial(_point, folder.name))
                 self.written = path
                 _remove_unnamed(path.parent)
         if self.failure:
@@ -163,8 +164,8 @@ def _make_whole(path: Path, make: Callable[[Path], None]) -> None:
 def _link(path: Path, other: Path) -> None:
     """Give a file a second name; where links are not to be had, copy it to disk."""
     other.unlink(missing_ok=True)  # left by a kill: to write to it could be to write to the checkpoint it is a link to
-    if path.is_symlink():  # the name of a folder
-        os.symlink(os.readlink(path), other)
+    if path.is_symlink():
+        _point(os.readlink(path), other)
         return
     try:
         os.link(path, other)
@@ -172,6 +173,12 @@ def _link(path: Path, other: Path) -> None:
         shutil.copyfile(path, other)
         with other.open("rb") as copy:
             os.fsync(copy.fileno())
+
+
+def _point(folder: str, link: Path) -> None:
+    """Make a link to a checkpoint that is a folder beside it."""
+    link.unlink(missing_ok=True)
+    os.symlink(folder, link)
 
 
 def _write_sealed(content: memoryview, path: Path) -> None:

@@ -23,11 +23,18 @@ from kindling.run.checkpoint_names import MANIFEST, REST
 
 DESCRIPTION = ".metadata"  # of torch's files
 OF_TORCH = "torch.distributed.checkpoint"
-DESCRIBES_TENSORS = {f"{OF_TORCH}.metadata.{name}" for name in (
-    "ChunkStorageMetadata", "Metadata", "MetadataIndex", "TensorProperties", "TensorStorageMetadata",
-    "_MEM_FORMAT_ENCODING",
-)}  # fmt: skip
-DESCRIBES_TENSORS |= {f"{OF_TORCH}.filesystem._StorageInfo", "torch.Size", "torch.serialization._get_layout"}
+# What torch's description of tensors and their files names.
+DESCRIBES_TENSORS = {
+    f"{OF_TORCH}.filesystem._StorageInfo",
+    f"{OF_TORCH}.metadata.ChunkStorageMetadata",
+    f"{OF_TORCH}.metadata.Metadata",
+    f"{OF_TORCH}.metadata.MetadataIndex",
+    f"{OF_TORCH}.metadata.TensorProperties",
+    f"{OF_TORCH}.metadata.TensorStorageMetadata",
+    f"{OF_TORCH}.metadata._MEM_FORMAT_ENCODING",
+    "torch.Size",
+    "torch.serialization._get_layout",
+}
 
 
 def split(checkpoint: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -46,14 +46,15 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
         super().__init__(
             data_parallel_size, tensor_parallel_size, save_distributed_checkpoint, process_group_backend, timeout
         )
+        self.tensor_parallel_size, self.writes_folders = tensor_parallel_size, save_distributed_checkpoint
 
     def setup_environment(self) -> None:
-        processes, size = self.num_nodes * self.num_processes, self._tensor_parallel_size
-        if self._data_parallel_size == "auto":
-            self._data_parallel_size = max(1, processes // size)
-        if self._data_parallel_size * size != processes:
-            sizes = f"data_parallel_size {self._data_parallel_size} times tensor_parallel_size {size}"
+        processes, size = self.num_nodes * self.num_processes, self.tensor_parallel_size
+        of_data = max(1, processes // size) if self._data_parallel_size == "auto" else self._data_parallel_size
+        if of_data * size != processes:
+            sizes = f"data_parallel_size {of_data} times tensor_parallel_size {size}"
             raise MisconfigurationException(f"{sizes} is not the number of processes, {processes}")
+        self._data_parallel_size = of_data
         super().setup_environment()
 
     def setup(self, trainer: L.Trainer) -> None:
@@ -62,9 +63,9 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
         if precision not in (Precision, MixedPrecision):
             instead = "32-true or bf16-mixed"
             raise MisconfigurationException(f"precision is {trainer.precision}: {NAME} takes {instead}")
-        if isinstance(data, Data) and self._tensor_parallel_size > 1:
+        if isinstance(data, Data) and self.tensor_parallel_size > 1:
             raise MisconfigurationException(
-                f"tensor_parallel_size is {self._tensor_parallel_size}, and {type(data).__name__} gives each process a "
+                f"tensor_parallel_size is {self.tensor_parallel_size}, and {type(data).__name__} gives each process a "
                 "batch of its own where several need the same: set it to 1, or take a LightningDataModule that is no "
                 "Data"
             )
@@ -81,7 +82,7 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Write a checkpoint: the first process one file, or all of them a folder."""
-        if not self._save_distributed_checkpoint:
+        if not self.writes_folders:
             if self.is_global_zero:
                 self.checkpoint_io.save_checkpoint(checkpoint, filepath)
             return
@@ -118,6 +119,7 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
 
         from kindling.run import sharded_checkpoint as shards
 
+        assert self.model is not None
         states = [state_dict.get_optimizer_state_dict(self.model, optimizer) for optimizer in optimizers]
         own = {"state_dict": state_dict.get_model_state_dict(self.model), "optimizer_states": states}
         _, shares = shards.split(own)
