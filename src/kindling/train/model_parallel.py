@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch import strategies
-from lightning.pytorch.plugins import MixedPrecision, Precision
+from lightning.pytorch.plugins import AsyncCheckpointIO, MixedPrecision, Precision
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import LBFGS, Optimizer
@@ -60,6 +60,15 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
     def setup(self, trainer: L.Trainer) -> None:
         """Refuse what can't be shared out, and then set the module up."""
         data, precision = trainer.datamodule, type(self.precision_plugin)  # type: ignore[attr-defined]
+        if self.writes_folders and isinstance(self.checkpoint_io, AsyncCheckpointIO):
+            folders = "save_distributed_checkpoint is true: such checkpoints are not written in the background"
+            raise MisconfigurationException(f"{folders}, so set checkpoint.in_background to false")
+        if not trainer.lightning_module.automatic_optimization:
+            name = type(trainer.lightning_module).__name__
+            raise MisconfigurationException(
+                f"{name} optimises manually, whose gradients {NAME} can't keep in a checkpoint: choose "
+                "--trainer.strategy ddp"
+            )
         if precision not in (Precision, MixedPrecision):
             instead = "32-true or bf16-mixed"
             raise MisconfigurationException(f"precision is {trainer.precision}: {NAME} takes {instead}")

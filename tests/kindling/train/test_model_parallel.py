@@ -3,13 +3,18 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from conftest import Result, child
+from conftest import child
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import nn
 
+from kindling.cli.library_errors import is_setting, sentence
+from kindling.models.sharding import shard
 from kindling.run.checkpoint_files import load_checkpoint
 
 DIGITS = ["fit", "--config", "configs/digits_mlp.yaml", "--config", "configs/trainer/fsdp.yaml"]
@@ -109,20 +114,20 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     ),
     "average": (["--weight_averaging.enabled", "true"], "second copy of a model that ModelParallelStrategy shares out"),
     "Muon": (["--model.optimizer", "Muon"], "Muon needs whole weights, which ModelParallelStrategy shares out"),
+    "background": (
+        ["--trainer.strategy.save_distributed_checkpoint", "true", "--checkpoint.in_background", "true"],
+        "such checkpoints are not written in the background, so set checkpoint.in_background to false",
+    ),
     "precision": (["--trainer.precision", "bf16-true"], "ModelParallelStrategy takes 32-true or bf16-mixed"),
 }
 
 
-def refusal(kindling: Any, case: str) -> Result:
-    settings, _ = REFUSED[case]
-    return kindling(*DIGITS, "--trainer.accelerator", "cpu", "--trainer.devices", 1, *settings)
-
-
-@pytest.mark.parametrize("case", ["sync_batchnorm", "fsdp", "average", "Muon", "precision", "another number"])
+@pytest.mark.parametrize("case", sorted(REFUSED))
 def test_what_can_not_be_is_refused_in_a_sentence(case: str, kindling: Any) -> None:
-    told = refusal(kindling, case)
+    settings, words = REFUSED[case]
+    told = kindling(*DIGITS, "--trainer.accelerator", "cpu", "--trainer.devices", 1, *settings)
     assert (told.code, told.err.count("\n")) == (2, 1)
-    assert REFUSED[case][1] in told.err
+    assert words in told.err
     assert not Path("lightning_logs").exists()
 
 
@@ -143,3 +148,15 @@ def test_an_overlay_is_short_and_known(name: str, kindling: Any, project: Path) 
     assert kindling("fit", "--config", "configs/digits_mlp.yaml", "--config", path, *one).code == 0
     kept = yaml.safe_load(Path("lightning_logs/digits_mlp/version_0/config.yaml").read_text())["trainer"]["strategy"]
     assert kept == "ddp" if name != "fsdp" else kept["class_path"].endswith("ModelParallelStrategy")
+
+
+def test_a_model_that_does_not_split_its_layers_is_not_computed_in_parallel() -> None:
+    mesh: Any = {"tensor_parallel": SimpleNamespace(size=lambda: 2)}
+    with pytest.raises(MisconfigurationException, match="tensor_parallel_size is 2, and Linear does not say which"):
+        shard(nn.Linear(1, 1), mesh)
+
+
+def test_unused_parameters_are_told_in_a_sentence() -> None:
+    of_lightning = "It looks like your LightningModule has parameters that were not used in producing the loss returned"
+    assert is_setting(RuntimeError(of_lightning))
+    assert "--trainer.strategy ddp_find_unused_parameters_true" in sentence(RuntimeError(of_lightning), [])
