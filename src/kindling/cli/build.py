@@ -17,7 +17,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import kindling.core.default_parts
 import kindling.core.parser_types
-import kindling.data  # noqa: F401 (the engine's data by name)
+import kindling.data  # the engine's data by name
+import kindling.train.model_parallel  # noqa: F401 (its strategy by name)
 from kindling.cli.arguments import COMMAND_LINE, HELP, USAGE, Arguments
 from kindling.cli.check_config import check_config
 from kindling.cli.config_of_run import ConfigOfRun

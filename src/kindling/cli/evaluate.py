@@ -7,7 +7,8 @@ from kindling.cli.stages import SPLITS, has_stage, loggers_end, make_trainer, me
 from kindling.cli.terminal import metric_notes, print_header, print_metrics
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
-from kindling.run.checkpoint_files import fit_or_refuse, load_checkpoint
+from kindling.run.checkpoint_content import fit_or_refuse
+from kindling.run.checkpoint_files import load_checkpoint
 from kindling.run.folder import find_checkpoint
 
 

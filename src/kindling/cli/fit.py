@@ -20,6 +20,7 @@ from kindling.core.errors import UsageError
 from kindling.core.files import write_json
 from kindling.core.processes import EndsWithOthers
 from kindling.run import folder
+from kindling.run.checkpoint_names import is_checkpoint
 from kindling.run.dashboard import Dashboard
 from kindling.run.record import Record
 from kindling.train.resume import resume_point
@@ -170,4 +171,4 @@ class Training:
 
     def _best_checkpoint(self) -> Path | None:
         path = self.run / "checkpoints" / "best.ckpt" if self.run else None
-        return path if path and path.is_file() else None
+        return path if path and is_checkpoint(path) else None

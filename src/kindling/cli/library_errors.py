@@ -47,6 +47,12 @@ def too_large(settings: list[Setting]) -> str | None:
 Told = str | Callable[[re.Match[str], list[Setting]], str] | None
 # What a library raises → what to tell instead; None for its own words.
 SENTENCES: dict[str, Told] = {
+    "strategy `fsdp` requires": "trainer.strategy fsdp needs a GPU: on a CPU --config configs/trainer/fsdp.yaml shares "
+    "weights out, by ModelParallelStrategy",
+    "not used in producing the loss": "some parameters got no gradient, for which strategy ddp waits: use all of them "
+    "in the loss, freeze them, or choose --trainer.strategy ddp_find_unused_parameters_true",
+    "required to override the `configure_model": "ModelParallelStrategy needs a module that says in configure_model "
+    "what is shared out, as each Model does: choose --trainer.strategy ddp for this one",
     "gpu backend|CUDAAccelerator": "trainer.accelerator asks for a GPU, but torch finds none: set it to auto or cpu",
     "more than 1 value per channel": "batch normalisation needs more than one sample a batch: raise data.batch_size",
     "at least two samples to calculate r2": "R² needs at least two samples in each split: the data is too small",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.plugins import HalfPrecision, MixedPrecision, Precision
+from lightning.pytorch.plugins import HalfPrecision, MixedPrecision, Precision, TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -17,6 +17,7 @@ from kindling.cli.profiling import prepare_profiler
 from kindling.cli.terminal import terminal_callbacks
 from kindling.core.errors import Stopped, UsageError
 from kindling.run.added_logger import AddedLogger
+from kindling.run.checkpoint_files import WholeCheckpointIO
 from kindling.run.logger_recipes import Recipe
 from kindling.run.loggers import run_loggers
 from kindling.train.callbacks import Checkpoint
@@ -55,6 +56,8 @@ def make_trainer(
         raise
     except Exception as error:  # which refuses settings in many ways
         parts.refuse(error)
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = WholeCheckpointIO()  # reads folders as well
     prepare_profiler(trainer, run)
     return trainer
 

@@ -18,7 +18,7 @@ from kindling.core.errors import UsageError
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a path to write to; what is there in the end replaces `path`, unless there was an error."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         raise UsageError(f"can't write {path}: it is a folder")
     part = unfinished(path)
     try:

@@ -20,6 +20,8 @@ from kindling.models.hyperparameters import Loadable, name_hyperparameters
 from kindling.models.layers import initialize
 from kindling.models.run_length import adapt_to_run_length
 from kindling.models.schedules import Constant, WarmupCosine, fuse, try_recipe
+from kindling.models.shares import own_share
+from kindling.models.whole_batch import measured
 from kindling.tasks import DEFAULT_TASKS, DefaultTask, Task
 from kindling.tasks.base import TASK_FOR
 from kindling.tasks.measures import WeightedMean
@@ -123,6 +125,13 @@ class Model(Loadable):
             mode = None if self.compiles is True else self.compiles
             self.compile(mode=mode)  # in place: checkpoints are the same with and without it
 
+    def configure_model(self) -> None:
+        """Share the weights out over the processes, with ModelParallelStrategy; a subclass can do it otherwise."""
+        if self.device_mesh is not None:
+            from kindling.models.sharding import shard  # which not every build of torch can
+
+            shard(self, self.device_mesh)
+
     @property  # type: ignore[misc]
     def example_input_array(self) -> Tensor | None:  # type: ignore[override]
         """Two inputs of zeros, for the summary's sizes; None where `forward` needs more than one input a sample."""
@@ -190,14 +199,15 @@ class Model(Loadable):
         outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         loss = self.task.loss_of(outputs, targets)
         if self.is_logged(batch_idx):
-            self.log("train/loss", loss.detach(), prog_bar=True)
+            values = measured(self.task, loss.detach(), recursive_detach(outputs), targets)
+            self.log("train/loss", values.pop("train/loss"), prog_bar=True)
             self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-            self.log_dict(self.task.batch_metrics(recursive_detach(outputs), targets))
+            self.log_dict(values)
         return loss + self.penalty() if self.l1 or self.l2 else loss
 
     def penalty(self) -> Tensor:
-        """l1 · Σ|w| + l2 · Σw² over the weights: no biases, no norms."""
-        weights = nn.utils.parameters_to_vector(each for each in self.parameters() if each.dim() > 1)
+        """l1 · Σ|w| + l2 · Σw² over the weights, or this process's share of them: no biases, no norms."""
+        weights = nn.utils.parameters_to_vector(own_share(each) for each in self.parameters() if each.dim() > 1)
         return self.l1 * weights.abs().sum() + self.l2 * weights.square().sum()
 
     def is_logged(self, batch_idx: int) -> bool:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
+from kindling.models.shares import is_shared_out
+
 
 class Constant(LRScheduler):
     """The optimiser's learning rate, unchanged."""
@@ -141,7 +143,8 @@ class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau):
 
 def fuse(optimizer: Optimizer) -> Optimizer:
     """Let torch update all weights in one kernel, if it can do so on every device and nobody chose otherwise."""
-    if isinstance(optimizer, Adam | AdamW | SGD):
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    if isinstance(optimizer, Adam | AdamW) or (isinstance(optimizer, SGD) and not any(map(is_shared_out, weights))):
         for group in optimizer.param_groups:
             if group["fused"] is None and not (group["foreach"] or group["differentiable"]):
                 group["fused"] = True

@@ -1,4 +1,4 @@
-"""What a checkpoint may hold: plain values and tensors, as expected, and no file outside of its folder."""
+"""What a checkpoint may hold: plain values, as expected, no file outside of its folder, and a model's weights."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -7,9 +7,12 @@ from types import NoneType
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
+from kindling.core.errors import UsageError
 from kindling.core.parts import path_of
 from kindling.core.settings import misnamed_in
 
@@ -28,6 +31,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "global_step": (int,),
     "pytorch-lightning_version": (str,),
 }
+RECIPE = ("optimizer", "schedule", "_instantiator")  # hyper-parameters that no weight depends on
 OF_DICTS = ("callbacks", "loops", "optimizer_states")  # whose parts are dicts
 
 
@@ -101,3 +105,39 @@ def unloadable_hyperparameters(*owners: Any) -> dict[str, str]:
     """The types of those hyper-parameters of modules that no checkpoint may hold, by name."""
     every = [item for owner in owners if owner is not None for item in owner.hparams.items()]
     return {name: path_of(type(value)) for name, value in every if unloadable_in(value, name)}
+
+
+def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
+    """Raise a UsageError that names the difference if a checkpoint's weights are not those of a model.
+
+    That of a module which can change either while it loads is left to Lightning.
+    """
+    hooks = ("setup", "configure_model", "on_load_checkpoint")
+    if not hasattr(model, "task") and (not model.strict_loading or any(is_overridden(hook, model) for hook in hooks)):
+        return
+    trained = checkpoint.get("hyper_parameters", {})
+    for name in ("targets", "classes") if hasattr(model, "task") else ():
+        before, now = trained.get(name), model.hparams.get(name)
+        if before and now and before != now:
+            here = f"{name} is {before} in the checkpoint and {now} here"
+            raise UsageError(f"{path} does not fit this {type(model).__name__}: {here}")
+    theirs, ours = _shapes(checkpoint["state_dict"]), _shapes(model.state_dict())
+    names = [name for name in {**ours, **theirs} if ours.get(name, ()) is not None]
+    different = [name for name in names if ours.get(name) != theirs.get(name)]
+    if not different:
+        return
+    settings = [
+        f"{name.replace('_class_path', 'the model')} is {trained[name]} in the checkpoint and {value} here"
+        for name, value in model.hparams.items()
+        if name in trained and str(trained[name]) != str(value) and name not in RECIPE
+    ]
+    first, *more = different
+    weight = f"weight {first} is {theirs.get(first, 'absent')} in the checkpoint and {ours.get(first, 'absent')} here"
+    reason = ", ".join(settings) or f"{weight} (and {len(more)} more)"
+    raise UsageError(f"{path} does not fit this {type(model).__name__}: {reason}")
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...] | None]:
+    """The shapes of weights, None of those that wait for a batch to tell; other state of a module has none."""
+    weights = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {name: None if is_lazy(weight) else tuple(weight.shape) for name, weight in weights.items()}

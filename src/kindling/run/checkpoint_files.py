@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import os
 import re
 import shutil
@@ -13,19 +14,15 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
-from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import Tensor
-from torch.nn.parameter import is_lazy
 
 from kindling.core.errors import UsageError
-from kindling.core.files import is_file, whole_file
+from kindling.core.files import remove, whole_file
 from kindling.run.checkpoint_content import unloadable_in, wrong_in
+from kindling.run.checkpoint_names import LAST, PREVIOUS, REST, is_checkpoint
 
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # what `--resume` goes on from, and the one before it
 SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file that torch writes: all readers skip it
 SEAL_SIZE = len(SEAL) + 64
 HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}  # where checkpoints have them
-RECIPE = ("optimizer", "schedule", "_instantiator")  # hyper-parameters that no weight depends on
 
 
 class Unloadable(Exception):
@@ -65,11 +62,46 @@ class WholeCheckpointIO(TorchCheckpointIO):
             write(Path(path), buffer.getbuffer())
             self.written = Path(path)
 
+    def save_folder(
+        self, checkpoint: dict[str, Any], part: Path, path: Path, checksums: dict[str, str], failure: str | None
+    ) -> None:
+        """Complete a checkpoint that is a folder, in which the shares of all processes are, and give it its name.
+
+        The name is a link, which can be moved from one folder to another at once.
+
+        Args:
+            checkpoint: without the tensors that are shared out.
+            part: the unfinished folder.
+            path: its name.
+            checksums: of the files with the shares.
+            failure: why these could not be written; None if they were.
+        """
+        from kindling.run import sharded_checkpoint as shards  # which not every build of torch can
+
+        if not failure:
+            self.save_checkpoint(checkpoint, part / REST)
+        with self._failures(path):
+            if failure:
+                raise UsageError(failure)
+            if not self.failure:
+                shards.seal(part, checksums)
+                folder = _free_name(path.with_name(f"step-{checkpoint['global_step']}"))
+                part.rename(folder)
+                for name in (path.name, LAST, PREVIOUS):
+                    _have_link(path.with_name(name))
+                _replace(path, partial(_point, folder.name))
+                self.written = path
+                _remove_unnamed(path.parent)
+        if self.failure:
+            self.failure = path, self.failure[1]
+            remove(part)
+
     def name_last(self, path: Path) -> None:
         """Give a checkpoint the name `last.ckpt` as well, which spares writing it twice."""
         last = path.with_name(LAST)
         with self._failures(last):
             _replace(last, partial(_link, path))
+            _remove_unnamed(path.parent)
 
     @contextmanager
     def _failures(self, path: Path) -> Iterator[None]:
@@ -80,6 +112,27 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         return load_checkpoint(Path(path))
+
+
+def _free_name(path: Path) -> Path:
+    taken = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return path if not path.exists() else next(each for each in taken if not each.exists())
+
+
+def _have_link(path: Path) -> None:
+    """Have a link where a copy of a run has put the folder itself, which nothing could replace at once."""
+    if path.is_dir() and not path.is_symlink():
+        folder = _free_name(path.with_name("step-copied"))
+        path.rename(folder)
+        os.symlink(folder.name, path)
+
+
+def _remove_unnamed(folder: Path) -> None:
+    """Remove checkpoints that are folders and have no name any more."""
+    named = {os.readlink(path) for path in folder.iterdir() if path.is_symlink()}
+    for path in folder.glob("step-*"):
+        if path.name not in named:
+            remove(path)
 
 
 def write(path: Path, content: memoryview) -> None:
@@ -111,12 +164,21 @@ def _make_whole(path: Path, make: Callable[[Path], None]) -> None:
 def _link(path: Path, other: Path) -> None:
     """Give a file a second name; where links are not to be had, copy it to disk."""
     other.unlink(missing_ok=True)  # left by a kill: to write to it could be to write to the checkpoint it is a link to
+    if path.is_symlink():
+        _point(os.readlink(path), other)
+        return
     try:
         os.link(path, other)
     except OSError:
         shutil.copyfile(path, other)
         with other.open("rb") as copy:
             os.fsync(copy.fileno())
+
+
+def _point(folder: str, link: Path) -> None:
+    """Make a link to a checkpoint that is a folder beside it."""
+    link.unlink(missing_ok=True)
+    os.symlink(folder, link)
 
 
 def _write_sealed(content: memoryview, path: Path) -> None:
@@ -127,15 +189,51 @@ def _write_sealed(content: memoryview, path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of tensors and plain values.
+def load_checkpoint(path: Path, shapes_only: bool = False) -> dict[str, Any]:
+    """Load a checkpoint of tensors and plain values: a file, or a folder, whose shares are put together.
+
+    Args:
+        path: of either.
+        shapes_only: whether a folder's tensors are on `meta`: all fit into one process only if they are small.
 
     Raises:
         UsageError: if it is damaged, holds more, or something in it is not what it should be.
         Unreadable: if it can't be read.
     """
+    if not path.is_dir():
+        return _load_file(path, path)
+    from kindling.run import sharded_checkpoint as shards  # which not every build of torch can
+
+    rest = load_rest(path)
+    try:
+        checkpoint = shards.join(rest, shards.read_whole(path, "meta" if shapes_only else "cpu"))
+        states = checkpoint.get("optimizer_states", [])
+        return {**checkpoint, "optimizer_states": [shards.numbered(state) for state in states]}
+    except UsageError:
+        raise
+    except Exception as error:  # of a description that does not go with the files, in any way
+        raise _damaged(path) from error
+
+
+def load_rest(folder: Path) -> dict[str, Any]:
+    """What a folder holds besides the tensors that are shared out; the same errors as of `load_checkpoint`."""
+    from kindling.run import sharded_checkpoint as shards  # which not every build of torch can
+
+    try:
+        if not shards.is_whole(folder):
+            raise _damaged(folder)
+    except OSError as error:
+        raise Unreadable(f"can't read {folder}: {error.strerror}") from error
+    return _load_file(folder / REST, folder)
+
+
+def _damaged(path: Path) -> UsageError:
     advice = "validate, test and predict take another with --ckpt last"
-    damaged = UsageError(f"{path} is not a checkpoint, or it is damaged: {advice}")
+    return UsageError(f"{path} is not a checkpoint, or it is damaged: {advice}")
+
+
+def _load_file(path: Path, named: Path) -> dict[str, Any]:
+    damaged = _damaged(named)
     try:
         seal = _seal(path)
     except OSError as error:
@@ -176,42 +274,6 @@ def _seal(path: Path) -> bool | None:
     return seal == SEAL + digest.hexdigest().encode()
 
 
-def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
-    """Raise a UsageError that names the difference if a checkpoint's weights are not those of a model.
-
-    That of a module which can change either while it loads is left to Lightning.
-    """
-    hooks = ("setup", "configure_model", "on_load_checkpoint")
-    if not hasattr(model, "task") and (not model.strict_loading or any(is_overridden(hook, model) for hook in hooks)):
-        return
-    trained = checkpoint.get("hyper_parameters", {})
-    for name in ("targets", "classes") if hasattr(model, "task") else ():
-        before, now = trained.get(name), model.hparams.get(name)
-        if before and now and before != now:
-            here = f"{name} is {before} in the checkpoint and {now} here"
-            raise UsageError(f"{path} does not fit this {type(model).__name__}: {here}")
-    theirs, ours = _shapes(checkpoint["state_dict"]), _shapes(model.state_dict())
-    names = [name for name in {**ours, **theirs} if ours.get(name, ()) is not None]
-    different = [name for name in names if ours.get(name) != theirs.get(name)]
-    if not different:
-        return
-    settings = [
-        f"{name.replace('_class_path', 'the model')} is {trained[name]} in the checkpoint and {value} here"
-        for name, value in model.hparams.items()
-        if name in trained and str(trained[name]) != str(value) and name not in RECIPE
-    ]
-    first, *more = different
-    weight = f"weight {first} is {theirs.get(first, 'absent')} in the checkpoint and {ours.get(first, 'absent')} here"
-    reason = ", ".join(settings) or f"{weight} (and {len(more)} more)"
-    raise UsageError(f"{path} does not fit this {type(model).__name__}: {reason}")
-
-
-def _shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...] | None]:
-    """The shapes of weights, None of those that wait for a batch to tell; other state of a module has none."""
-    weights = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    return {name: None if is_lazy(weight) else tuple(weight.shape) for name, weight in weights.items()}
-
-
 def newest_whole(run: Path) -> tuple[Path | None, dict[str, Any]]:
     """The newest whole checkpoint that a run can go on from, and its path; None if it has saved none yet.
 
@@ -219,10 +281,10 @@ def newest_whole(run: Path) -> tuple[Path | None, dict[str, Any]]:
     """
     problems = []
     for path in (run / "checkpoints" / LAST, run / "checkpoints" / PREVIOUS):
-        if not is_file(path):
+        if not is_checkpoint(path):
             continue
         try:
-            checkpoint = load_checkpoint(path)
+            checkpoint = load_checkpoint(path, shapes_only=True)
         except Unreadable:
             raise
         except UsageError as error:

@@ -9,6 +9,7 @@ from typing import IO
 
 from kindling.core.errors import UsageError
 from kindling.core.files import is_file, is_left_over, remove, this_process
+from kindling.run.checkpoint_names import is_checkpoint
 
 ROOT = Path("lightning_logs")
 LOCKS: list[IO[str]] = []  # of the runs that this process trains; to close one would give it up
@@ -130,7 +131,7 @@ def refuse_links(run: Path, but: str = "") -> None:
 def find_checkpoint(run: Path | None, name: str) -> Path:
     """A checkpoint by path, or the run's `best` or `last`; a UsageError if it does not exist."""
     path = run / "checkpoints" / f"{name}.ckpt" if run and name in ("best", "last") else Path(name)
-    if not is_file(path):
+    if not is_checkpoint(path):
         folder = run / "checkpoints" if run else path.parent
         there = ", ".join(sorted(map(str, folder.glob("*.ckpt")))) or "none"
         raise UsageError(f"there is no checkpoint {path}; in {folder} there is: {there}")

@@ -22,6 +22,7 @@ from kindling.core.files import whole_file, write_json
 from kindling.core.parts import load_projects
 from kindling.core.settings import flatten
 from kindling.data.batches import batch_size_of
+from kindling.run.checkpoint_names import REST
 from kindling.run.saved_split import keep_split
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "scikit-learn")
@@ -79,7 +80,8 @@ class Record(L.Callback):
         """What is known of a training at its end. Ask before its `best` checkpoint is loaded, which resets the time."""
         epochs = best_epoch = trainer.current_epoch
         if best:  # mapped, so that the weights are not read for one number
-            best_epoch = torch.load(best, mmap=True, map_location="cpu", weights_only=True)["epoch"] + 1
+            file = best / REST if best.is_dir() else best
+            best_epoch = torch.load(file, mmap=True, map_location="cpu", weights_only=True)["epoch"] + 1
         return {
             "best_epoch": best_epoch,
             "epochs": epochs,

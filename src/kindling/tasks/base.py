@@ -144,11 +144,15 @@ class Task(nn.Module):
         """Predictions that compare with the targets, from `scores`: (B, …)."""
         return scores
 
+    def see_batch(self, outputs: Any, targets: Any) -> None:
+        """Have `train_metrics` take up a training batch: outputs (B, num_outputs), targets (B, …)."""
+        self.train_metrics.update(self.scores(outputs), targets)
+
     def batch_metrics(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """Metrics of a training batch by itself: outputs (B, num_outputs), targets (B, …) → scalars."""
         if not self.train_metrics:
             return {}
-        self.train_metrics.update(self.scores(outputs), targets)
+        self.see_batch(outputs, targets)
         metrics = self.train_metrics.compute()
         self.train_metrics.reset()
         return metrics

@@ -118,9 +118,9 @@ class Classification(_Classes):
         """Probabilities: (B, K) → (B, K)."""
         return outputs.float().softmax(dim=1)
 
-    def batch_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def see_batch(self, outputs: Tensor, targets: Tensor) -> None:
         mixed = targets.is_floating_point()  # of mixup and cutmix: counted is the class with the largest share
-        return super().batch_metrics(outputs, targets.argmax(dim=1) if mixed else targets)
+        super().see_batch(outputs, targets.argmax(dim=1) if mixed else targets)
 
     def decode(self, scores: Tensor) -> Tensor:
         return scores.argmax(dim=1)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kindling.models.shares import whole
+
 
 class Gradients:
     """The gradients that an optimiser is about to step by.
@@ -87,7 +89,7 @@ class Gradients:
         if not self.tensors:
             return torch.zeros(0)
         try:  # torch's get_total_norm has the same bits, and takes as long again to sort them by device and type
-            return torch.stack(torch._foreach_norm(self.tensors))
+            return whole(torch.stack(torch._foreach_norm(self.tensors)))
         except (RuntimeError, NotImplementedError):
             self._alike = False
             dense = [each.coalesce().values() if each.is_sparse else each for each in self.tensors]
@@ -102,4 +104,4 @@ def gradients_of(trainer: Any, optimizer: Optimizer) -> Gradients:
 
 def is_finite(values: Tensor) -> bool:
     """Whether a tensor, which can be sparse, holds neither NaN nor infinity."""
-    return bool((values * 0).sum() == 0)
+    return bool(whole((values * 0).sum()) == 0)

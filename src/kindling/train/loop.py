@@ -25,6 +25,7 @@ from kindling.train.accumulation import SharesOfSteps
 from kindling.train.gradients import Gradients
 from kindling.train.lean import can_be_lean
 from kindling.train.logged_values import LoggedValues
+from kindling.train.several_processes import tell_of_batch_norms
 from kindling.train.to_device import to_device
 
 BEFORE_STEP = "on_before_optimizer_step"
@@ -214,6 +215,7 @@ class LeanLoop(_TrainingEpochLoop):
         if self.schedules is not trainer.lr_scheduler_configs:  # new ones, which don't know the length of this run yet
             self.schedules = trainer.lr_scheduler_configs
             adapt_to_run_length(trainer)
+            tell_of_batch_norms(trainer, trainer.loaders.layout()[0])
         self.ends_unforeseen = math.isinf(trainer.num_training_batches)
         done = self.batch_progress.current.completed // trainer.accumulate_grad_batches
         self.steps_before = self._batches_that_stepped - done  # this epoch

@@ -16,7 +16,8 @@ from lightning.fabric.utilities.apply_func import move_data_to_device
 
 from kindling.core.errors import NothingToDo, UsageError
 from kindling.data.position import generator_states, set_generator_states
-from kindling.run.checkpoint_files import fit_or_refuse, newest_whole
+from kindling.run.checkpoint_content import fit_or_refuse
+from kindling.run.checkpoint_files import newest_whole
 from kindling.train.learning_rates import groups_of
 from kindling.train.loaders import Loaders
 from kindling.train.messages import warn

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from kindling.train.loaders import Loaders
 from kindling.train.loop import LeanLoop
+from kindling.train.several_processes import refuse_sync_on_cpu
 
 # What Lightning takes, and auto.
 Precision = Literal[
@@ -44,6 +45,7 @@ class Trainer(L.Trainer):
         if precision == "auto":
             precision = "bf16-mixed" if has_fast_bfloat16(accelerator) else "32-true"
         super().__init__(accelerator=accelerator, precision=precision, **trainer)
+        refuse_sync_on_cpu(self, bool(trainer.get("sync_batchnorm")))
         self.tf32 = tf32 and isinstance(self.accelerator, CUDAAccelerator)
         if isinstance(self.accelerator, CUDAAccelerator):
             os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # or each step of an optimiser counts the devices anew

@@ -16,7 +16,8 @@ from kindling.core.parts import load_projects
 from kindling.data.preprocessing import Preprocessing
 from kindling.data.tokens import Tokens, tokens_of
 from kindling.models.base import Model
-from kindling.run.checkpoint_files import fit_or_refuse, load_checkpoint
+from kindling.run.checkpoint_content import fit_or_refuse
+from kindling.run.checkpoint_files import load_checkpoint
 from kindling.run.folder import find_checkpoint, find_run
 from kindling.tasks.next_token import NextToken, continued
 from kindling.use.raw_inputs import RawInputs

@@ -14,7 +14,8 @@ from conftest import QUICK, Result
 
 from kindling.core.errors import UsageError
 from kindling.core.files import unfinished
-from kindling.run.checkpoint_files import SEAL, WholeCheckpointIO, fit_or_refuse, load_checkpoint
+from kindling.run.checkpoint_content import fit_or_refuse
+from kindling.run.checkpoint_files import SEAL, WholeCheckpointIO, load_checkpoint
 from my_project.models.mlp import MLP
 
 FIT = ["fit", "--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", *QUICK]

@@ -13,13 +13,15 @@ from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 
 from kindling.core.errors import Stopped, UsageError, reason_of
 from kindling.run.checkpoint_content import unloadable_hyperparameters
-from kindling.run.checkpoint_files import LAST, Unloadable, WholeCheckpointIO
+from kindling.run.checkpoint_files import Unloadable, WholeCheckpointIO
+from kindling.run.checkpoint_names import LAST
 from kindling.run.monitor import Monitor, take_up_state
 from kindling.train.changed_parts import ChangedParts
 from kindling.train.learning_rates import change_learning_rate
 from kindling.train.loop import LeanLoop
 from kindling.train.messages import note, warn
 from kindling.train.resume import position, prepare, restore
+from kindling.train.several_processes import share_statistics
 from kindling.train.signals import Interrupts, requeue
 from kindling.train.watch import Watch
 
@@ -78,7 +80,7 @@ class Checkpoint(ModelCheckpoint):
         for other in trainer.checkpoint_callbacks:  # theirs must not take the names of ours
             if other is not self and isinstance(other, ModelCheckpoint) and other.dirpath in (None, self.dirpath):
                 other.dirpath = str(Path(self.dirpath or "", type(other).__name__))
-        if stage == "fit" and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        if stage == "fit" and type(trainer.strategy.checkpoint_io) in (TorchCheckpointIO, WholeCheckpointIO):
             trainer.strategy.checkpoint_io = AsyncCheckpointIO(self.files) if self.in_background else self.files
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -140,6 +142,10 @@ class Checkpoint(ModelCheckpoint):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Nothing: Lightning's saves here, with the batch half counted."""
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            share_statistics(trainer)  # also the averaged ones, which WeightAveraging has put in their place by now
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit":

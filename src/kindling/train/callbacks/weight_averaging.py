@@ -69,6 +69,12 @@ class WeightAveraging(callbacks.WeightAveraging):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not self.enabled:
             return
+        if pl_module.device_mesh is not None:
+            copies = "weight_averaging.enabled is true, which takes a second copy of a model"
+            raise MisconfigurationException(
+                f"{copies} that {type(trainer.strategy).__name__} shares out: set it to false, or train with "
+                "--trainer.strategy ddp"
+            )
         # Behind a recipe from the command line stands all that was built there: what can be called, and is no module,
         # stays out of the copy that is made here.
         attributes = vars(pl_module)
