@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from kindling.cli.arguments import Arguments
+from kindling.cli.arguments import COMMAND_LINE, Arguments
 from kindling.cli.build import Parts
 from kindling.cli.find import find
 from kindling.cli.stages import has_stage, left_out, make_trainer, measure, told_in_a_sentence
@@ -84,7 +84,8 @@ class Training:
         if run:
             config = self._config()
             self.record = Record(run, config, parts.seed)
-            watchers = [self.record, Dashboard(config)]
+            given = [key for source, key, _ in parts.settings if source == COMMAND_LINE]
+            watchers = [self.record, Dashboard(config, given)]
         self.trainer = make_trainer(parts, run, watchers, resumed_after)
 
     def _config(self) -> dict[str, Any]:
