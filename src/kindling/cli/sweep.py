@@ -8,6 +8,8 @@ The same command in another shell or on another machine works on the same study;
 """
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +90,27 @@ def _study(trials: Trials, arguments: Arguments, space: Space, search: str, fit:
     settings = {key: value for _, key, value in arguments.settings}
     about = as_plain({"settings": settings, "space": space.content, "search": search})
     if not trials.exist():
-        from kindling.cli.study_check import check  # takes seconds, which those who join save
-
-        monitor = check(arguments, space)
+        monitor = checked(arguments, space)
         grid = [parameters(values) for values in space.grid()] if search == "grid" else []
-        trials.make(about | {"fit": fit, "source": space.source, **monitor._asdict()}, grid)
+        trials.make(about | {"fit": fit, "source": space.source, **monitor}, grid)
     there = trials.open()
     if difference := differing(there, about):
         other = "give --name NAME for a study of its own"
         raise UsageError(f"{trials.folder} is a study of something else, in which {difference} differs: {other}")
     return there
+
+
+def checked(arguments: Arguments, space: Space) -> dict[str, str]:
+    """Refuse what the trials could not do, in a process of its own: this one would hold data and GPU to its end."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(check, arguments, space).result()
+
+
+def check(arguments: Arguments, space: Space) -> dict[str, str]:
+    """The `metric` by which the trials are judged, and its `mode`; a UsageError for what they could not do."""
+    from kindling.cli import study_check  # takes seconds
+
+    return study_check.check(arguments, space)._asdict()
 
 
 def _show(options: argparse.Namespace, fit: list[str]) -> None:

@@ -70,6 +70,8 @@ class Trials:
         with self._all_to_itself():
             if self._is_complete():
                 return
+            if any(self.folder.glob("trial_*")):
+                raise UsageError(f"{self.folder} has runs of a study whose record is elsewhere, or gone: give --name NAME")
             self.storage = open_storage(self.folder, self.url)
             study = optuna.create_study(
                 storage=self.storage,
@@ -88,9 +90,8 @@ class Trials:
         return self.about
 
     def _load(self, search: str) -> optuna.Study:
-        # A trial is stopped if it is worse than the median of the others was after as many validations.
-        pruner, sampler = optuna.pruners.MedianPruner(), SAMPLERS.get(search, SAMPLERS["random"])()
-        return optuna.load_study(storage=self.storage, study_name=self.folder.name, sampler=sampler, pruner=pruner)
+        sampler = SAMPLERS.get(search, SAMPLERS["random"])()
+        return optuna.load_study(storage=self.storage, study_name=self.folder.name, sampler=sampler)
 
     @contextmanager
     def _all_to_itself(self) -> Iterator[None]:
@@ -111,22 +112,22 @@ class Trials:
         """
         with self._all_to_itself():
             begun = self.all()
-            for trial in begun:
-                if trial.state == State.RUNNING and (claim := self._claim(trial.number)):
-                    return claim
-            is_searched = self.about["search"] == "grid" and not self._waiting()
-            if is_searched or (most is not None and len(begun) >= most):
-                return None
-            claim = self._claim(self.study.ask().number)
-            assert claim, "nobody else can have the lock of a trial that was not there"
-            space.suggest(claim.trial)  # now: a trial without its values is no use to the sampler of another worker
+            self.study.pruner = _pruner(begun)
+            unfinished = [trial.number for trial in begun if trial.state == State.RUNNING]
+            claim = next(filter(None, map(self._claim, unfinished)), None)
+            if claim is None and self._has_room(len(begun), most):
+                claim = self._claim(self.study.ask().number)
+            if claim:  # its values are in the record before another worker's sampler looks there
+                space.suggest(claim.trial)
             return claim
 
-    def _waiting(self) -> list[Frozen]:
-        """What is left of the grid."""
-        return self.study.get_trials(deepcopy=False, states=(State.WAITING,))
+    def _has_room(self, begun: int, most: int | None) -> bool:
+        if self.about["search"] == "grid" and not self.study.get_trials(deepcopy=False, states=(State.WAITING,)):
+            return False
+        return most is None or begun < most
 
     def _claim(self, number: int) -> Claim | None:
+        """The trial, if no other worker has it."""
         lock = try_lock(self.folder / "locks" / f"trial_{number}")
         if lock is None:
             return None
@@ -150,6 +151,15 @@ class Trials:
         last = sorted(ended, key=lambda trial: trial.datetime_complete or self.began)[-IN_A_ROW:]
         if len(last) == IN_A_ROW and all(trial.state == State.FAIL for trial in last):
             raise UsageError(f"{IN_A_ROW} trials in a row have broken, the last one so: {cause_of(last[-1])}")
+
+
+def _pruner(begun: list[Frozen]) -> optuna.pruners.BasePruner:
+    """Stops a trial that is worse than the median of the others was after as many validations.
+
+    The first five trials are left alone, and of each other trial the first quarter of the validations.
+    """
+    validations = [trial.last_step or 0 for trial in begun if trial.state == State.COMPLETE]
+    return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1 + max(validations, default=0) // 4)
 
 
 def cause_of(trial: Frozen) -> str:
