@@ -13,6 +13,7 @@ from kindling.run.monitor import Monitor, monitored
 from kindling.study.space import Space, Values
 
 FINE = "nothing is wrong"
+BELOW = "; what only one choice takes stands below it, as in choice: {MLP: {model.dropout: …}, CNN: }"
 QUICK = {"limit_val_batches": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
@@ -32,7 +33,7 @@ def check(arguments: Arguments, space: Space) -> Monitor:
     for values in others:
         sentence = explain(parts.parser, _settings(arguments, space, values), FINE)
         if sentence != FINE:
-            raise UsageError(sentence)
+            raise UsageError(sentence + BELOW * ("unknown key" in sentence))  # which the first values have taken
     return _monitor(parts)
 
 

@@ -106,8 +106,10 @@ class Workers:
 
     def _is_over(self, process: TrialProcess) -> bool:
         """Look at a trial, and tell the study what has become of it; whether its process has ended."""
-        if not process.has_ended:
-            if not process.is_told and process.should_be_pruned():
+        has_ended = process.has_ended
+        should_stop = not process.is_told and process.report()
+        if not has_ended:
+            if should_stop:
                 self._tell(process, State.PRUNED)
                 process.stop()
             return False

@@ -23,6 +23,15 @@ from kindling.study.space import Space, parameters
 from kindling.study.trials import Trials, as_plain, differing
 
 TRIALS = 40
+EPILOG = """\
+All else is as for kindling fit. A space is a YAML of settings, each with what it can be:
+
+  model.optimizer.lr: {log: [1e-4, 1e-1]}            on a logarithmic scale
+  model.dropout: {float: [0, 0.5]}                   with step: 0.1 in such steps
+  data.batch_size: {int: [16, 128], step: 16}        whole numbers
+  model.norm: {choice: [batch, layer, null]}         one of these
+  model: {choice: {MLP: {model.activation: {choice: [relu, gelu]}}, CNN: }}    with what holds for one alone
+"""
 # What a trial's command decides by itself.
 OF_A_TRIAL = ("--resume", "--run-id", "--test", "--find", "--trainer.fast_dev_run")
 
@@ -56,9 +65,7 @@ def _options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         "kindling sweep",
         description=__doc__,
-        epilog="All else is as for kindling fit. A space is a YAML of settings: model.optimizer.lr: {log: [1e-4, 1e-1]}"
-        ", model.dropout: {float: [0, 0.5]}, data.batch_size: {int: [16, 128], step: 16}, model.norm: {choice: [batch, "
-        "null]}, model: {choice: {MLP: {model.dropout: …}, CNN: }}.",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         exit_on_error=False,

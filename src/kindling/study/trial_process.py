@@ -58,8 +58,8 @@ class TrialProcess:
         if self.process:
             self.process.wait()
 
-    def should_be_pruned(self) -> bool:
-        """Report the validations that are new; whether one of them was worse than the median."""
+    def report(self) -> bool:
+        """Report the validations that are new; whether the trial should be stopped at one of them."""
         trial, values = self.claim.trial, self._validations()
         for value in values[self.reported :]:
             self.reported += 1

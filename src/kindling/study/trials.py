@@ -71,7 +71,9 @@ class Trials:
             if self._is_complete():
                 return
             if any(self.folder.glob("trial_*")):
-                raise UsageError(f"{self.folder} has runs of a study whose record is elsewhere, or gone: give --name NAME")
+                raise UsageError(
+                    f"{self.folder} has runs of a study whose record is elsewhere, or gone: give --name NAME"
+                )
             self.storage = open_storage(self.folder, self.url)
             study = optuna.create_study(
                 storage=self.storage,

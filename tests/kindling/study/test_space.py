@@ -4,7 +4,9 @@ import pytest
 from kindling.core.errors import UsageError
 from kindling.study.space import Space, parameters
 
-PART = {"choice": {"MLP": {"model.dropout": {"float": [0, 0.5]}, "model.norm": {"choice": ["batch", None]}}, "CNN": None}}
+PART = {
+    "choice": {"MLP": {"model.dropout": {"float": [0, 0.5]}, "model.norm": {"choice": ["batch", None]}}, "CNN": None}
+}
 
 
 def keys_and_values(combination) -> dict:
