@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from warnings import simplefilter
 
 from kindling.cli.arguments import Arguments, read_arguments
 from kindling.cli.study_report import finish, show
@@ -109,7 +110,8 @@ def _study(trials: Trials, arguments: Arguments, space: Space, search: str, fit:
 
 def checked(arguments: Arguments, space: Space) -> dict[str, str]:
     """Refuse what the trials could not do, in a process of its own: this one would hold data and GPU to its end."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=simplefilter, initargs=("ignore",)) as pool:  # as in this process
         return pool.submit(check, arguments, space).result()
 
 
