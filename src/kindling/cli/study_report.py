@@ -90,8 +90,8 @@ def _draw(trials: Trials, begun: list[Frozen], about: dict[str, Any], importance
 
 def _print_next(trials: Trials) -> None:
     folder = shlex.quote(str(trials.folder))
-    record = trials.url or shlex.quote(str(trials.folder / JOURNAL))
-    storage = f" --storage {shlex.quote(trials.url)}" if trials.url else ""
+    # A database's URL can have a password in it.
+    record, storage = ("URL", " --storage URL") if trials.url else (shlex.quote(str(trials.folder / JOURNAL)), "")
     print(f"next:\n  kindling compare {folder}    # all runs")
     print(f"  optuna-dashboard {record}    # pip install optuna-dashboard")
     print(f"  tensorboard --logdir {folder}    # curves, and settings beside results (HParams)")

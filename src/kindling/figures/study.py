@@ -13,7 +13,7 @@ from kindling.figures.results import new_figure, plain_text
 
 ENDED, STOPPED, BEST = sns.color_palette("colorblind")[0], "0.7", sns.color_palette("colorblind")[1]
 ACROSS = 3  # slices beside each other
-LOGARITHMIC = 50  # times the lowest: a range that wide is drawn on a logarithmic scale
+LOGARITHMIC = 20  # times the lowest: a range that wide is drawn on a logarithmic scale
 
 
 @dataclass

@@ -59,4 +59,4 @@ def open_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
         return optuna.storages.get_storage(url)
     except Exception as error:  # of SQLAlchemy and the database's driver
         reason = str(error).strip().partition("\n")[0]
-        raise UsageError(f"can't open --storage {url}: {reason}") from error
+        raise UsageError(f"can't open --storage: {reason}") from error

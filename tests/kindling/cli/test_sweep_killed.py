@@ -74,7 +74,7 @@ def trials() -> Trials:
 
 
 def test_a_study_survives_the_death_of_a_worker_and_of_all(start: Start, project: Path) -> None:
-    command = (*SWEEP, "--trials", 4, "--trainer.max_epochs", 100)
+    command = (*SWEEP, "--trials", 4, "--trainer.max_epochs", 40)
     first, second = start(*command), start(*command)
     wait_for(lambda: begun_by(0))
     (number,) = begun_by(0)
@@ -95,15 +95,14 @@ def test_a_study_survives_the_death_of_a_worker_and_of_all(start: Start, project
     assert sorted(find_runs([STUDY])) == [STUDY / f"trial_{number}" for number in range(4)]
     for trial in ended:
         results = json.loads((STUDY / f"trial_{trial.number}/results.json").read_text())
-        assert set(results["val"]) == {"loss", "accuracy", "precision", "recall", "f1"} & set(results["val"])
         assert results["val"]["loss"] == trial.value
-        assert results["epochs"] == len(trial.intermediate_values) == 100
+        assert results["epochs"] == len(trial.intermediate_values) == 40
         assert "test" not in results
     assert all((STUDY / "figures" / name).exists() for name in ("history.png", "importances.png", "slices.png"))
 
     parameters = ended[int(number)].params  # as if nothing had happened
     flags = [f"--{key}={value}" for key, value in parameters.items()]
-    fit = ("fit", *command[1:3], *command[5:7], "--trainer.max_epochs", 100, *flags, "--figures.enabled", "false")
+    fit = ("fit", *command[1:3], *command[5:7], "--trainer.max_epochs", 40, *flags, "--figures.enabled", "false")
     assert child(*fit, "--test", "false", "--name", "plain", cwd=project).code == 0
     plain = json.loads(Path("lightning_logs/plain/version_0/results.json").read_text())
     assert plain["val"]["loss"] == ended[int(number)].value
