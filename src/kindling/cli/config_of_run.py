@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kindling.cli.arguments import Arguments
-from kindling.core.class_paths import class_paths_in, current, is_foreign, with_class_paths
+from kindling.core.class_paths import current, foreign_parts, with_class_paths
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
 from kindling.core.parts import class_path_of
@@ -41,11 +41,9 @@ class ConfigOfRun:
             UsageError: if a part is of no installed project and not named again, or something is sent elsewhere.
         """
         values = with_class_paths(read_yaml(self.file), current)
-        parts = [str(class_path_of(values.get(key))) for key in ("model", "data")]
-        for path in filter(is_foreign, [*parts, *class_paths_in(values)]):
+        for key, path in foreign_parts(values).items():
             if not self.is_typed(path):
-                key = next((key for key in ("model", "data") if class_path_of(values.get(key)) == path), "trainer")
-                again = f"--{key} {path}" if key != "trainer" else "--config FILE that names it"
+                again = f"--{key} {path}" if key != "trainer.callbacks" else "--config FILE that names it"
                 raise UsageError(f"{self.run} needs {path}, which is of no installed project: name it again, {again}")
         for key, value in values.items():
             if key == "data":

@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import lightning as L
+
 from kindling.cli.arguments import COMMAND_LINE, Arguments
 from kindling.cli.build import Parts
 from kindling.cli.find import find
@@ -68,6 +70,16 @@ def no_garbage_before() -> Iterator[None]:
         gc.unfreeze()
 
 
+def parts_in_eval_mode(model: L.LightningModule) -> list[str]:
+    """The outermost modules that learn though they are in eval mode, in which some libraries hand out networks."""
+    resting: list[str] = []
+    for name, part in model.named_modules():
+        is_inside = any(name.startswith(f"{outer}.") for outer in resting)
+        if name and not part.training and not is_inside and any(each.requires_grad for each in part.parameters()):
+            resting.append(name)
+    return resting
+
+
 class Training:
     """A training in a run's folder, or in none.
 
@@ -109,6 +121,10 @@ class Training:
         if not self.trainer.is_global_zero:
             return
         print_header(self.parts, self.trainer, self.run, left_out(self.parts))
+        if resting := parts_in_eval_mode(self.parts.model):
+            print(
+                f"note   {', '.join(resting)}: trained in eval mode, without dropout, as built; .train() switches it on"
+            )
         if unread := sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
             flag = unread[0].removeprefix("PL_TRAINER_").lower()
             print(f"note   {', '.join(unread)}: not read here, where flags and YAML say all: --trainer.{flag}")

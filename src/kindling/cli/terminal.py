@@ -96,18 +96,23 @@ def metric_notes(model: L.LightningModule) -> dict[str, str]:
 def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
     """Where everything is, and what to type next, with the import paths that a run of foreign modules needs again."""
     files = ("checkpoints", "figures", "metrics.csv", "results.json", "config.yaml", "environment.json")
-    named, again = shlex.quote(str(run)), "".join(f" --{key} {path}" for key, path in parts.foreign.items())
+    named, again = shlex.quote(str(run)), _flags(parts.foreign)
+    to_predict = _flags({key: path for key, path in parts.foreign.items() if key in ("model", "data")})
     print(f"in {run}: {', '.join(file for file in files if (run / file).exists())}\nnext:")
     print(f"  tensorboard --logdir {run.parent.parent}    # curves and figures")
     if "test" in metrics or (not parts.arguments.test and is_overridden("test_step", parts.model)):
         print(f"  kindling test --run {named}{again}")
     if isinstance(parts.datamodule, Text):
-        print(f"  kindling predict --run {named}{again} --prompt TEXT    # what it writes after a text")
+        print(f"  kindling predict --run {named}{to_predict} --prompt TEXT    # what it writes after a text")
     elif isinstance(parts.datamodule, Data):
-        print(f"  kindling predict --run {named}{again} --input PATH    # new images, a table or arrays")
+        print(f"  kindling predict --run {named}{to_predict} --input PATH    # new images, a table or arrays")
     elif is_overridden("predict_step", parts.model):
-        print(f"  kindling predict --run {named}{again}")
+        print(f"  kindling predict --run {named}{to_predict}")
     print(f"  kindling fit --resume {named}{again}{_longer(parts.config_init['trainer'])}    # train on")
+
+
+def _flags(values: dict[str, str]) -> str:
+    return "".join(f" --{key} {value}" for key, value in values.items())
 
 
 def _longer(trainer: Any) -> str:

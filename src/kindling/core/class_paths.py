@@ -4,24 +4,13 @@ So a run outlives a renaming of its project, and a move inside it.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from kindling.core.errors import UsageError
 from kindling.core.parts import ENGINE, LIBRARIES, imported, load_projects, path_of, preferred, short_name
-
-
-def class_paths_in(value: Any) -> Iterator[str]:
-    """All class paths in nested values."""
-    if isinstance(value, dict):
-        if isinstance(path := value.get("class_path"), str):
-            yield path
-        for inner in value.values():
-            yield from class_paths_in(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from class_paths_in(inner)
+from kindling.core.settings import settings_in
 
 
 def with_class_paths(value: Any, change: Callable[[str], str]) -> Any:
@@ -55,6 +44,20 @@ def is_foreign(path: str) -> bool:
     """Whether a path is neither of the engine, nor of a project or a library whose parts anyone may name."""
     root = path.partition(".")[0]
     return "." in path and root not in (ENGINE, *load_projects(), *LIBRARIES)
+
+
+def foreign_parts(values: dict[str, Any]) -> dict[str, str]:
+    """The paths of a config's parts that are of no installed project, one of each package, by the keys of their flags.
+
+    Whoever trusts one by naming it trusts its package.
+    """
+    parts: dict[str, str] = {}
+    for key, value in settings_in(values):
+        path = value.get("class_path") if isinstance(value, dict) else None
+        packages = {other.partition(".")[0] for other in parts.values()}
+        if isinstance(path, str) and is_foreign(path) and path.partition(".")[0] not in packages:
+            parts[key] = path
+    return parts
 
 
 def import_part(path: str) -> None:

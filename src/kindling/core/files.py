@@ -5,8 +5,9 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -31,6 +32,41 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+@contextmanager
+def made_by_one(path: Path) -> Iterator[None]:
+    """Have one process at a time, of all that share the disk, make a file of a cache; the others wait.
+
+    Look again then whether it is there. What a kill has left of it is removed.
+
+    Raises:
+        UsageError: if nothing can be written there.
+    """
+    from filelock import FileLock  # which only caches need
+
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise UsageError(f"can't write {path}: {error.strerror}") from error
+    try:
+        for part in path.parent.glob(f"part-*@{escape(path.stem)}.*"):
+            remove(part)
+        yield
+    finally:
+        lock.release()
+
+
+def make_if_missing(path: Path, make: Callable[[Path], object]) -> None:
+    """Have a file of a cache made, by one of all processes that need it."""
+    if is_file(path):
+        return
+    with made_by_one(path):
+        if not is_file(path):
+            with whole_file(path) as part:
+                make(part)
 
 
 def unfinished(path: Path) -> Path:

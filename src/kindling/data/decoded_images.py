@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kindling.core.files import whole_file
+from kindling.core.files import made_by_one, whole_file
 from kindling.core.progress import progress
 from kindling.data.image_files import BATCH, DRAFT, read_images
 
@@ -39,17 +39,29 @@ class Decoder:
     def in_cache(self, folder: str, name: str) -> np.ndarray:
         """Likewise, in a file of a folder, whose name begins with `name`; only mapped if it is there."""
         path = Path(folder, f"{name}-{self._digest()}.pixels")
-        with suppress(OSError, ValueError):  # not there, or damaged
+        if (pixels := self._kept(path)) is not None:
+            return pixels
+        with made_by_one(path):
+            if (pixels := self._kept(path)) is None:
+                self._keep(path)
+                pixels = self._mapped(path)
+        return pixels
+
+    def _kept(self, path: Path) -> np.ndarray | None:
+        """The pixels in a file; None if it is not there or damaged, or if an image has been mended since."""
+        with suppress(OSError, ValueError):
             pixels = self._mapped(path)
             if not self._is_any_restored():
                 return pixels
         self.reasons = {}
+        return None
+
+    def _keep(self, path: Path) -> None:
         with whole_file(path) as part, part.open("wb") as file:
             for batch in self._decode():
                 file.write(batch.data)
         with whole_file(path.with_suffix(".json")) as part:
             part.write_text(json.dumps(self.reasons))
-        return self._mapped(path)
 
     def _digest(self) -> str:
         """Of these images as they are now, in this size."""

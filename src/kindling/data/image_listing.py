@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kindling.core.files import whole_file
+from kindling.core.files import made_by_one, whole_file
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 KINDS = 5  # of what is left out, that are told
@@ -89,17 +89,28 @@ class Listing:
         """
         path = os.path.join(self.root, folder)
         kept = self._cache_file(path)
-        self._found = (kept and Found.read(kept)) or self._look(path, folder, kept)
+        if kept and (found := Found.read(kept)):
+            self._found = found
+        elif kept:
+            self._look_or_wait(path, folder, kept)
+        else:
+            self._look(path, folder)
         self._all.leave_out_as(self._found)
         return self._found.names
 
-    def _look(self, path: str, folder: str, kept: Path | None) -> Found:
-        started = time.time()
+    def _look_or_wait(self, path: str, folder: str, kept: Path) -> None:
+        """Look, unless another process does, and keep what is found."""
+        with made_by_one(kept):
+            if found := Found.read(kept):
+                self._found = found
+                return
+            started = time.time()
+            self._look(path, folder)
+            self._found.write(kept, started)
+
+    def _look(self, path: str, folder: str) -> None:
         self._known, self._found = [Path(path).resolve()], Found()
         self._walk(path, os.path.join(folder, ""))
-        if kept:
-            self._found.write(kept, started)
-        return self._found
 
     def _cache_file(self, path: str) -> Path | None:
         if not self.cache:

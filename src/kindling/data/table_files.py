@@ -132,7 +132,7 @@ def _any_as_value_error() -> Iterator[None]:
     except Exception as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in reason:
-            reason = "it is not text in UTF-8"
+            reason = "it is not text in UTF-8: save it as CSV UTF-8, or convert it by iconv -f latin1 -t utf-8"
         elif "straddl" in reason:
             reason = f"a row takes more than {SMALLEST_BLOCK >> 20} MB, or a quote is opened and never closed"
         raise ValueError(reason) from None

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kindling.core.files import whole_file
+from kindling.core.files import make_if_missing
 from kindling.core.progress import progress
 from kindling.data.base import Data
 from kindling.data.lazy_inputs import LazyInputs, as_place, from_place
@@ -98,17 +98,19 @@ class Text(Data):
 
     def _learnt_bpe(self, vocabulary: int) -> Tokens:
         kept = self._kept("train", f"bpe {vocabulary}", ".json")
-        if kept and kept.is_file():
-            return LearntTokens(kept.read_text(encoding="utf-8"))
-        parts = chain.from_iterable(map(text_of, self.texts["train"]))
-        plain = learnt_bpe(progress(parts, "learning tokens"), vocabulary)
         if kept:
-            with whole_file(kept) as part:
-                part.write_text(plain, encoding="utf-8")
+            make_if_missing(kept, lambda part: part.write_text(self._learn_bpe(vocabulary), encoding="utf-8"))
+            plain = kept.read_text(encoding="utf-8")
+        else:
+            plain = self._learn_bpe(vocabulary)
         tokens = LearntTokens(plain)
         if tokens.size < vocabulary:
             self.notes = [*self.notes, f"the text gives {tokens.size:,} tokens, not {vocabulary:,}: it is short"]
         return tokens
+
+    def _learn_bpe(self, vocabulary: int) -> str:
+        parts = chain.from_iterable(map(text_of, self.texts["train"]))
+        return learnt_bpe(progress(parts, "learning tokens"), vocabulary)
 
     def _kept(self, split: str, tokens: str, ending: str) -> Path | None:
         """The file of the cache for these tokens of a split, its files being as they are now."""
@@ -146,10 +148,13 @@ class Text(Data):
         kept = self._kept(split, self.tokens.plain, ".tokens")
         if not kept:
             return np.concatenate([np.empty(0, dtype), *progress(encoded, f"encoding the text for {split}")])
-        if not kept.is_file():
-            with whole_file(kept) as part, part.open("wb") as file:
+
+        def keep(part: Path) -> None:
+            with part.open("wb") as file:
                 for tokens in progress(encoded, f"encoding the text for {split}"):
                     file.write(tokens.data)
+
+        make_if_missing(kept, keep)
         with suppress(ValueError):  # of an empty file
             return np.memmap(kept, dtype, "r")
         return np.empty(0, dtype)

@@ -62,6 +62,15 @@ class Alone(Plain):
         return Points().loader()
 
 
+class Pretrained(Plain):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout())
+        self.fixed = torch.nn.Linear(1, 1).requires_grad_(False)
+        self.body.eval()
+        self.fixed.eval()
+
+
 class Asks(Plain):
     from_data = ("classes", "depth")
 
@@ -107,6 +116,12 @@ def test_a_plain_module_trains_by_its_import_path(kindling: Run) -> None:
     assert config()["model"] == {"class_path": "modules_of_nobody.Plain", "init_args": {"width": 4, "classes": 10}}
     assert config()["trainer"]["gradient_clip_val"] is None  # it trains as its author wrote it
     assert (RUN / "results.json").is_file()
+
+
+def test_a_network_that_learns_in_eval_mode_is_told(kindling: Run) -> None:
+    told = kindling("fit", *PLAIN, "--model", "modules_of_nobody.Pretrained").out
+    assert "note   body: trained in eval mode, without dropout, as built; .train() switches it on\n" in told
+    assert "eval mode" not in kindling("fit", *PLAIN).out
 
 
 def test_a_module_with_its_own_loaders_needs_no_data(kindling: Run) -> None:
@@ -177,6 +192,15 @@ def test_a_loss_is_any_module(kindling: Run) -> None:
         kindling("fit", "--config", "configs/digits_mlp.yaml", *loss[:3], "SquareLos", *QUICK),
         "did you mean SquareLoss",
     )
+
+
+def test_what_to_type_next_names_a_loss_of_nobody_again(kindling: Run) -> None:
+    loss = ["--model.task.loss", "modules_of_nobody.SquareLoss"]
+    told = kindling("fit", "--config", "configs/digits_mlp.yaml", *loss, "--name", "a", *QUICK).out
+    again = f"--run lightning_logs/a/version_0 {' '.join(loss)}"
+    assert f"  kindling test {again}\n" in told
+    assert kindling("test", *again.split()).code == 0
+    assert_told(kindling("test", "--run", "latest"), f"of no installed project: name it again, {' '.join(loss)}")
 
 
 @pytest.mark.parametrize("owner", ["kindling.models.mlp", "galaxies.models.mlp"])

@@ -96,7 +96,7 @@ def test_a_study_survives_the_death_of_a_worker_and_of_all(start: Start, project
     for trial in ended:
         results = json.loads((STUDY / f"trial_{trial.number}/results.json").read_text())
         assert results["val"]["loss"] == trial.value
-        assert results["epochs"] == len(trial.intermediate_values) == 40
+        assert results["epochs"] == len(trial.intermediate_values)
         assert "test" not in results
     assert all((STUDY / "figures" / name).exists() for name in ("history.png", "importances.png", "slices.png"))
 

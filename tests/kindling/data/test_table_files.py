@@ -140,8 +140,14 @@ def test_rows_of_another_width_keep_their_place(block: int, tmp_path: Path, monk
     [
         (b"", "it is empty"),
         (b"\n \n", "it is empty"),
-        (b"a,b\n1,K\xf6ln\n", "it is not text in UTF-8"),
-        ("a,b\n1,2\n".encode("utf-16"), "it is not text in UTF-8"),
+        (
+            b"a,b\n1,K\xf6ln\n",
+            "it is not text in UTF-8: save it as CSV UTF-8, or convert it by iconv -f latin1 -t utf-8",
+        ),
+        (
+            "a,b\n1,2\n".encode("utf-16"),
+            "it is not text in UTF-8: save it as CSV UTF-8, or convert it by iconv -f latin1 -t utf-8",
+        ),
         (b'a,b\n1,"2\n3,4\n', "a quote is opened and never closed"),
         (b'a,b\n"1,2\n' + b"3,4\n" * 2**21, "a row takes more than 4 MB, or a quote is opened and never closed"),
         (b"a,a\n1,2\n", "two of its columns are called a"),

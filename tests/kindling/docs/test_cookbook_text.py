@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import Result
 from cookbook_pages import code_of, commands_of
+from interrupted import assert_resumes_identically
 
 from kindling import load
 from kindling.run.checkpoint_files import load_checkpoint
@@ -70,7 +71,7 @@ def test_hugging_face(pages: Any, kindling: Callable[..., Result]) -> None:
     fit, test = commands_of("hugging_face")
     assert kindling(*fit, *FEW, "--trainer.max_epochs", 2).code == 0  # of which the body is frozen for one
     assert kindling(*test).code == 0
-    finished = kindling(*fit, *FEW, *FAST, "--name", "longer")
+    finished = kindling(*fit, *FEW, *FAST, "--trainer.max_epochs", 40, "--name", "longer")
     assert finished.code == 0, finished.err
     results = json.loads(Path("lightning_logs/longer/version_0/results.json").read_text())
     assert results["test"]["accuracy"] > 0.9
@@ -85,6 +86,20 @@ def test_hugging_face(pages: Any, kindling: Callable[..., Result]) -> None:
     assert predictor(tokens.numpy(), lengths=[6, 6])["prediction"].tolist() == ["bad", "good"]
     with pytest.raises(ValueError, match="nowhere has no config.json: put the files of the model's page on the hub"):
         reviews.Reviews("nowhere")
+
+
+def test_hugging_face_resumes(pages: Any, kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    pages("hugging_face", "reviews")
+    fit, test = commands_of("hugging_face")
+    assert_resumes_identically(kindling, monkeypatch, [*fit, *FEW], test[3:], accident=30)
+
+
+def test_lora_resumes(pages: Any, kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("peft")
+    pages("hugging_face", "reviews")
+    pages("lora", "adapted")
+    fit, test = commands_of("lora")
+    assert_resumes_identically(kindling, monkeypatch, [*fit, *FEW], test[3:], accident=30)
 
 
 def test_lora(pages: Any, kindling: Callable[..., Result]) -> None:
