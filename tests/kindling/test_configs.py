@@ -1,5 +1,6 @@
 """The experiments of this repository say what they reach, and its overlays compose with them."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,13 @@ import pytest
 import yaml
 from conftest import ROOT, Result
 
-EXPERIMENTS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name == "configs")
+from kindling.cli.arguments import read_arguments
+from kindling.cli.sweep import check
+from kindling.core.config_files import read_yaml
+from kindling.study.space import Space
+
+EXPERIMENTS = sorted((ROOT / "configs").glob("*.yaml"))
+SPACES = sorted((ROOT / "configs" / "spaces").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -17,6 +24,18 @@ def test_an_experiment_is_short_and_opens_with_its_command_time_and_result(path:
     assert lines[0] == f"# kindling fit --config {path.relative_to(ROOT).as_posix()}"
     assert lines[1].startswith("# time: ")
     assert lines[2].startswith("# result: ")
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_a_space_opens_with_its_command_time_and_result_and_fits_its_experiment(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    name = path.relative_to(ROOT).as_posix()
+    command = re.fullmatch(rf"# kindling sweep --config (configs/\w+\.yaml) --space {name} --trials \d+", lines[0])
+    assert command
+    assert lines[1].startswith("# time: ")
+    assert lines[2].startswith("# result: ")
+    arguments = read_arguments(["fit", "--config", str(ROOT / command[1]), "--trainer.accelerator", "cpu"])
+    assert check(arguments, Space(read_yaml(path), name)) == {"metric": "val/loss", "mode": "min"}
 
 
 def test_the_cpu_overlay_beats_the_experiment(kindling: Callable[..., Result]) -> None:

@@ -24,6 +24,7 @@ Train and use deep-learning models. Commands:
   data       look at the data before a training
   fit        train, keep the best checkpoint, test it
   folds      train once for each fold of a cross-validation
+  sweep      search for better settings
   validate   measure a run's checkpoint on the validation split
   test       measure a run's checkpoint on the test split
   compare    show runs in one table, the best first

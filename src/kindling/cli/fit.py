@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 
-from kindling.cli.arguments import Arguments
+from kindling.cli.arguments import COMMAND_LINE, Arguments
 from kindling.cli.build import Parts
 from kindling.cli.find import find
 from kindling.cli.profiling import end_profiler
@@ -106,7 +106,8 @@ class Training:
         if run:
             config = self._config()
             self.record = Record(run, config, parts.seed)
-            watchers = [self.record, Dashboard(config)]
+            given = [key for source, key, _ in parts.settings if source == COMMAND_LINE]
+            watchers = [self.record, Dashboard(config, given)]
         self.trainer = make_trainer(parts, run, watchers, resumed_after)
         parts.arguments.processes.join(self.trainer, run)
 

@@ -67,12 +67,12 @@ class Study:
         print(f"fold {fold}", flush=True)
         if fold < len(self.runs):
             run = self.folder / self.runs[fold]
-            if not (run / "results.json").exists() and (code := _fit(["--resume", str(run)])):
+            if not (run / "results.json").exists() and (code := fit_in_a_process(["--resume", str(run)])):
                 sys.exit(code)
             return run
         there = self._there()
         write_json(self.file, {"argv": self.argv, "runs": self.runs, "there": sorted(there)})
-        code = _fit([*self.argv, f"--data.fold={fold}", f"--name={self.folder.name}"])
+        code = fit_in_a_process([*self.argv, f"--data.fold={fold}", f"--name={self.folder.name}"])
         new_runs = sorted(self._there() - there)
         if not self.runs and not new_runs:  # nothing to go on with
             self.file.unlink()
@@ -90,7 +90,7 @@ class Study:
         return {run.name for run in self.folder.glob("version_*")}
 
 
-def _fit(argv: list[str]) -> int:
+def fit_in_a_process(argv: list[str]) -> int:
     """Train in a process of its own, since a training can start others; return its exit code.
 
     It stops in order when this process is killed, and at Ctrl-C, which reaches both.

@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-OTHERS = ("callback", "results", "written_text")  # modules here that are no figures
+OTHERS = ("callback", "results", "study", "written_text")  # modules here that are no figures
 OF_THE_WORST = ("worst_images", "worst_masks")  # drawn from the samples that went worst, not from a whole split
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -14,6 +15,7 @@ from kindling.tasks import Task
 from kindling.tasks.measures import names_in
 
 TRAINER = ("max_epochs", "gradient_clip_val", "accumulate_grad_batches", "precision")
+SHOW = ("trainer.", "figures.")  # begin settings on which, but for those above, no result depends
 
 
 class Dashboard(L.Callback):
@@ -21,13 +23,16 @@ class Dashboard(L.Callback):
 
     Args:
         config: the resolved config.
+        given: keys of the command line, such as those that a study searches, which are shown in any case.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], given: Iterable[str] = ()) -> None:
         trainer = {key: config["trainer"][key] for key in TRAINER}
         chosen = {"model": config["model"], "data": config.get("data") or {}, "trainer": trainer}
         self.parameters = {**dict(flatten(chosen)), "seed": config["seed_everything"]}
-        self.settings = {name: value for name, value in flatten(config) if not name.startswith("trainer.logger")}
+        every = dict(flatten(config))
+        self.parameters |= {key: every[key] for key in given if key in every and not key.startswith(SHOW)}
+        self.settings = {name: value for name, value in every.items() if not name.startswith("trainer.logger")}
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         for logger in _added(trainer.loggers):

@@ -38,6 +38,14 @@ def test_a_sweep_by_hand_can_be_compared(kindling: Callable[..., Result]) -> Non
         assert {"best/val_accuracy", "best/val_loss", "test/accuracy"} <= set(scalars)
 
 
+def test_a_setting_of_the_command_line_is_shown_if_results_depend_on_it(kindling: Callable[..., Result]) -> None:
+    given = ["--early_stopping.patience", 7, "--figures.enabled", "false", "--trainer.enable_progress_bar", "false"]
+    assert kindling(*FIT, *given).code == 0
+    shown = hyperparameters(0)
+    assert shown["early_stopping.patience"] == 7
+    assert not {"figures.enabled", "trainer.enable_progress_bar"} & set(shown)
+
+
 def test_the_final_metrics_are_those_of_the_results(kindling: Callable[..., Result]) -> None:
     import json
 

@@ -1,0 +1,63 @@
+"""Looks at a study before its first trial: can all be set that it would try, and by what are its runs judged?"""
+
+from dataclasses import replace
+
+from kindling.cli.arguments import Arguments
+from kindling.cli.build import Parts
+from kindling.cli.dispatch import tame_lightning
+from kindling.cli.stages import has_stage, make_trainer, measure, told_in_a_sentence
+from kindling.core.config_problems import explain
+from kindling.core.errors import UsageError
+from kindling.core.settings import Setting
+from kindling.run.monitor import Monitor, monitored
+from kindling.study.space import Space, Values
+
+FINE = "nothing is wrong"
+BELOW = "; what only one choice takes stands below it, as in choice: {MLP: {model.dropout: …}, CNN: }"
+QUICK = {"limit_val_batches": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+def check(arguments: Arguments, space: Space) -> Monitor:
+    """The metric that the trials are judged by.
+
+    Args:
+        arguments: of a fit without the space's settings.
+        space: of the study.
+
+    Raises:
+        UsageError: names a setting that can't be made, as for a config; or says that no validation tells what is best.
+    """
+    tame_lightning()
+    first, *others = space.examples()
+    parts = Parts(_with(arguments, space, first))
+    for values in others:
+        sentence = explain(parts.parser, _settings(arguments, space, values), FINE)
+        if sentence != FINE:
+            raise UsageError(sentence + BELOW * ("unknown key" in sentence))  # which the first values have taken
+    return _monitor(parts)
+
+
+def _settings(arguments: Arguments, space: Space, values: Values) -> list[Setting]:
+    return [*arguments.settings, *space.settings(values)]
+
+
+def _with(arguments: Arguments, space: Space, values: Values) -> Arguments:
+    """The arguments of a trial that has these values."""
+    flags = [*arguments.flags, *space.flags(values)]
+    return replace(arguments, flags=flags, settings=_settings(arguments, space, values))
+
+
+def _monitor(parts: Parts) -> Monitor:
+    """What the run's checkpoints go by, as a validation of one batch finds it."""
+    if not has_stage(parts, "validate"):
+        raise UsageError("a study goes by the validation, and there is none: write validation_step and val_dataloader")
+    with told_in_a_sentence(parts, None):
+        trainer = make_trainer(parts, None, [], enable_checkpointing=False, **QUICK)
+        measure(parts, trainer, "validate", None)
+    asked = parts.config["checkpoint"]
+    monitor = monitored(trainer, asked.monitor, asked.mode)
+    if monitor is None:
+        wanted = asked.monitor or getattr(parts.model, "monitor", None) or "val/loss or val_loss"
+        logged = ", ".join(sorted(trainer.callback_metrics)) or "no metrics"
+        raise UsageError(f"no validation logs {wanted} to compare trials by: set checkpoint.monitor to one of {logged}")
+    return monitor

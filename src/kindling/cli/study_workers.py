@@ -1,0 +1,152 @@
+"""The workers of one `kindling sweep`: trials side by side, each in a process of its own."""
+
+import math
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+from kindling.cli.dispatch import ENDS_WITH_PARENT
+from kindling.cli.folds import SAFE_PATH
+from kindling.core.errors import Stopped
+from kindling.core.parts import class_path_of
+from kindling.core.tables import print_plain, shown
+from kindling.study.space import Space, Values, as_text
+from kindling.study.trial_process import TrialProcess, environment_of, gpus_here
+from kindling.study.trials import Claim, State, Trials
+
+FIT = [sys.executable, *SAFE_PATH, "-m", "kindling", "fit"]
+OF_A_TRIAL = ["--test=false", "--figures.enabled=false"]
+LOOK, CLAIM = 0.2, 5.0  # seconds between two looks at the trials, and at those of workers that may have gone
+
+
+class Workers:
+    """Runs the trials of a study until it has as many as it is to have.
+
+    Args:
+        trials: of the study.
+        space: that it searches.
+        fit: the arguments of fit that all trials share.
+        about: what the study is about.
+        count: of trials at a time.
+        most: trials in the study in all; None for the whole grid.
+    """
+
+    def __init__(
+        self, trials: Trials, space: Space, fit: list[str], about: dict[str, Any], count: int, most: int | None
+    ) -> None:
+        self.trials, self.space, self.fit, self.about, self.most = trials, space, fit, about, most
+        self.slots: list[TrialProcess | None] = [None] * count
+        gpus = gpus_here() if count > 1 else []
+        self.environments = [environment_of(slot, count, gpus) for slot in range(count)]
+        self.signal = 0  # that asks to stop
+        self.next_claim = 0.0  # when to look again
+
+    def run(self) -> None:
+        """Return when there is no trial left for this process.
+
+        Raises:
+            Stopped: after Ctrl-C or SIGTERM, with every trial saved.
+            UsageError: if ten trials in a row break.
+        """
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while self._fill_slots():
+                time.sleep(LOOK)
+                for slot, process in enumerate(self.slots):
+                    if process and self._is_over(process):
+                        self.slots[slot], self.next_claim = None, 0.0
+        finally:
+            for process in filter(None, self.slots):
+                process.stop()
+            for process in filter(None, self.slots):
+                process.wait()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.signal:
+            raise Stopped("stopped, and its trials are saved: the same command goes on", 128 + self.signal)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+
+    def _fill_slots(self) -> bool:
+        """Begin trials where there is room; whether any is running then. After a signal nothing is begun or awaited."""
+        if self.signal:
+            return False
+        for slot, process in enumerate(self.slots):
+            if process is None and time.monotonic() >= self.next_claim:
+                self.trials.refuse_if_all_break()
+                if claim := self.trials.claim(self.space, self.most):
+                    self.slots[slot] = self._begin(claim, slot)
+                else:
+                    self.next_claim = time.monotonic() + CLAIM
+        return any(self.slots)
+
+    def _begin(self, claim: Claim, slot: int) -> TrialProcess:
+        """Begin the run of a trial, or go on with it."""
+        folder, number = self.trials.folder, claim.trial.number
+        values, run = self.space.suggest(claim.trial), folder / run_id(number)
+        if (run / "config.yaml").exists():
+            command = [*FIT, "--resume", str(run), *self._named_by_path(values)]
+        else:
+            given = [*self.fit, *self.space.flags(values)]
+            command = [*FIT, *given, f"--name={folder.name}", f"--run-id={run.name}"]
+        print_plain(f"trial {number}  {', '.join(described(values))}")
+        output = folder / "output" / f"{run.name}.txt"
+        environment = self.environments[slot] | {ENDS_WITH_PARENT: str(os.getpid())}
+        return TrialProcess(claim, [*command, *OF_A_TRIAL], environment, run, output, self.about["metric"])
+
+    def _named_by_path(self, values: Values) -> list[str]:
+        """Model and data, if they are given by import path: such a run asks for them again."""
+        settings = self.about["settings"] | {key: value for _, key, value in self.space.settings(values)}
+        paths = {key: class_path_of(settings.get(key)) or "" for key in ("model", "data")}
+        return [f"--{key}={path}" for key, path in paths.items() if "." in path]
+
+    def _is_over(self, process: TrialProcess) -> bool:
+        """Look at a trial, and tell the study what has become of it; whether its process has ended."""
+        has_ended = process.has_ended
+        should_stop = not process.is_told and process.report()
+        if not has_ended:
+            if should_stop:
+                self._tell(process, State.PRUNED)
+                process.stop()
+            return False
+        value = process.value()
+        if process.is_told:
+            pass
+        elif value is None and process.was_interrupted:
+            process.claim.lock.close()  # for whoever takes it over
+        elif value is None:
+            self._tell(process, State.FAIL, cause=process.cause())
+        elif math.isnan(value):
+            self._tell(process, State.FAIL, cause=f"{self.about['metric']} is undefined")
+        else:
+            self._tell(process, State.COMPLETE, value)
+        return True
+
+    def _tell(self, process: TrialProcess, state: State, value: float | None = None, cause: str = "") -> None:
+        self.trials.tell(process.claim, state, value, cause)
+        process.is_told = True
+        said = {
+            State.COMPLETE: f"{self.about['metric']} {shown(value or 0.0)}",
+            State.PRUNED: f"stopped as worse than the median, after {process.reported} validations",
+            State.FAIL: f"broken: {cause}",
+        }
+        print_plain(f"trial {process.claim.trial.number}  {said[state]}")
+
+
+def run_id(trial: int) -> str:
+    """The name of the folder of a trial's run."""
+    return f"trial_{trial}"
+
+
+def described(values: Values) -> list[str]:
+    """Values as a person reads them."""
+    return [f"{dimension.key} {rounded(value)}" for dimension, value in values]
+
+
+def rounded(value: Any) -> str:
+    """A value in four digits, if it is a number with more."""
+    return f"{value:.4g}" if isinstance(value, float) else as_text(value)

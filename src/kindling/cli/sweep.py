@@ -1,0 +1,136 @@
+"""`kindling sweep`: search for better settings. Every trial is a run of its own, and none looks at the test split.
+
+  kindling sweep --config configs/digits_mlp.yaml --space configs/spaces/mlp.yaml --trials 40
+  kindling sweep --study lightning_logs/digits_mlp_study             how it stands
+  kindling sweep --study lightning_logs/digits_mlp_study --finish    train the best settings, and test them
+
+The same command in another shell or on another machine works on the same study; what was stopped goes on with it.
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+from warnings import simplefilter
+
+from kindling.cli.arguments import Arguments, read_arguments
+from kindling.cli.study_report import finish, show
+from kindling.cli.study_workers import Workers
+from kindling.core.config_files import read_yaml
+from kindling.core.errors import UsageError
+from kindling.run.folder import ROOT
+from kindling.study.space import Space, parameters
+from kindling.study.trials import Trials, as_plain, differing
+
+TRIALS = 40
+EPILOG = """\
+All else is as for kindling fit. A space is a YAML of settings, each with what it can be:
+
+  model.optimizer.lr: {log: [1e-4, 1e-1]}            on a logarithmic scale
+  model.dropout: {float: [0, 0.5]}                   with step: 0.1 in such steps
+  data.batch_size: {int: [16, 128], step: 16}        whole numbers
+  model.norm: {choice: [batch, layer, null]}         one of these
+  model: {choice: {MLP: {model.activation: {choice: [relu, gelu]}}, CNN: }}    with what holds for one alone
+"""
+# What a trial's command decides by itself.
+OF_A_TRIAL = ("--resume", "--run-id", "--test", "--find", "--trainer.fast_dev_run")
+
+
+def main(argv: list[str]) -> None:
+    options, fit = _options(argv)
+    if options.study:
+        return _show(options, fit)
+    if not options.space:
+        raise UsageError(
+            "nothing says what to search: give --space FILE, such as configs/spaces/mlp.yaml, or --study FOLDER to "
+            "see how a study stands"
+        )
+    if taken := [flag for flag in fit if flag.partition("=")[0] in OF_A_TRIAL]:
+        raise UsageError(f"sweep has no {taken[0].partition('=')[0]}: it begins a run for each trial")
+    arguments = read_arguments(["fit", *fit])
+    space = Space(read_yaml(options.space), str(options.space))
+    if twice := [flag for flag in fit if flag[2:].partition("=")[0] in space.keys]:
+        raise UsageError(f"{twice[0].partition('=')[0]} is also in {space.source}: leave out one of them")
+    trials = Trials(ROOT / f"{options.name or arguments.name}_study", options.storage)
+    about = _study(trials, arguments, space, options.search, fit)
+    most = options.trials or (None if options.search == "grid" else TRIALS)
+    Workers(trials, space, fit, about, options.workers, most).run()
+    show(trials, about)
+    if options.finish:
+        finish(trials, about)
+
+
+def _options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Sweep's own options, and what is left for each trial's fit."""
+    parser = argparse.ArgumentParser(
+        "kindling sweep",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    parser.add_argument("--space", metavar="FILE", type=Path, help="what to search")
+    parser.add_argument("--trials", metavar="N", type=_count, help=f"in the study in all ({TRIALS}; the whole grid)")
+    parser.add_argument("--workers", metavar="N", type=_count, default=1, help="trials at a time on this machine (1)")
+    search = parser.add_mutually_exclusive_group()
+    for name, what in (("grid", "every combination"), ("random", "at random, instead of where the best ones were")):
+        search.add_argument(f"--{name}", dest="search", action="store_const", const=name, default="tpe", help=what)
+    parser.add_argument("--name", metavar="NAME", help=f"the study is {ROOT}/NAME_study (the experiment's name)")
+    parser.add_argument("--storage", metavar="URL", help="a database for the study's record (a file in its folder)")
+    parser.add_argument("--study", metavar="FOLDER", type=Path, help="show how a study stands")
+    parser.add_argument("--finish", action="store_true", help="train the best settings over 3 seeds, and test them")
+    try:
+        return parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error.argument_name}: {error.message}") from error
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return int(text)
+
+
+def _study(trials: Trials, arguments: Arguments, space: Space, search: str, fit: list[str]) -> dict[str, Any]:
+    """Make the study, or join it; what it is about."""
+    settings = {key: value for _, key, value in arguments.settings}
+    about = as_plain({"settings": settings, "space": space.content, "search": search})
+    if not trials.exist():
+        monitor = checked(arguments, space)
+        grid = [parameters(values) for values in space.grid()] if search == "grid" else []
+        trials.make(about | {"fit": fit, "source": space.source, **monitor}, grid)
+    there = trials.open()
+    if difference := differing(there, about):
+        other = "give --name NAME for a study of its own"
+        raise UsageError(f"{trials.folder} is a study of something else, in which {difference} differs: {other}")
+    return there
+
+
+def checked(arguments: Arguments, space: Space) -> dict[str, str]:
+    """Refuse what the trials could not do, in a process of its own: this one would hold data and GPU to its end."""
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=simplefilter, initargs=("ignore",)) as pool:  # as in this process
+        return pool.submit(check, arguments, space).result()
+
+
+def check(arguments: Arguments, space: Space) -> dict[str, str]:
+    """The `metric` by which the trials are judged, and its `mode`; a UsageError for what they could not do."""
+    from kindling.cli import study_check  # takes seconds
+
+    return study_check.check(arguments, space)._asdict()
+
+
+def _show(options: argparse.Namespace, fit: list[str]) -> None:
+    if fit or options.space or options.trials:
+        given = fit[0] if fit else "--space" if options.space else "--trials"
+        raise UsageError(f"--study shows a study and takes no {given}: to go on with it, give its --config and --space")
+    trials = Trials(options.study, options.storage)
+    if not trials.exist():
+        there = ", ".join(sorted(str(path.parent.parent) for path in ROOT.glob("*/locks/study"))) or "no study yet"
+        raise UsageError(f"no study in {options.study}: expected its folder, and its --storage if it has one ({there})")
+    about = trials.open()
+    show(trials, about)
+    if options.finish:
+        finish(trials, about)

@@ -1,0 +1,130 @@
+"""A trial's own process: `kindling fit`, watched from outside by what its run writes."""
+
+import csv
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from kindling.study.trials import Claim
+
+INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)  # exit codes
+
+
+class TrialProcess:
+    """The training of a trial.
+
+    Args:
+        claim: of the trial.
+        command: that begins its run or goes on with it.
+        environment: of the process.
+        run: its folder.
+        output: the file that gets what it prints.
+        metric: by which it is judged, as its `metrics.csv` names it.
+    """
+
+    def __init__(
+        self, claim: Claim, command: list[str], environment: dict[str, str], run: Path, output: Path, metric: str
+    ) -> None:
+        self.claim, self.run, self.output, self.metric = claim, run, output, metric
+        self.seen, self.reported = 0, 0  # bytes of `metrics.csv`, and validations
+        self.is_told = False  # to the study: its end, or that it is to be stopped
+        self.process: subprocess.Popen[bytes] | None = None
+        if (run / "results.json").exists():  # of a worker that has gone before it could tell
+            return
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("ab") as file:
+            lock = claim.lock.fileno()
+            self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, pass_fds=[lock])
+
+    @property
+    def has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether a signal has ended it, which is nothing against its settings."""
+        return self.process is not None and self.process.returncode in INTERRUPTED
+
+    def stop(self) -> None:
+        """Have it save and stop after its step."""
+        if self.process and not self.has_ended:
+            self.process.terminate()
+
+    def wait(self) -> None:
+        if self.process:
+            self.process.wait()
+
+    def report(self) -> bool:
+        """Report the validations that are new; whether the trial should be stopped at one of them."""
+        trial, values = self.claim.trial, self._validations()
+        for value in values[self.reported :]:
+            self.reported += 1
+            trial.report(value, self.reported)  # again, if the trial was taken over: that changes nothing
+            if trial.should_prune():
+                return True
+        return False
+
+    def _validations(self) -> list[float]:
+        """The metric after each validation so far; nothing if the file has not changed."""
+        path = self.run / "metrics.csv"
+        size = path.stat().st_size if path.exists() else 0
+        if size == self.seen:
+            return []
+        self.seen = size
+        whole_lines, _, _ = path.read_text().rpartition("\n")
+        values = [row.get(self.metric) for row in csv.DictReader(io.StringIO(whole_lines))]
+        return [float(value) for value in values if value]
+
+    def value(self) -> float | None:
+        """The metric of the best checkpoint, as `results.json` has it; None if the run has not finished."""
+        path = self.run / "results.json"
+        if not path.exists():
+            return None
+        of_validation = json.loads(path.read_text()).get("val", {})
+        name = self.metric.removeprefix("val/").removeprefix("val_")
+        value = of_validation.get(name, of_validation.get(self.metric))
+        return math.nan if value is None else value
+
+    def cause(self) -> str:
+        """Why it has broken, in the last words that it printed."""
+        code = self.process.returncode if self.process else 0
+        if code == -signal.SIGKILL:
+            return "it was killed, as the system does when memory runs out"
+        lines = [line.strip() for line in self.output.read_text(errors="replace").splitlines() if line.strip()]
+        told = [line.removeprefix("kindling: ") for line in lines if line.startswith("kindling: ")]
+        return (told or lines or [f"it ended with exit code {code}"])[-1]
+
+
+def environment_of(slot: int, workers: int, gpus: list[str]) -> dict[str, str]:
+    """The environment of one of several trainings on this machine: its share of the cores, and one GPU.
+
+    Args:
+        slot: from 0 on.
+        workers: how many there are.
+        gpus: as CUDA_VISIBLE_DEVICES names them; none if there are none.
+    """
+    environment = dict(os.environ)
+    if workers > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return environment
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # of Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def gpus_here() -> list[str]:
+    """The GPUs that this process may use."""
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return visible.split(",")
+    import torch  # takes seconds
+
+    return [str(index) for index in range(torch.cuda.device_count())]

@@ -1,0 +1,182 @@
+"""The trials of a study, shared by its workers: each is claimed by one at a time, and taken over when that has gone."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from kindling.core.errors import UsageError
+from kindling.study.locks import try_lock, wait_for_lock
+from kindling.study.space import Space
+from kindling.study.storage import JOURNAL, open_storage, optuna
+
+State = optuna.trial.TrialState
+Frozen = optuna.trial.FrozenTrial
+ABOUT = "kindling"  # the attribute in which a study keeps what it is about
+IN_A_ROW = 10  # broken trials after which something else is wrong than their settings
+SAMPLERS = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+
+
+@dataclass
+class Claim:
+    """A trial that this process has, as long as it holds the lock.
+
+    Args:
+        trial: Optuna's.
+        lock: which the trial's own process inherits: a trial is free when both have gone.
+    """
+
+    trial: optuna.trial.Trial
+    lock: IO[str]
+
+
+class Trials:
+    """The trials of the study in a folder.
+
+    Args:
+        folder: of the study; its name is the study's name in the storage.
+        url: of a database; None for the journal in the folder.
+    """
+
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.folder, self.url = folder, url
+        self.began = datetime.now()
+
+    def exist(self) -> bool:
+        """Whether the study has been made, to its end."""
+        if not (self.folder / "locks").is_dir():
+            return False
+        with self._all_to_itself():
+            return self._is_complete()
+
+    def _is_complete(self) -> bool:
+        if self.url is None and not (self.folder / JOURNAL).is_file():
+            return False
+        self.storage = open_storage(self.folder, self.url)
+        names = optuna.study.get_all_study_names(self.storage)
+        return self.folder.name in names and ABOUT in self._load("tpe").user_attrs
+
+    def make(self, about: dict[str, Any], grid: list[dict[str, Any]]) -> None:
+        """Make the study, unless another worker has just done so.
+
+        Args:
+            about: what it searches and by which `metric` and `mode`: plain values.
+            grid: parameters of trials that are to be run before all others.
+        """
+        with self._all_to_itself():
+            if self._is_complete():
+                return
+            if any(self.folder.glob("trial_*")):
+                raise UsageError(
+                    f"{self.folder} has runs of a study whose record is elsewhere, or gone: give --name NAME"
+                )
+            self.storage = open_storage(self.folder, self.url)
+            study = optuna.create_study(
+                storage=self.storage,
+                study_name=self.folder.name,
+                direction="minimize" if about["mode"] == "min" else "maximize",
+                load_if_exists=True,
+            )
+            for parameters in grid:
+                study.enqueue_trial(parameters, skip_if_exists=True)
+            study.set_user_attr(ABOUT, about)
+
+    def open(self) -> dict[str, Any]:
+        """Open the study that is there; what it is about."""
+        self.about = self._load("tpe").user_attrs[ABOUT]
+        self.study = self._load(self.about["search"])
+        return self.about
+
+    def _load(self, search: str) -> optuna.Study:
+        sampler = SAMPLERS.get(search, SAMPLERS["random"])()
+        return optuna.load_study(storage=self.storage, study_name=self.folder.name, sampler=sampler)
+
+    @contextmanager
+    def _all_to_itself(self) -> Iterator[None]:
+        """Have no other worker claim a trial in between."""
+        with wait_for_lock(self.folder / "locks" / "study"):
+            yield
+
+    def all(self) -> list[Frozen]:
+        """Every trial that has been begun, in order."""
+        return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != State.WAITING]
+
+    def claim(self, space: Space, most: int | None) -> Claim | None:
+        """A trial for this process: one whose worker has gone, or else a new one, if there are to be more.
+
+        Args:
+            space: where its values come from.
+            most: trials in the study in all; None for those of the grid.
+        """
+        with self._all_to_itself():
+            begun = self.all()
+            self.study.pruner = _pruner(begun)
+            unfinished = [trial.number for trial in begun if trial.state == State.RUNNING]
+            claim = next(filter(None, map(self._claim, unfinished)), None)
+            if claim is None and self._has_room(len(begun), most):
+                claim = self._claim(self.study.ask().number)
+            if claim:  # its values are in the record before another worker's sampler looks there
+                space.suggest(claim.trial)
+            return claim
+
+    def _has_room(self, begun: int, most: int | None) -> bool:
+        if self.about["search"] == "grid" and not self.study.get_trials(deepcopy=False, states=(State.WAITING,)):
+            return False
+        return most is None or begun < most
+
+    def _claim(self, number: int) -> Claim | None:
+        """The trial, if no other worker has it."""
+        lock = try_lock(self.folder / "locks" / f"trial_{number}")
+        if lock is None:
+            return None
+        study_id = self.storage.get_study_id_from_name(self.folder.name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        if self.storage.get_trial(trial_id).state.is_finished():  # just now
+            lock.close()
+            return None
+        return Claim(optuna.trial.Trial(self.study, trial_id), lock)
+
+    def tell(self, claim: Claim, state: State, value: float | None = None, cause: str = "") -> None:
+        """Have a trial finished, and its cause kept if it is broken."""
+        if cause:
+            claim.trial.set_user_attr("cause", cause)
+        self.study.tell(claim.trial.number, value, state)
+        claim.lock.close()
+
+    def refuse_if_all_break(self) -> None:
+        """A UsageError with the cause if the last ten trials that ended since this process began have all broken."""
+        ended = [trial for trial in self.all() if trial.datetime_complete and trial.datetime_complete > self.began]
+        last = sorted(ended, key=lambda trial: trial.datetime_complete or self.began)[-IN_A_ROW:]
+        if len(last) == IN_A_ROW and all(trial.state == State.FAIL for trial in last):
+            raise UsageError(f"{IN_A_ROW} trials in a row have broken, the last one so: {cause_of(last[-1])}")
+
+
+def _pruner(begun: list[Frozen]) -> optuna.pruners.BasePruner:
+    """Stops a trial that is worse than the median of the others was after as many validations.
+
+    The first five trials are left alone, and of each other trial the first quarter of the validations.
+    """
+    validations = [trial.last_step or 0 for trial in begun if trial.state == State.COMPLETE]
+    return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1 + max(validations, default=0) // 4)
+
+
+def cause_of(trial: Frozen) -> str:
+    return trial.user_attrs.get("cause", "unknown")
+
+
+def differing(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """The first setting, or part of the space, in which two studies differ."""
+    for part in ("space", "settings"):
+        keys = [key for key in before[part] | now[part] if before[part].get(key) != now[part].get(key)]
+        if keys:
+            return max(keys, key=lambda key: key.count("."))  # the innermost says the most
+    return None if before["search"] == now["search"] else f"--{now['search']}"
+
+
+def as_plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as JSON gives them again."""
+    return json.loads(json.dumps(values, default=str))
