@@ -28,9 +28,9 @@ INSTALL = ["install", "--no-deps", "-e", "."]
 OTHERS = """torch torchvision torchmetrics functorch torchgen lightning lightning_utilities pytorch_lightning tqdm
 jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn sklearn scikit_learn fsspec
 packaging setuptools pillow PIL pyarrow datasets litdata tokenizers onnx onnxruntime onnxscript importlinter grimp
-fastapi httpx timm transformers peft optuna
+fastapi httpx timm transformers peft optuna wandb mlflow sqlalchemy alembic filelock
 pytest conftest model_cases project_parts stand_ins clones simple_modules class_places cookbook_pages interrupted
-launches
+launches recording_logger
 mypy ruff pre_commit pip python python3 git make build dist venv"""
 TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # Python leaves `test` out of its own list
 # Kindling's own: what goes in any case (documents, and tests of what is renamed), and what --keep-engine-tests keeps.
