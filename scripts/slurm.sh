@@ -16,4 +16,4 @@ set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 source .venv/bin/activate
 export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
-srun kindling fit "$@" --run-id "job_$SLURM_JOB_ID"
+srun --kill-on-bad-exit=1 kindling fit "$@" --run-id "job_$SLURM_JOB_ID"

@@ -24,11 +24,11 @@ def free_port() -> int:
 
 
 def torchrun(*options: object) -> list[str]:
-    return [sys.executable, "-m", "torch.distributed.run", *map(str, options), *KINDLING]
+    return [sys.executable, "-m", "torch.distributed.run", *map(str, options)]
 
 
 def by_lightning(port: int) -> Starts:
-    return [([sys.executable, *KINDLING], {})]
+    return [([sys.executable], {})]
 
 
 def by_torchrun(port: int) -> Starts:
@@ -50,19 +50,19 @@ def by_srun(port: int) -> Starts:
     job = {"JOB_ID": 1, "JOB_NAME": "train", "NTASKS": 2, "NTASKS_PER_NODE": 1, "NNODES": 2, "NODELIST": "127.0.0.1"}
     tasks = [{**job, "PROCID": node, "NODEID": node, "LOCALID": 0} for node in range(2)]
     starts = [{f"SLURM_{name}": value for name, value in task.items()} for task in tasks]
-    return [([sys.executable, *KINDLING], {"MASTER_PORT": port, **start}) for start in starts]
+    return [([sys.executable], {"MASTER_PORT": port, **start}) for start in starts]
 
 
 def by_hand(port: int) -> Starts:
     """Two processes of a node."""
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2}
-    return [([sys.executable, *KINDLING], {**meeting, "LOCAL_RANK": rank}) for rank in range(2)]
+    return [([sys.executable], {**meeting, "LOCAL_RANK": rank}) for rank in range(2)]
 
 
 def by_hand_on_two_nodes(port: int) -> Starts:
     """Two nodes, of which each would start the other processes of its own."""
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [([sys.executable, *KINDLING], {**meeting, "NODE_RANK": rank}) for rank in range(2)]
+    return [([sys.executable], {**meeting, "NODE_RANK": rank}) for rank in range(2)]
 
 
 WAYS: dict[str, tuple[Callable[[int], Starts], list[str]]] = {
@@ -77,7 +77,7 @@ WAYS: dict[str, tuple[Callable[[int], Starts], list[str]]] = {
 
 
 def start(
-    way: str, argv: list[object], folder: Path, others: list[object] | None = None
+    way: str, argv: list[object], folder: Path, others: list[object] | None = None, program: list[str] = KINDLING
 ) -> list[subprocess.Popen[str]]:
     """Start a command of Kindling in two processes: one that starts another, or two; what they say is in `folder`.
 
@@ -86,6 +86,7 @@ def start(
         argv: the command and its options.
         folder: to work in; `said-N.txt` there gets what the Nth says.
         others: the command for all but the first, if it is another.
+        program: what Python runs.
     """
     starts, settings = WAYS[way]
     left = {name: value for name, value in os.environ.items() if name not in LEFT_BY_TRAINING}
@@ -97,7 +98,7 @@ def start(
         with (folder / f"said-{number}.txt").open("a") as said:
             processes.append(
                 subprocess.Popen(
-                    [*command, *map(str, given), *settings], cwd=folder, env=environment, stdout=said,
+                    [*command, *program, *map(str, given), *settings], cwd=folder, env=environment, stdout=said,
                     stderr=subprocess.STDOUT, start_new_session=True, text=True,
                 )
             )  # fmt: skip

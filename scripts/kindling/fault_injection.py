@@ -3,6 +3,7 @@
   kills       SIGKILL at random moments to a training and all its processes, then `--resume`, until the end
   saves       the same while something is being saved, with the saves slowed down
   disk        a full disk (files can't grow beyond a size), for a while or until the end
+  ranks       SIGKILL to one of two processes, to a node of one, or to everything, under three launchers
   corruption  a checkpoint with flipped bits, cut, zeroed, overwritten or longer: it loads as it was or is refused
 
 `python scripts/kindling/fault_injection.py kills --only ddp ema --count 10 --seed 1` runs a part. All that a training
@@ -45,6 +46,7 @@ from kindling.run.checkpoint_files import load_checkpoint
 from kindling.run.record import Record
 
 SCRIPT = Path(__file__).resolve()
+sys.path.append(str(SCRIPT.parents[2] / "tests"))  # for launches
 PATIENCE = 300  # seconds after which a training is taken to hang
 SLOW = 0.01  # seconds that a slowed save waits before and after each of its steps
 DAMAGES = ("flip", "cut", "zeros", "noise", "rubbish")
@@ -55,6 +57,7 @@ MAY_DIFFER = re.compile(
 
 COMMON = "--trainer.accelerator cpu --checkpoint.every_steps 3"
 PLAIN = "--figures.enabled false"  # which take a second each start
+IN_RANKS = f"digits_mlp --model.dropout 0.3 --data.batch_size 32 --trainer.max_epochs 8 --trainer.strategy ddp {PLAIN}"
 CONFIGURATIONS = {
     "dropout": "digits_mlp --model.dropout 0.3 --trainer.check_val_every_n_epoch 2 --trainer.max_epochs 12",
     "mixup": "digits_resnet --model.width 8 --model.depths [1,1] --trainer.max_epochs 5"
@@ -74,9 +77,9 @@ CONFIGURATIONS = {
     "swa": "digits_vit --weight_averaging.enabled true --weight_averaging.decay null --weight_averaging.start 0.5"
     " --trainer.check_val_every_n_epoch null --trainer.val_check_interval 25 --trainer.max_epochs 3"
     f" --model.dropout 0.1 {PLAIN}",
-    "ddp": "digits_mlp --model.dropout 0.3 --data.batch_size 32 --trainer.max_epochs 8 --trainer.devices 2"
-    f" --trainer.strategy ddp {PLAIN}",
+    "ddp": f"{IN_RANKS} --trainer.devices 2",
 }
+WAYS = ("lightning", "torchrun", "torchrun, 2 nodes")  # of launches.WAYS
 EVIDENCE = {"early_stopping": "stopped early"}  # what an undisturbed training has to say
 
 
@@ -102,7 +105,7 @@ class Training:
         self.folder, self.log, self.trace, self.marks = folder, *(folder / name for name in ("log", "trace", "marks"))
         for path in (self.log, self.trace, self.marks):
             path.touch()
-        config, *flags = f"{CONFIGURATIONS[configuration]} {COMMON}".split()
+        config, *flags = f"{CONFIGURATIONS.get(configuration, IN_RANKS)} {COMMON}".split()
         self.argv = ["fit", "--config", f"configs/{config}.yaml", *flags]
         self.starts, self.seconds = 0, 0.0
 
@@ -143,6 +146,47 @@ class Training:
         if "Traceback" in said or (not killed and found != code):
             raise Failure(f"exit code {found} of start {self.starts}:\n{said[-4000:]}")
         return killed
+
+    def start_in_ranks(self, way: str, kill_after: float = PATIENCE, rng: random.Random | None = None) -> bool:
+        """Start two processes, or resume what has begun; true if some were killed, which ended the others too."""
+        import launches
+
+        (self.folder / "pids").write_text("")
+        seen, begun = self.trace.stat().st_size, time.monotonic()
+        program = [str(SCRIPT), "child"]
+        killed, processes = False, launches.start(way, self.argv, self.folder, program=program)
+        try:
+            clock = begun
+            while any(process.poll() is None for process in processes):
+                now = time.monotonic()
+                if self.trace.stat().st_size == seen:
+                    clock = now
+                if not killed and rng and now - clock > kill_after:
+                    killed = self._kill_some(processes, rng)
+                if now - begun > PATIENCE:
+                    raise Failure(f"the others of a killed process hang:\n{launches.said(self.folder)[-4000:]}")
+                time.sleep(0.01)
+        finally:
+            launches.kill(processes)
+        self.starts, self.seconds = self.starts + 1, time.monotonic() - clock
+        codes = [process.returncode for process in processes]
+        if not killed and any(codes):
+            raise Failure(f"exit codes {codes} of start {self.starts}:\n{launches.said(self.folder)[-4000:]}")
+        if self.trace.stat().st_size:
+            self.argv = ["fit", "--resume", str(next(self.folder.glob("lightning_logs/*/*")))]
+        return killed
+
+    def _kill_some(self, processes: list[Any], rng: random.Random) -> bool:
+        """Kill a process that trains, a node with all that is on it, or everything."""
+        import launches
+
+        ranks = sorted({int(line) for line in (self.folder / "pids").read_text().split()})
+        whom = rng.choice(("rank", "node", "all"))
+        if whom == "rank" and ranks:
+            kill(rng.choice(ranks))
+        else:
+            launches.kill([rng.choice(processes)] if whom == "node" else processes)
+        return True
 
     def contents(self) -> dict[str, str]:
         """All that must not depend on what happened on the way, by name."""
@@ -199,13 +243,15 @@ def child(argv: list[str]) -> int:
     sys.argv = [str(SCRIPT), "child", *argv]
     vars(sys.modules["__main__"])["__spec__"] = None  # or DDP would start that, such as pytest
     torch.set_num_threads(1)
-    faults = json.loads(os.environ["FAULTS"])
-    trace, marks = (os.open(name, os.O_WRONLY | os.O_APPEND) for name in ("trace", "marks"))
+    faults = json.loads(os.environ.get("FAULTS", "{}"))
+    trace, marks, pids = (os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT) for name in ("trace", "marks", "pids"))
     before, seen = Record.on_train_batch_start, 0
 
     def on_train_batch_start(self: Any, trainer: Any, model: Any, batch: Any, batch_idx: int) -> None:
         nonlocal seen
         seen += 1
+        if seen == 1:
+            os.write(pids, f"{os.getpid()}\n".encode())
         if "full" in faults:
             fill_disk(self.run, marks, seen, *faults["full"])
         place = f"process {trainer.global_rank}, epoch {trainer.current_epoch:3}, batch {batch_idx:3}"
@@ -287,6 +333,24 @@ def kills(row: Row, folder: Path, configuration: str, count: int, rng: random.Ra
         shutil.rmtree(training.folder)
 
 
+def ranks(row: Row, folder: Path, way: str, count: int, rng: random.Random) -> None:
+    """Kill ranks, nodes and everything, a training up to three times; all ends as under Lightning's launcher."""
+    reference, expected = undisturbed(folder, "ddp")
+    while row.faults < count:
+        training = Training(folder / f"training_{row.faults}_{row.resumes}", way)
+        for _ in range(rng.randint(1, min(3, count - row.faults))):
+            if not training.start_in_ranks(way, rng.uniform(0, reference.seconds), rng):
+                break  # it ended before
+            row.faults += 1
+            for path in training.checkpoints.values():
+                load_checkpoint(path)
+        else:
+            training.start_in_ranks(way)
+        row.resumes += training.starts - 1
+        row.differences += differences(expected, training.contents())
+        shutil.rmtree(training.folder)
+
+
 def saves(row: Row, folder: Path, configuration: str, count: int, rng: random.Random) -> None:
     kills(row, folder, configuration, count, rng, slow=SLOW)
 
@@ -361,6 +425,7 @@ def damaged(content: bytes, damage: str, rng: random.Random) -> bytes:
 
 PARTS: dict[str, tuple[Callable[..., None], int, tuple[str, ...]]] = {  # faults, and on which configurations
     "kills": (kills, 30, tuple(CONFIGURATIONS)),
+    "ranks": (ranks, 20, WAYS),
     "saves": (saves, 15, ("ema", "one_cycle", "ddp")),
     "disk": (disk, 6, ("dropout", "one_cycle", "ddp")),
     "corruption": (corruption, 200, ("dropout",)),
@@ -379,27 +444,28 @@ def inject(part: str, configuration: str, count: int, seed: int = 0) -> Row:
 
 
 def main() -> int:
+    names = (*CONFIGURATIONS, *WAYS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="kills, saves, disk, corruption; all by default")
-    parser.add_argument("--only", nargs="+", choices=CONFIGURATIONS, metavar="NAME", help=", ".join(CONFIGURATIONS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all by default")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--count", type=int, help="faults of a part, over its configurations")
     parser.add_argument("--seed", type=int, default=0, help="of moments and damages")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"unknown part {', '.join(unknown)}: there are {', '.join(PARTS)}")
-    print(f"{'part':<10}  {'configuration':<14}  {'faults':>6}  {'resumes':>7}  {'seconds':>7}  identical", flush=True)
+    print(f"{'part':<10}  {'configuration':<17}  {'faults':>6}  {'resumes':>7}  {'seconds':>7}  identical", flush=True)
     code = 0
     for part in options.parts or PARTS:
-        _, count, names = PARTS[part]
-        names, count = options.only or names, options.count or count
-        for index, name in enumerate(names):
-            share, start = (count + index) // len(names), time.monotonic()
+        _, count, configurations = PARTS[part]
+        configurations, count = options.only or configurations, options.count or count
+        for index, name in enumerate(configurations):
+            share, start = (count + index) // len(configurations), time.monotonic()
             if not share:
                 continue
             row = inject(part, name, share, options.seed)
             identical, seconds = "NO" if row.differences else "yes", time.monotonic() - start
             print(
-                f"{part:<10}  {name:<14}  {row.faults:>6}  {row.resumes:>7}  {seconds:>7.0f}  {identical}", flush=True
+                f"{part:<10}  {name:<17}  {row.faults:>6}  {row.resumes:>7}  {seconds:>7.0f}  {identical}", flush=True
             )
             for difference in row.differences[:12]:
                 print(f"  {difference}", flush=True)
