@@ -40,7 +40,8 @@ IN_ANY_CASE += ["tests/kindling/test_repository.py", "tests/kindling/test_config
 IN_ANY_CASE += ["tests/kindling/docs", "tests/cookbook_pages.py"]
 IN_ANY_CASE += ["tests/kindling/scripts/test_rename.py", "tests/kindling/scripts/test_first_week.py"]
 ENGINE_TESTS = ["tests/kindling", "tests/clones.py", "tests/simple_modules.py"]
-ENGINE_TESTS += ["tests/class_places.py", "tests/interrupted.py", "tests/launches.py", "scripts/kindling"]
+ENGINE_TESTS += ["tests/class_places.py", "tests/interrupted.py", "tests/launches.py", "tests/recording_logger.py"]
+ENGINE_TESTS += ["scripts/kindling"]
 README = """\
 # {title}
 

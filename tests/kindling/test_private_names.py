@@ -408,6 +408,7 @@ def test_no_private_name_is_used_without_a_row() -> None:
     assert not unlisted, "find a public way, or add rows (or files to their rows) for these"
 
 
+@pytest.mark.slow
 def test_no_row_is_unused() -> None:
     for row in TABLE:
         for file in row.files:

@@ -11,8 +11,10 @@ from conftest import ROOT, Result
 from stand_ins import use_stand_ins
 
 CONFIGS = ROOT / "configs"
-OVERLAYS = CONFIGS / "trainer"
-EXPERIMENTS = sorted(path.relative_to(ROOT) for path in CONFIGS.rglob("*.yaml") if OVERLAYS not in path.parents)
+OVERLAYS = sorted(path for folder in ("trainer", "logger") for path in (CONFIGS / folder).glob("*.yaml"))
+SPACES = CONFIGS / "spaces"  # what studies search
+OTHERS = {*OVERLAYS, *SPACES.rglob("*.yaml")}
+EXPERIMENTS = sorted(path.relative_to(ROOT) for path in CONFIGS.rglob("*.yaml") if path not in OTHERS)
 FEW = [f"--trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]
 
 
@@ -36,7 +38,7 @@ def test_an_experiment_trains(
     assert json.loads(results.read_text())["epochs"] == 1
 
 
-@pytest.mark.parametrize("overlay", sorted(OVERLAYS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 def test_an_overlay_sets_the_trainer_alone(overlay: Path) -> None:
     assert set(yaml.safe_load(overlay.read_text())) == {"trainer"}
 

@@ -4,7 +4,7 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,18 @@ def raw_inputs(kind: str, shape: tuple[int, ...], size: int) -> np.ndarray:
     return rng.normal(3, 2, (size, *shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("model", "kind", "task"), CASES)
+def first_of_each(cases: list[Any]) -> Iterator[Any]:
+    """The first case of each model and of each task as they are, and the others as slow ones."""
+    models, tasks = set[str](), set[str]()
+    for case in cases:
+        model, _, task = case.values
+        is_further = model in models and task in tasks
+        yield pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) if is_further else case
+        models.add(model)
+        tasks.add(task)
+
+
+@pytest.mark.parametrize(("model", "kind", "task"), first_of_each(CASES))
 def test_predict_load_and_onnx_agree(model: str, kind: str, task: str, kindling: Run) -> None:
     net = build(model, kind, task)
     if task == "Regression":

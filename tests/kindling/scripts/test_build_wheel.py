@@ -93,7 +93,7 @@ def test_it_needs_what_the_repository_needs(wheel: Path, clone: Path) -> None:
     names = [line.split('"')[1] for line in dependencies.splitlines()]
     assert "lightning<2.7,>=2.6.6" in needed
     assert len([line for line in needed if "extra ==" not in line]) == len(names)
-    extras = {"", "export", "hf", "hub", "shards", "sweep", "text", "timm"}
+    extras = {"", "export", "hf", "hub", "mlflow", "shards", "sweep", "text", "timm", "wandb"}
     assert {line.partition("extra == ")[2].strip("\"'") for line in needed} == extras
     assert points.split() == ["[console_scripts]", "kindling", "=", "kindling.cli:main"]
 

@@ -165,7 +165,7 @@ def test_everything_but_the_engine_is_the_new_projects(clone: Path) -> None:
     pyproject = (clone / "pyproject.toml").read_text()
     for line in ('name = "deep_sky"', 'version = "0.1.0"', 'deep_sky = "deep_sky"', 'kindling = "kindling.cli:main"'):
         assert f"\n{line}\n" in pyproject
-    assert '"deep_sky[export,hub,text]"' in pyproject
+    assert '"deep_sky[export,hub,mlflow,sweep,text,wandb]"' in pyproject
     assert "fastapi" not in pyproject
     assert 'root_packages = ["kindling", "deep_sky"]' in pyproject
     assert "dynamic" not in pyproject
