@@ -75,6 +75,15 @@ def test_contrastive(mine: Any, kindling: Command) -> None:
         assert kindling(command, "--run", run_of("probe"), "--model", "mine.Probe").code == 0
 
 
+def test_contrastive_learning_resumes(mine: Any, kindling: Command) -> None:
+    module = mine("contrastive").SimCLR
+    fit = [*commands_of("contrastive")[0], "--trainer.max_epochs", 5]
+    assert kindling(*fit).code == 0
+    break_off(module, 12, kindling, *fit, "--name", "broken", "--checkpoint.every_steps", 5)
+    assert kindling("fit", "--resume", run_of("broken"), "--model", "mine.SimCLR").code == 0
+    assert_same_weights("simclr", "broken")
+
+
 @pytest.mark.parametrize(("page", "name"), [("gan", "GAN"), ("diffusion", "Diffusion")])
 def test_pictures_in_the_dashboard_and_a_resume(page: str, name: str, mine: Any, kindling: Command) -> None:
     module = getattr(mine(page), name)
