@@ -55,7 +55,7 @@ def start_of(parts: Parts) -> tuple[str | None, str | None, int | None]:
 
 
 def new_run(arguments: Arguments) -> Path:
-    """The folder of a new run, locked; if it is refused, no folder is left behind."""
+    """The folder of a new run, locked."""
     run = folder.new_run(arguments.name, arguments.run_id)
     folder.lock_run(run)
     if (run / "config.yaml").exists():
