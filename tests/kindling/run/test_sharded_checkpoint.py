@@ -217,7 +217,7 @@ def of_a_stranger(described: Any, kind: str, path: Path) -> Any:
 
 
 @pytest.mark.usefixtures("group")
-@pytest.mark.parametrize("kind", ["code", "bytes", "elsewhere"])
+@pytest.mark.parametrize("kind", ["code", "bytes", "elsewhere", "unsealed"])
 def test_a_strangers_folder_runs_no_code(kind: str, tmp_path: Path) -> None:
     save(tmp_path, 1)
     folder, ran = tmp_path / "checkpoints/step-1", tmp_path / "ran"
@@ -225,7 +225,8 @@ def test_a_strangers_folder_runs_no_code(kind: str, tmp_path: Path) -> None:
     (folder / ".metadata").write_bytes(pickle.dumps(of_a_stranger(described, kind, ran)))
     files = [path.name for path in folder.iterdir() if path.name.startswith("__")]
     (folder / "manifest.json").unlink()
-    shards.seal(folder, {name: shards._checksum(folder / name) for name in files})  # with checksums that are right
+    sealed = {name: shards._checksum(folder / name) for name in files if kind != "unsealed"}
+    shards.seal(folder, sealed)  # with checksums that are right
     with pytest.raises(UsageError, match=r"is refused and nothing in it was run, since its .metadata can't be used"):
         load_checkpoint(tmp_path / "checkpoints/last.ckpt")
     assert not ran.exists()
