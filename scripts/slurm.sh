@@ -16,4 +16,5 @@ set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 source .venv/bin/activate
 export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
-srun --kill-on-bad-exit=1 kindling fit "$@" --run-id "job_$SLURM_JOB_ID"
+# srun takes its CPUs from here: since SLURM 22.05 not from sbatch
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 kindling fit "$@" --run-id "job_$SLURM_JOB_ID"

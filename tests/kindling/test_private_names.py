@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,9 +70,11 @@ RESUME = "kindling/train/resume.py"
 UNFINISHED = "kindling/train/unfinished_epoch.py"
 CHECKPOINT = "kindling/train/callbacks/checkpoint.py"
 DEFAULTS = "kindling/core/default_parts.py"
+SHARDED = "kindling/run/sharded_checkpoint.py"
 
 IN_A_STEP = "the lean loop does this part of Lightning's training step, whose loop has no public part"
 LOGGED = "what `self.log` has gathered in a part of an epoch is in no checkpoint, and has no other name"
+DESCRIBES = "torch's pickle of what is in a folder of shares names it, and may name nothing that is not listed"
 SPEED = "one call for all tensors; torch has no public one of this speed"
 
 TABLE: tuple[Row, ...] = (
@@ -185,6 +188,10 @@ TABLE: tuple[Row, ...] = (
         "the function that load_from_checkpoint builds with; any other is refused"),
     Row("torch.optim.lr_scheduler.LRScheduler._last_lr", "attribute", ("kindling/train/learning_rates.py",),
         "a key of a schedule's state, which a change of the learning rate scales"),
+    Row("torch.distributed.checkpoint.filesystem._StorageInfo",
+        "class(relative_path, offset, length, transform_descriptors=None)", (SHARDED,), DESCRIBES),
+    Row("torch.distributed.checkpoint.metadata._MEM_FORMAT_ENCODING", "class", (SHARDED,), DESCRIBES),
+    Row("torch.serialization._get_layout", "(name)", (SHARDED,), DESCRIBES),
     # The rest
     Row("lightning.pytorch.strategies.model_parallel.ModelParallelStrategy._data_parallel_size", "attribute",
         ("kindling/train/model_parallel.py",), "auto means all processes, rather than one a node; its mesh is made of it"),
@@ -228,7 +235,7 @@ def described(path: str) -> str:
     if isinstance(value, property):
         return "property"
     if isinstance(value, type):
-        return "class" + signature(value)
+        return "class" + ("" if issubclass(value, Enum) else signature(value))  # Python's own, another in each version
     if inspect.isroutine(value) or isinstance(value, staticmethod | classmethod):
         return signature(value)
     return "data"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
@@ -50,7 +51,8 @@ class Arguments:
         find: lr or batch_size: what to find instead of training.
         again: settings of the files of a command that is started anew: the user's, where the run's config has them.
         processes: this one, and those that do the same.
-        of_launch: keys that what started the processes has set, for this start alone.
+        of_launch: keys that what started the processes has set for this start alone, and what they would be without it;
+            None for the default.
     """
 
     command: str
@@ -65,7 +67,7 @@ class Arguments:
     find: str | None = None
     again: list[Setting] = field(default_factory=list)
     processes: Processes = field(default_factory=Processes)
-    of_launch: list[str] = field(default_factory=list)
+    of_launch: dict[str, Any] = field(default_factory=dict)
 
     @property
     def asks_for_help(self) -> bool:
@@ -130,7 +132,8 @@ def _follow(processes: Processes, arguments: Arguments) -> None:
     """Take the devices of a node, and the nodes, from what has started the processes, unless the user sets them."""
     for key, value in processes.launch.settings.items():
         if not any(key == other and chosen not in (None, "null", "auto") for _, other, chosen in arguments.changes):
-            arguments.of_launch.append(key)
+            without = [chosen for _, other, chosen in arguments.settings if key == other]
+            arguments.of_launch[key] = without[-1] if without else None
             arguments.flags.append(f"--{key}={value}")
             arguments.settings.append((COMMAND_LINE, key, value))
     nodes = [str(value) for _, key, value in arguments.settings if key == "trainer.num_nodes"]

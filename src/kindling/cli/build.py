@@ -112,7 +112,7 @@ class Parts(LightningCLI):
                 own = [(str(path), key, value) for key, value in settings_in(values)]
                 self.settings = [*own, *others] if path == self.arguments.configs[0] else [*others, *own]
                 config = f"--config={yaml.safe_dump(values, sort_keys=False)}"  # the order of patterns counts
-                for moved in self.of_run.moved:
+                for moved in self.of_run.moved if self.arguments.processes.is_first else ():
                     print(f"note: {moved}", file=sys.stderr)
             configs.append(config)
         self._import_foreign()

@@ -97,7 +97,7 @@ def run_command(argv: list[str]) -> int:
         code, line, file = outcome(error)
         code, says = processes.end(code)
         if says and code and (not line or "KINDLING_TRACEBACK" in os.environ):
-            if processes.number == 1:
+            if processes.number == 1 or isinstance(error, BrokenPipeError):  # which main answers
                 raise
             traceback.print_exc()  # at once: the launcher of several may kill this one in a moment
         elif says and line:

@@ -17,7 +17,7 @@ def main(arguments: Arguments) -> None:
     if arguments.asks_for_help:
         Parts(arguments)  # prints it, and exits
     ckpt = find_checkpoint(run, arguments.ckpt or "best")
-    checkpoint = load_checkpoint(ckpt)
+    checkpoint = load_checkpoint(ckpt, shapes_only=True)  # the trainer loads the weights
     parts = Parts(arguments, checkpoint)
     if not has_stage(parts, command):
         name, split = type(parts.model).__name__, SPLITS[command]

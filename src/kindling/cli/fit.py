@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import gethostname
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -35,6 +36,7 @@ def main(arguments: Arguments) -> None:
     # The first process finds or makes the run, and holds its lock for all.
     run, ckpt, resumed_after = arguments.processes.decide("training", lambda: start_of(parts))
     try:
+        refuse_unseen(run)
         Training(parts, Path(run) if run else None, resumed_after).fit(Path(ckpt) if ckpt else None)
     except (UsageError, EndsWithOthers) as error:
         is_refused = run and not arguments.run and error.code == UsageError.code
@@ -55,12 +57,20 @@ def start_of(parts: Parts) -> tuple[str | None, str | None, int | None]:
 
 
 def new_run(arguments: Arguments) -> Path:
-    """The folder of a new run, locked; if it is refused, no folder is left behind."""
+    """The folder of a new run, locked."""
     run = folder.new_run(arguments.name, arguments.run_id)
     folder.lock_run(run)
     if (run / "config.yaml").exists():
         raise UsageError(f"{run} has begun elsewhere just now: the same command again goes on with it")
     return run
+
+
+def refuse_unseen(run: str | None) -> None:
+    """Raise a UsageError on a machine that does not see the run, from which all processes load what is best."""
+    if run and not Path(run).is_dir():
+        where = f"{Path.cwd()} on {gethostname()}"
+        advice = "start all processes in one folder, on a disk that their machines share"
+        raise UsageError(f"{run}, which the first process has made, is not in {where}: {advice}")
 
 
 def find_setting(parts: Parts, setting: str) -> None:
@@ -114,9 +124,9 @@ class Training:
     def _config(self) -> dict[str, Any]:
         """Every setting except `split_file`, which the run holds, and what is of this start alone."""
         config = self.parts.dump()
-        for key in self.parts.arguments.of_launch:
+        for key, without in self.parts.arguments.of_launch.items():
             group, _, name = key.partition(".")
-            config[group][name] = self.parts.parser.get_default(key)
+            config[group][name] = self.parts.parser.get_default(key) if without in (None, "null") else without
         if self.parts.saved_split:
             config["data"]["init_args"]["split_file"] = None
             self.parts.datamodule.hparams["split_file"] = None  # type: ignore[union-attr]

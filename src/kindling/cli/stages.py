@@ -69,7 +69,7 @@ def _loggers(asked: Any, parts: Parts, run: Path | None, resumed_after: int | No
     added = [each for each in _listed(asked) if isinstance(each, Recipe)]
     if run:
         return run_loggers(run, parts.arguments.command, resumed_after, added)
-    if added and not parts.config["trainer"].fast_dev_run:
+    if added and not parts.config["trainer"].fast_dev_run and parts.arguments.processes.is_first:
         print(f"note: {added[0].cls.__name__} is left out: it goes with a run", file=sys.stderr)
     return True
 

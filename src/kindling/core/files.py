@@ -80,8 +80,8 @@ def this_process() -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it; nothing if it has gone."""
-    if path.is_dir():
+    """Remove a file, a link, or a folder with all that is in it; nothing if it has gone."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

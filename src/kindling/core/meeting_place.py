@@ -62,9 +62,12 @@ def _store_of_attempt(address: str, port: int, is_first: bool) -> tuple[Any, Any
         store = server_at(address, 0)
         agents.set(PORT, str(store.port))
     else:
-        while not _answers(address, int(agents.get(PORT))):  # that of an earlier attempt does not
+        until = time.monotonic() + CONNECTING.total_seconds()
+        while not _answers(address, port := int(agents.get(PORT))):  # that of an earlier attempt does not
+            if time.monotonic() > until:
+                raise RuntimeError("it has ended")
             time.sleep(0.1)
-        store = client_of(address, int(agents.get(PORT)))
+        store = client_of(address, port)
     os.environ.update(MASTER_PORT=str(store.port), TORCHELASTIC_USE_AGENT_STORE=str(False))
     return store, agents
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -121,7 +122,8 @@ class Processes:
             self.agents.set(RUN, str(run))
         self._refuse_another_number(trainer)
         if trainer.world_size > 1:
-            os.environ[STARTER] = str(self.pid)
+            if self.launch.local_rank == 0:
+                os.environ[STARTER] = str(self.pid)
             strategy = trainer.strategy
             strategy.setup_environment = partial(self._meet_and_set_up, strategy, trainer.world_size)
 
@@ -131,15 +133,29 @@ class Processes:
         if trainer.num_nodes > 1 and not self.store:
             where = "set MASTER_ADDR, MASTER_PORT and NODE_RANK on each, start with torchrun or srun, or set it to 1"
             raise UsageError(f"trainer.num_nodes is {trainer.num_nodes}, and nothing says where they are: {where}")
+        if launch.name == "WORLD_SIZE":
+            self._refuse_a_place_that_is_none(chosen)
         if launch.environment is None or launch.number is None or launch.settings == chosen:
             return
-        if not launch.settings and launch.number in (1, number):  # of 1 process, Lightning starts the others
+        starts_others = launch.number == 1 and not launch.environment.creates_processes_externally
+        if not launch.settings and (launch.number == number or starts_others):
             return
         typed = " ".join(f"--{key} {value}" for key, value in launch.settings.items())
         right = f"leave both out, or type {typed}" if typed else f"their product has to be {launch.number}"
+        if launch.name == "srun" and not typed:
+            right = f"start it by srun --ntasks-per-node={trainer.num_devices}, or type --trainer.devices 1"
         processes = f"are {launch.number} processes" if launch.number > 1 else "is 1 process"
         asked = " and ".join(f"{key} is {value}" for key, value in chosen.items())
         raise UsageError(f"{launch.name} says that there {processes}, but {asked}: {right}")
+
+    def _refuse_a_place_that_is_none(self, chosen: dict[str, int]) -> None:
+        """Of processes that were started by hand, one that was told of fewer would take itself for the only one."""
+        ranks = {"trainer.num_nodes": self.launch.node_rank, "trainer.devices": self.launch.local_rank}
+        for variable, (key, rank) in zip(("NODE_RANK", "LOCAL_RANK"), ranks.items(), strict=True):
+            if rank >= chosen[key]:
+                raise UsageError(
+                    f"{variable} is {rank}, but {key} is {chosen[key]}: type the same --{key} for each process"
+                )
 
     def _meet_and_set_up(self, strategy: Any, number: int) -> None:
         """What a strategy's `setup_environment` does, once all processes are there."""
@@ -214,7 +230,8 @@ class Processes:
         with self.know_it:
             if self.code is None:
                 self.code = json.loads(ending)[0]
-                self.store.add("told", int(not self.is_first))
+                with suppress(RuntimeError):  # the first has gone by now
+                    self.store.add("told", int(not self.is_first))
 
     def finish(self) -> None:
         """Let the others know before the first ends, and stop watching them."""

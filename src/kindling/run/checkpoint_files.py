@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import itertools
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from kindling.core.errors import UsageError
 from kindling.core.files import remove, whole_file
 from kindling.run.checkpoint_content import unloadable_in, wrong_in
+from kindling.run.checkpoint_links import free_name, have_link, point, remove_unnamed
 from kindling.run.checkpoint_names import LAST, PREVIOUS, REST, is_checkpoint
 
 SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file that torch writes: all readers skip it
@@ -85,13 +85,11 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 raise UsageError(failure)
             if not self.failure:
                 shards.seal(part, checksums)
-                folder = _free_name(path.with_name(f"step-{checkpoint['global_step']}"))
+                folder = free_name(path.with_name(f"step-{checkpoint['global_step']}"))
                 part.rename(folder)
-                for name in (path.name, LAST, PREVIOUS):
-                    _have_link(path.with_name(name))
-                _replace(path, partial(_point, folder.name))
+                _replace(path, partial(point, folder.name))
                 self.written = path
-                _remove_unnamed(path.parent)
+                remove_unnamed(path.parent)
         if self.failure:
             self.failure = path, self.failure[1]
             remove(part)
@@ -101,7 +99,15 @@ class WholeCheckpointIO(TorchCheckpointIO):
         last = path.with_name(LAST)
         with self._failures(last):
             _replace(last, partial(_link, path))
-            _remove_unnamed(path.parent)
+            remove_unnamed(path.parent)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint that a callback keeps no longer; of a folder its name, and itself with its last."""
+        if Path(path).is_symlink():
+            remove(Path(path))
+            remove_unnamed(Path(path).parent)
+        else:
+            super().remove_checkpoint(path)
 
     @contextmanager
     def _failures(self, path: Path) -> Iterator[None]:
@@ -114,27 +120,6 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return load_checkpoint(Path(path))
 
 
-def _free_name(path: Path) -> Path:
-    taken = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
-    return path if not path.exists() else next(each for each in taken if not each.exists())
-
-
-def _have_link(path: Path) -> None:
-    """Have a link where a copy of a run has put the folder itself, which nothing could replace at once."""
-    if path.is_dir() and not path.is_symlink():
-        folder = _free_name(path.with_name("step-copied"))
-        path.rename(folder)
-        os.symlink(folder.name, path)
-
-
-def _remove_unnamed(folder: Path) -> None:
-    """Remove checkpoints that are folders and have no name any more."""
-    named = {os.readlink(path) for path in folder.iterdir() if path.is_symlink()}
-    for path in folder.glob("step-*"):
-        if path.name not in named:
-            remove(path)
-
-
 def write(path: Path, content: memoryview) -> None:
     """Write a checkpoint and its checksum, whole or not at all."""
     _replace(path, partial(_write_sealed, content))
@@ -145,6 +130,8 @@ def _replace(path: Path, make: Callable[[Path], None]) -> None:
 
     The `last.ckpt` from before becomes `previous.ckpt`, and at no instant is there none.
     """
+    for name in (path.name, LAST, PREVIOUS):
+        have_link(path.with_name(name))
     if path.name == LAST and path.exists():
         with whole_file(path.with_name(PREVIOUS)) as older:  # gets that name once `path` is the new one
             _link(path, older)
@@ -165,7 +152,7 @@ def _link(path: Path, other: Path) -> None:
     """Give a file a second name; where links are not to be had, copy it to disk."""
     other.unlink(missing_ok=True)  # left by a kill: to write to it could be to write to the checkpoint it is a link to
     if path.is_symlink():
-        _point(os.readlink(path), other)
+        point(os.readlink(path), other)
         return
     try:
         os.link(path, other)
@@ -173,12 +160,6 @@ def _link(path: Path, other: Path) -> None:
         shutil.copyfile(path, other)
         with other.open("rb") as copy:
             os.fsync(copy.fileno())
-
-
-def _point(folder: str, link: Path) -> None:
-    """Make a link to a checkpoint that is a folder beside it."""
-    link.unlink(missing_ok=True)
-    os.symlink(folder, link)
 
 
 def _write_sealed(content: memoryview, path: Path) -> None:
@@ -236,6 +217,8 @@ def _load_file(path: Path, named: Path) -> dict[str, Any]:
     damaged = _damaged(named)
     try:
         seal = _seal(path)
+    except FileNotFoundError as error:  # a name whose folder has gone
+        raise damaged from error
     except OSError as error:
         raise Unreadable(f"can't read {path}: {error.strerror}") from error
     if seal is False:

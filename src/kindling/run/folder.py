@@ -38,7 +38,8 @@ def begun_run(experiment: str, run_id: str) -> Path | None:
     run = ROOT / experiment / run_id
     if is_file(run / "config.yaml"):
         return find_run(str(run))
-    if run.exists() and not is_file(run / "lock"):  # which a training makes first
+    is_empty = run.is_dir() and not any(run.iterdir())  # a kill can leave it so
+    if run.exists() and not is_empty and not is_file(run / "lock"):  # which a training makes first
         raise UsageError(f"{run} is there and is not a run: choose another --run-id, or remove it")
     return None
 

@@ -23,17 +23,19 @@ from kindling.run.checkpoint_names import MANIFEST, REST
 
 DESCRIPTION = ".metadata"  # of torch's files
 OF_TORCH = "torch.distributed.checkpoint"
-# What torch's description of tensors and their files names.
+# What torch's description of tensors and their files names, by the modules.
 DESCRIBES_TENSORS = {
-    f"{OF_TORCH}.filesystem._StorageInfo",
-    f"{OF_TORCH}.metadata.ChunkStorageMetadata",
-    f"{OF_TORCH}.metadata.Metadata",
-    f"{OF_TORCH}.metadata.MetadataIndex",
-    f"{OF_TORCH}.metadata.TensorProperties",
-    f"{OF_TORCH}.metadata.TensorStorageMetadata",
-    f"{OF_TORCH}.metadata._MEM_FORMAT_ENCODING",
-    "torch.Size",
-    "torch.serialization._get_layout",
+    "torch": {"Size"},
+    "torch.serialization": {"_get_layout"},
+    f"{OF_TORCH}.filesystem": {"_StorageInfo"},
+    f"{OF_TORCH}.metadata": {
+        "ChunkStorageMetadata",
+        "Metadata",
+        "MetadataIndex",
+        "TensorProperties",
+        "TensorStorageMetadata",
+        "_MEM_FORMAT_ENCODING",
+    },
 }
 
 
@@ -110,13 +112,18 @@ def seal(folder: Path, checksums: dict[str, str]) -> None:
 def is_whole(folder: Path) -> bool:
     """Whether all files of a folder are there, with the checksums of its manifest, and no name leads out of it."""
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
+        files = _checksums(folder)
         inside = {REST, DESCRIPTION} <= files.keys() and all(Path(name).name == name for name in files)
         return inside and all(_checksum(folder / name) == checksum for name, checksum in files.items())
     except FileNotFoundError:
         return False
     except (ValueError, TypeError, KeyError, AttributeError):  # a manifest that is none
         return False
+
+
+def _checksums(folder: Path) -> Any:
+    """What a manifest says, which can be anyone's, of the files in its folder."""
+    return json.loads((folder / MANIFEST).read_text())["files"]
 
 
 def _checksum(path: Path) -> str:
@@ -132,7 +139,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         is_type = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if not is_type and f"{module}.{name}" not in DESCRIBES_TENSORS:
+        if not is_type and name not in DESCRIBES_TENSORS.get(module, ()):
             raise UsageError(f"it names {module}.{name}")
         return super().find_class(module, name)
 
@@ -154,7 +161,7 @@ class Reader(torch_checkpoint.FileSystemReader):
                 described = _Unpickler(file).load()
             places = described.storage_data.values()
             named = {each.relative_path for each in places}
-            files = {path.name for path in self.folder.glob("__*")}
+            files = {*_checksums(self.folder)}  # of which each was seen to be as it was written
             if not named <= files or any(each.transform_descriptors for each in places):
                 raise UsageError(f"it describes {', '.join(sorted(named - files)) or 'compressed files'}")
             shapes = {name: each.size for name, each in described.state_dict_metadata.items()}

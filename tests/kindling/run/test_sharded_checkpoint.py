@@ -15,6 +15,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from kindling.core.errors import UsageError
+from kindling.core.files import remove
 from kindling.run import sharded_checkpoint as shards
 from kindling.run.checkpoint_files import WholeCheckpointIO, load_checkpoint, newest_whole
 from kindling.run.checkpoint_names import is_checkpoint
@@ -150,6 +151,50 @@ def test_a_name_whose_folder_is_gone_is_that_of_a_damaged_one(tmp_path: Path) ->
         load_checkpoint(tmp_path / "last.ckpt")
 
 
+@pytest.mark.usefixtures("group")
+def test_a_name_whose_folder_is_gone_is_put_aside(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    shutil.rmtree(tmp_path / "checkpoints/step-2")
+    assert newest_whole(tmp_path)[0] == tmp_path / "checkpoints/previous.ckpt"
+
+
+@pytest.mark.usefixtures("group")
+def test_a_checkpoint_that_a_callback_keeps_no_longer_goes_with_its_last_name(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    save(tmp_path, 1, "epoch=1.ckpt")
+    save(tmp_path, 2, "epoch=2.ckpt").name_last(folder / "epoch=2.ckpt")
+    for name in ("epoch=1.ckpt", "epoch=2.ckpt"):
+        WholeCheckpointIO().remove_checkpoint(folder / name)
+    assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "step-2"]
+
+
+@pytest.mark.usefixtures("group")
+def test_what_a_user_has_put_beside_them_stays(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "step-1", folder / "step-of-the-paper")
+    (folder / "step-7.ckpt").write_bytes(b"a copy")
+    (folder / "kept.ckpt").symlink_to(folder / "step-1")  # by a whole path
+    for step in (2, 3, 4):
+        save(tmp_path, step)
+    there = {path.name for path in folder.iterdir()}
+    assert there == {
+        "last.ckpt", "previous.ckpt", "step-3", "step-4", "step-of-the-paper", "step-7.ckpt", "kept.ckpt", "step-1",
+    }  # fmt: skip
+    assert_is_of(load_checkpoint(folder / "kept.ckpt"), 1)
+
+
+@pytest.mark.usefixtures("group")
+def test_what_a_kill_has_left_of_a_name_is_removed(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    left = tmp_path / "checkpoints" / "part-1@elsewhere@last.ckpt"
+    left.symlink_to("step-1")
+    remove(left)
+    assert not left.is_symlink()
+    assert_is_of(load_checkpoint(tmp_path / "checkpoints/last.ckpt"), 1)
+
+
 class RunsCode:
     """What a stranger's pickle would have this machine do."""
 
@@ -172,7 +217,7 @@ def of_a_stranger(described: Any, kind: str, path: Path) -> Any:
 
 
 @pytest.mark.usefixtures("group")
-@pytest.mark.parametrize("kind", ["code", "bytes", "elsewhere"])
+@pytest.mark.parametrize("kind", ["code", "bytes", "elsewhere", "unsealed"])
 def test_a_strangers_folder_runs_no_code(kind: str, tmp_path: Path) -> None:
     save(tmp_path, 1)
     folder, ran = tmp_path / "checkpoints/step-1", tmp_path / "ran"
@@ -180,7 +225,8 @@ def test_a_strangers_folder_runs_no_code(kind: str, tmp_path: Path) -> None:
     (folder / ".metadata").write_bytes(pickle.dumps(of_a_stranger(described, kind, ran)))
     files = [path.name for path in folder.iterdir() if path.name.startswith("__")]
     (folder / "manifest.json").unlink()
-    shards.seal(folder, {name: shards._checksum(folder / name) for name in files})  # with checksums that are right
+    sealed = {name: shards._checksum(folder / name) for name in files if kind != "unsealed"}
+    shards.seal(folder, sealed)  # with checksums that are right
     with pytest.raises(UsageError, match=r"is refused and nothing in it was run, since its .metadata can't be used"):
         load_checkpoint(tmp_path / "checkpoints/last.ckpt")
     assert not ran.exists()
@@ -194,6 +240,18 @@ def test_a_run_that_was_copied_without_links_goes_on(tmp_path: Path) -> None:
     assert save(tmp_path / "copy", 3).failure is None
     assert_is_of(load_checkpoint(tmp_path / "copy/checkpoints/last.ckpt"), 3)
     assert_is_of(load_checkpoint(tmp_path / "copy/checkpoints/previous.ckpt"), 2)
+
+
+@pytest.mark.usefixtures("group")
+def test_a_run_that_was_copied_without_links_goes_on_in_one_file(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save(tmp_path / "run", step)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    files, last = WholeCheckpointIO(), tmp_path / "copy/checkpoints/last.ckpt"
+    files.save_checkpoint({"state_dict": {}, "global_step": 3}, last)
+    assert files.failure is None
+    assert load_checkpoint(last)["global_step"] == 3
+    assert_is_of(load_checkpoint(last.with_name("previous.ckpt")), 2)
 
 
 @pytest.mark.usefixtures("group")

@@ -31,7 +31,7 @@ from kindling.cli import main
 from kindling.core.errors import UsageError
 from kindling.run import checkpoint_files as checkpoints
 from kindling.run.checkpoint_files import load_checkpoint
-from kindling.run.folder import new_run
+from kindling.run.folder import begun_run, new_run
 from kindling.run.record import Record
 from kindling.train import resume
 from kindling.train.learning_rates import change_learning_rate
@@ -502,6 +502,8 @@ def test_an_id_that_is_taken_by_something_else_is_refused(kindling: Run) -> None
     message = f"{notes.parent} is there and is not a run: choose another --run-id, or remove it"
     assert_refused(kindling(*FIT, "--run-id", "one"), message)
     assert [*notes.parent.iterdir()] == [notes]
+    notes.unlink()
+    assert begun_run(RUN.parent.name, "one") is None  # an empty folder, which a kill can leave
 
 
 def test_a_run_that_ended_before_its_config_was_written_begins_anew(undisturbed: Any, kindling: Run) -> None:
@@ -750,7 +752,7 @@ def test_a_training_of_several_processes_ends_as_one(
 @linux
 @pytest.mark.slow
 def test_a_run_that_is_trained_by_another_process_is_refused(training: Any, kindling: Run) -> None:
-    message = f"{RUN} is in use by process {training.pid}: wait for its end, or stop it"
+    message = f"{RUN} is in use by process {training.pid} on .+: wait for its end, or stop it"
     assert_refused(kindling("fit", "--resume", RUN), message)
     assert training.poll() is None
     training.kill()
