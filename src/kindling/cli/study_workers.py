@@ -11,7 +11,6 @@ from typing import Any
 from kindling.cli.dispatch import ENDS_WITH_PARENT
 from kindling.cli.folds import SAFE_PATH
 from kindling.core.errors import Stopped
-from kindling.core.parts import class_path_of
 from kindling.core.tables import print_plain, shown
 from kindling.study.space import Space, Values, as_text
 from kindling.study.trial_process import TrialProcess, environment_of, gpus_here
@@ -85,24 +84,15 @@ class Workers:
         return any(self.slots)
 
     def _begin(self, claim: Claim, slot: int) -> TrialProcess:
-        """Begin the run of a trial, or go on with it."""
+        """Begin the run of a trial, or go on with it: the same command does either."""
         folder, number = self.trials.folder, claim.trial.number
         values, run = self.space.suggest(claim.trial), folder / run_id(number)
-        if (run / "config.yaml").exists():
-            command = [*FIT, "--resume", str(run), *self._named_by_path(values)]
-        else:
-            given = [*self.fit, *self.space.flags(values)]
-            command = [*FIT, *given, f"--name={folder.name}", f"--run-id={run.name}"]
-        print_plain(f"trial {number}  {', '.join(described(values))}")
+        given = [*self.fit, *self.space.flags(values), f"--name={folder.name}", f"--run-id={run.name}"]
+        goes_on = "goes on: " if (run / "config.yaml").exists() else ""
+        print_plain(f"trial {number}  {goes_on}{', '.join(described(values))}")
         output = folder / "output" / f"{run.name}.txt"
         environment = self.environments[slot] | {ENDS_WITH_PARENT: str(os.getpid())}
-        return TrialProcess(claim, [*command, *OF_A_TRIAL], environment, run, output, self.about["metric"])
-
-    def _named_by_path(self, values: Values) -> list[str]:
-        """Model and data, if they are given by import path: such a run asks for them again."""
-        settings = self.about["settings"] | {key: value for _, key, value in self.space.settings(values)}
-        paths = {key: class_path_of(settings.get(key)) or "" for key in ("model", "data")}
-        return [f"--{key}={path}" for key, path in paths.items() if "." in path]
+        return TrialProcess(claim, [*FIT, *given, *OF_A_TRIAL], environment, run, output, self.about["metric"])
 
     def _is_over(self, process: TrialProcess) -> bool:
         """Look at a trial, and tell the study what has become of it; whether its process has ended."""

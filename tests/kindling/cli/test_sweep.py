@@ -23,12 +23,8 @@ FIT = """
 import json, os, pathlib, signal, sys, time
 
 flags = dict(argument[2:].partition("=")[::2] for argument in sys.argv[1:])
-if "--resume" in sys.argv:
-    run = pathlib.Path(sys.argv[sys.argv.index("--resume") + 1])
-    fate = "fine"
-else:
-    run = pathlib.Path("lightning_logs", flags["name"], flags["run-id"])
-    fate = flags["fate"]
+run = pathlib.Path("lightning_logs", flags["name"], flags["run-id"])
+fate = "fine" if run.exists() else flags["fate"]
 run.mkdir(parents=True, exist_ok=True)
 (run / "config.yaml").write_text("seed_everything: 0\\n")
 with (run / "commands.txt").open("a") as commands:
@@ -130,11 +126,15 @@ def test_a_trial_is_a_fit_without_test_and_figures(
 
 
 def test_an_interrupted_trial_goes_on_and_counts_once(search: Callable[..., Result]) -> None:
-    assert search(["interrupted"]).code == 0
+    told = search(["interrupted"])
+    assert told.code == 0
     assert outcomes() == {"interrupted": 0.5}
     first, _, second, _ = Path(STUDY, "trial_0/commands.txt").read_text().splitlines()
-    assert "--fate=interrupted" in first
-    assert second == f"--resume {STUDY}/trial_0 --test=false --figures.enabled=false"
+    assert first == second
+    assert first.endswith(
+        "--fate=interrupted --name=digits_mlp_study --run-id=trial_0 --test=false --figures.enabled=false"
+    )
+    assert told.out.count("trial 0  fate interrupted\n") == told.out.count("trial 0  goes on: fate interrupted\n") == 1
 
 
 def test_what_finished_before_its_worker_could_tell_is_told_by_another(search: Callable[..., Result]) -> None:
