@@ -12,6 +12,7 @@ from kindling.cli.dispatch import ENDS_WITH_PARENT
 from kindling.cli.folds import SAFE_PATH
 from kindling.core.errors import Stopped
 from kindling.core.tables import print_plain, shown
+from kindling.run.folder import STOPPED_EARLY
 from kindling.study.space import Space, Values, as_text
 from kindling.study.trial_process import TrialProcess, environment_of, gpus_here
 from kindling.study.trials import Claim, State, Trials
@@ -117,14 +118,16 @@ class Workers:
         return True
 
     def _tell(self, process: TrialProcess, state: State, value: float | None = None, cause: str = "") -> None:
-        self.trials.tell(process.claim, state, value, cause)
-        process.is_told = True
         said = {
             State.COMPLETE: f"{self.about['metric']} {shown(value or 0.0)}",
-            State.PRUNED: f"stopped as worse than the median, after {process.reported} validations",
+            State.PRUNED: f"stopped as worse than the median, after validation {process.reported}",
             State.FAIL: f"broken: {cause}",
-        }
-        print_plain(f"trial {process.claim.trial.number}  {said[state]}")
+        }[state]
+        if state == State.PRUNED:
+            (process.run / STOPPED_EARLY).write_text(f"{said}\n")
+        self.trials.tell(process.claim, state, value, cause)
+        process.is_told = True
+        print_plain(f"trial {process.claim.trial.number}  {said}")
 
 
 def run_id(trial: int) -> str:

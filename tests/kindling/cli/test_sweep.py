@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 from conftest import QUICK, Result, assert_refused
@@ -37,7 +38,9 @@ if fate == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if fate == "interrupted":
     os.kill(os.getpid(), signal.SIGTERM)
-if fate == "waits":
+if fate == "bad":
+    (run / "metrics.csv").write_text("epoch,step,val/loss\\n0,9,2.0\\n")
+if fate in ("bad", "waits"):
     time.sleep(600)
 value = {"undefined": None, "better": 0.25}.get(fate, 0.5)
 (run / "metrics.csv").write_text(f"epoch,step,train/loss,val/loss\\n0,9,0.7,\\n0,9,,0.75\\n1,19,0.6,\\n1,19,,{value or ''}\\n")
@@ -135,6 +138,20 @@ def test_an_interrupted_trial_goes_on_and_counts_once(search: Callable[..., Resu
         "--fate=interrupted --name=digits_mlp_study --run-id=trial_0 --test=false --figures.enabled=false"
     )
     assert told.out.count("trial 0  fate interrupted\n") == told.out.count("trial 0  goes on: fate interrupted\n") == 1
+
+
+def test_a_trial_that_is_worse_than_others_is_stopped_and_its_run_says_so(
+    search: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kindling.study.trials._pruner", lambda _: optuna.pruners.ThresholdPruner(upper=1.0))
+    told = search(["fine", "bad"])
+    assert told.code == 0
+    assert outcomes() == {"fine": 0.5, "bad": 2.0}
+    (stopped,) = [trial for trial in trials() if trial.state == State.PRUNED]
+    word = "stopped as worse than the median, after validation 1\n"
+    assert f"trial {stopped.number}  {word}" in told.out
+    assert Path(STUDY, f"trial_{stopped.number}/stopped_early.txt").read_text() == word
+    assert f"study  {STUDY}: 2 trials (1 complete, 1 stopped early)" in told.out
 
 
 def test_what_finished_before_its_worker_could_tell_is_told_by_another(search: Callable[..., Result]) -> None:
