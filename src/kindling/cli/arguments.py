@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
@@ -70,6 +71,11 @@ class Arguments:
     @property
     def asks_for_help(self) -> bool:
         return any(flag in ("-h", "--help", "--print_config") or ".help" in flag for flag in self.flags)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The value of each setting that is given."""
+        return {key: value for _, key, value in self.settings}
 
     @property
     def changes(self) -> list[Setting]:

@@ -31,8 +31,7 @@ def main(argv: list[str]) -> None:
         print(__doc__, end="")
         return
     arguments = read_arguments(["fit", *argv])
-    settings = {key: value for _, key, value in arguments.settings}
-    folds = str(settings.get("data.folds", "not set"))
+    folds = str(arguments.values.get("data.folds", "not set"))
     if not folds.isdecimal() or int(folds) < 2:
         raise UsageError(f"data.folds is {folds}: expected a number of folds, such as --data.folds 5")
     if arguments.run or arguments.find:

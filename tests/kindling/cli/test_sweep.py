@@ -14,6 +14,7 @@ import yaml
 from conftest import QUICK, Result, assert_refused
 
 from kindling.cli import study_report, study_workers, sweep
+from kindling.study.locks import wait_for_lock
 from kindling.study.trials import State, Trials
 
 STUDY = Path("lightning_logs/digits_mlp_study")
@@ -56,7 +57,7 @@ def search(kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(study_workers, "LOOK", 0.01)
     monkeypatch.setattr(study_workers, "CLAIM", 0.01)
     monkeypatch.setattr(study_report, "_draw", lambda *_: None)
-    monkeypatch.setattr(sweep, "checked", lambda *_: {"metric": "val/loss", "mode": "min"})
+    monkeypatch.setattr(sweep, "checked", lambda *_: {"metric": "val/loss", "mode": "min", "seed": 0})
 
     def run(fates: list[str], *argv: object) -> Result:
         SPACE.write_text(yaml.safe_dump({"fate": {"choice": fates}}))
@@ -237,6 +238,7 @@ FINE = "model.dropout: {float: [0, 0.5]}"
     [
         (["--model.dropout", "0.1"], "--model.dropout is also in space.yaml: leave out one of them"),
         (["--test", "true"], "sweep has no --test: it begins a run for each trial"),
+        (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run makes no runs, of which a study consists: leave it out"),
         (["--resume=x"], "sweep has no --resume: it begins a run for each trial"),
         (["--trials", "0"], "--trials: 0 is not a number from 1 on"),
         (["--grid", "--random"], "--random: not allowed with argument --grid"),
@@ -339,6 +341,33 @@ def test_the_best_settings_are_trained_with_other_seeds_and_tested(
         [*given, f"--seed_everything={seed}", "--name=digits_mlp_study_best", f"--run-id=trial_{best}_seed_{seed}"]
         for seed in (1, 2, 3)
     ]
+
+
+def test_the_best_settings_are_not_trained_while_a_better_trial_may_come_or_with_other_configs(
+    search: Callable[..., Result], kindling: Callable[..., Result]
+) -> None:
+    finish = ("sweep", "--study", STUDY, "--finish")
+    own = Path("own.yaml")
+    own.write_text("trainer: {max_epochs: 3}")
+    assert search(["fine"], "--config", own).code == 0
+    study = Trials(STUDY)
+    assert study.exist()
+    study.open()
+    study.study.ask()
+    with wait_for_lock(STUDY / "locks" / "trial_1"):
+        told = kindling(*finish)
+        assert f"study  {STUDY}: 2 trials (1 complete, 1 running)\n" in told.out
+        refusal = f"{STUDY} has trials that are running (1): --finish when they have ended"
+        assert (told.code, told.err) == (2, f"kindling: {refusal}\n")
+        told = search(["fine"], "--config", own, "--trials", 1, "--finish")
+        assert told.code == 0
+        assert told.out.endswith("other workers have trials running: --finish is left to the last of them\n")
+
+    own.write_text("trainer: {max_epochs: 4}")
+    told = kindling(*finish)
+    assert f"study  {STUDY}: 2 trials (1 complete, 1 interrupted)\nwhat was interrupted goes on with" in told.out
+    refusal = f"trainer.max_epochs has changed since the trials of {STUDY}: set it in the config as it was"
+    assert (told.code, told.err) == (2, f"kindling: {refusal}\n")
 
 
 def test_a_study_without_a_complete_trial_can_not_be_finished(
