@@ -10,10 +10,11 @@ from typing import Any
 
 from kindling.cli.dispatch import ENDS_WITH_PARENT
 from kindling.cli.folds import SAFE_PATH
-from kindling.core.errors import Stopped
+from kindling.core.errors import Stopped, UsageError
 from kindling.core.tables import print_plain, shown
 from kindling.run.folder import STOPPED_EARLY
 from kindling.study.space import Space, Values, as_text
+from kindling.study.storage import optuna
 from kindling.study.trial_process import TrialProcess, environment_of, gpus_here
 from kindling.study.trials import Claim, State, Trials
 
@@ -49,7 +50,7 @@ class Workers:
 
         Raises:
             Stopped: after Ctrl-C or SIGTERM, with every trial saved.
-            UsageError: if ten trials in a row break.
+            UsageError: if ten trials in a row break, or the study's record can't be written.
         """
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -58,6 +59,9 @@ class Workers:
                 for slot, process in enumerate(self.slots):
                     if process and self._is_over(process):
                         self.slots[slot], self.next_claim = None, 0.0
+        except (OSError, optuna.exceptions.StorageInternalError) as error:  # a full disk, a database that is gone
+            reason = str(error.__cause__ or error).partition("\n")[0]
+            raise UsageError(f"the study stops, and the same command goes on with it: {reason}") from error
         finally:
             for process in filter(None, self.slots):
                 process.stop()

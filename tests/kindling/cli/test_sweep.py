@@ -189,6 +189,18 @@ def test_a_signal_stops_the_trials_which_the_same_command_goes_on_with(
     assert outcomes() == {"waits": 0.5}
 
 
+def test_a_study_whose_record_can_not_be_written_stops_in_a_sentence(
+    search: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Trials, "tell", fails)
+    told = search(["fine"])
+    stops = "kindling: the study stops, and the same command goes on with it: [Errno 28] No space left on device\n"
+    assert (told.code, told.err) == (2, stops)
+
+
 def test_a_study_in_which_all_trials_break_stops(
     search: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:

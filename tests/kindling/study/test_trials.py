@@ -183,6 +183,12 @@ def test_a_trial_is_stopped_as_worse_than_the_median_but_not_in_its_first_quarte
     assert trials.all()[-1].value == 2.0
 
 
+def test_a_folder_that_can_not_be_locked_is_said(tmp_path: Path) -> None:
+    (tmp_path / "locks").touch()
+    with pytest.raises(UsageError, match="^can't write to .*locks/study: (File exists|Not a directory)$"):
+        Trials(tmp_path).make(ABOUT, [])
+
+
 def test_runs_without_a_record_are_no_study_to_join(folder: Path) -> None:
     (folder / "trial_0").mkdir(parents=True)
     trials = Trials(folder)
