@@ -17,12 +17,13 @@ from kindling.core.tables import console, print_plain, printable, shown
 from kindling.run.folder import ROOT
 from kindling.study.space import Space
 from kindling.study.storage import JOURNAL, optuna
-from kindling.study.trials import Frozen, State, Trials, as_plain, cause_of, differing
+from kindling.study.trials import Frozen, State, Trials, as_plain, cause_of, differing, is_broken
 
 SHOWN = 10  # trials in the table
 SEEDS = 3
-WORDS = {State.COMPLETE: "complete", State.PRUNED: "stopped early", State.FAIL: "broken", State.RUNNING: "running"}
-INTERRUPTED = "interrupted"
+WORDS = COMPLETE, STOPPED, BROKEN, RUNNING, INTERRUPTED = (
+    "complete", "stopped early", "broken", "running", "interrupted",
+)  # fmt: skip
 
 
 def show(trials: Trials, about: dict[str, Any]) -> None:
@@ -30,11 +31,11 @@ def show(trials: Trials, about: dict[str, Any]) -> None:
     begun = trials.all()
     at_work = trials.at_work()
     counts = Counter(_word(trial, at_work) for trial in begun)
-    told = ", ".join(f"{counts[word]} {word}" for word in (*WORDS.values(), INTERRUPTED) if counts[word])
+    told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
     print(f"study  {trials.folder}: {len(begun)} trials{' (' + told + ')' if told else ''}")
     if counts[INTERRUPTED]:
         print("what was interrupted goes on with the command that began the study")
-    for cause, count in Counter(cause_of(trial) for trial in begun if trial.state == State.FAIL).items():
+    for cause, count in Counter(cause_of(trial) for trial in begun if is_broken(trial)).items():
         print_plain(f"broken {count} ×: {cause}")
     ended = _best_first(begun, about)
     if not ended:
@@ -49,8 +50,11 @@ def show(trials: Trials, about: dict[str, Any]) -> None:
 
 
 def _word(trial: Frozen, at_work: set[int]) -> str:
-    is_interrupted = trial.state == State.RUNNING and trial.number not in at_work
-    return INTERRUPTED if is_interrupted else WORDS[trial.state]
+    if is_broken(trial):
+        return BROKEN
+    if trial.state == State.RUNNING:
+        return RUNNING if trial.number in at_work else INTERRUPTED
+    return COMPLETE if trial.state == State.COMPLETE else STOPPED
 
 
 def _best_first(begun: list[Frozen], about: dict[str, Any]) -> list[Frozen]:
@@ -81,7 +85,7 @@ def _draw(trials: Trials, begun: list[Frozen], about: dict[str, Any], importance
     ended = [
         figures.Trial(trial.number, trial.value, trial.params, trial.state == State.PRUNED)
         for trial in begun
-        if trial.value is not None
+        if trial.value is not None and not is_broken(trial)
     ]
     folder = trials.folder / "figures"
     folder.mkdir(exist_ok=True)

@@ -166,9 +166,14 @@ class Trials:
         return Claim(optuna.trial.Trial(self.study, trial_id), lock)
 
     def tell(self, claim: Claim, state: State, value: float | None = None, cause: str = "") -> None:
-        """Have a trial finished, and its cause kept if it is broken."""
-        if cause:
+        """Have a trial finished; a broken one with its cause, as stopped by a constraint that it has violated.
+
+        Of those the samplers learn where not to look, whereas they leave out what has failed.
+        """
+        if state == State.FAIL:
             claim.trial.set_user_attr("cause", cause)
+            claim.trial.set_constraint("broken", 1.0)
+            state = State.PRUNED
         self.study.tell(claim.trial.number, value, state)
         claim.lock.close()
 
@@ -176,7 +181,7 @@ class Trials:
         """A UsageError with the cause if the last ten trials that ended since this process began have all broken."""
         ended = [trial for trial in self.all() if trial.datetime_complete and trial.datetime_complete > self.began]
         last = sorted(ended, key=lambda trial: trial.datetime_complete or self.began)[-IN_A_ROW:]
-        if len(last) == IN_A_ROW and all(trial.state == State.FAIL for trial in last):
+        if len(last) == IN_A_ROW and all(map(is_broken, last)):
             raise UsageError(f"{IN_A_ROW} trials in a row have broken, the last one so: {cause_of(last[-1])}")
 
 
@@ -195,8 +200,12 @@ def _pruner(begun: list[Frozen]) -> optuna.pruners.BasePruner:
     return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1 + max(validations, default=0) // 4)
 
 
+def is_broken(trial: Frozen) -> bool:
+    return trial.state == State.PRUNED and "cause" in trial.user_attrs
+
+
 def cause_of(trial: Frozen) -> str:
-    return trial.user_attrs.get("cause", "unknown")
+    return trial.user_attrs["cause"]
 
 
 def differing(before: dict[str, Any], now: dict[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from conftest import QUICK, Result, assert_refused
 
 from kindling.cli import study_report, study_workers, sweep
 from kindling.study.locks import wait_for_lock
-from kindling.study.trials import State, Trials
+from kindling.study.trials import State, Trials, cause_of, is_broken
 
 STUDY = Path("lightning_logs/digits_mlp_study")
 SPACE = Path("space.yaml")
@@ -74,10 +74,9 @@ def trials() -> list[Any]:
 
 
 def outcomes() -> dict[str, Any]:
-    """What became of each fate: the value and the cause, if there are any, else the state."""
+    """What became of each fate: the cause if it is broken, else the value, or the state."""
     return {
-        trial.params["fate"]: trial.value if trial.value is not None else trial.user_attrs.get("cause", trial.state)
-        for trial in trials()
+        trial.params["fate"]: cause_of(trial) if is_broken(trial) else trial.value or trial.state for trial in trials()
     }
 
 
@@ -92,11 +91,9 @@ def test_every_trial_is_told_what_became_of_it(search: Callable[..., Result]) ->
         "killed": "it was killed, as the system does when memory runs out",
     }
     for trial in trials():
-        if trial.value:
+        if trial.state == State.COMPLETE:
             assert trial.intermediate_values == {1: 0.75, 2: trial.value}
-        word = {0.5: "val/loss 0.5000", 0.25: "val/loss 0.2500"}.get(
-            trial.value, f"broken: {trial.user_attrs.get('cause')}"
-        )
+        word = f"broken: {cause_of(trial)}" if is_broken(trial) else f"val/loss {trial.value:.4f}"
         assert f"trial {trial.number}  {word}\n" in told.out
     assert f"study  {STUDY}: 5 trials (2 complete, 3 broken)" in told.out
     assert "broken 1 ×: the loss is NaN at step 3" in told.out
@@ -208,7 +205,7 @@ def test_a_study_in_which_all_trials_break_stops(
     told = search([f"broken{number}" for number in range(5)])
     assert told.code == 2
     assert told.err == "kindling: 3 trials in a row have broken, the last one so: the loss is NaN at step 3\n"
-    assert [trial.state for trial in trials()] == [State.FAIL] * 3
+    assert [is_broken(trial) for trial in trials()] == [True] * 3
 
 
 @pytest.fixture

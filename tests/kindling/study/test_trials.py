@@ -9,7 +9,7 @@ import pytest
 from kindling.core.errors import UsageError
 from kindling.study.space import Space, parameters
 from kindling.study.storage import JournalLock
-from kindling.study.trials import State, Trials, differing
+from kindling.study.trials import State, Trials, differing, is_broken
 
 SPACE = Space({"a": {"float": [0, 1]}, "b": {"choice": ["x", "y", "z"]}}, "space.yaml")
 ABOUT = {"metric": "val/loss", "mode": "min", "search": "tpe", "seed": 0}
@@ -162,6 +162,20 @@ def test_ten_broken_trials_in_a_row_end_the_study_with_the_cause_and_a_later_sta
     with pytest.raises(UsageError, match="10 trials in a row have broken, the last one so: the loss is NaN"):
         trials.refuse_if_all_break()
     worker(folder).refuse_if_all_break()
+
+
+def test_the_sampler_learns_where_trials_break(folder: Path) -> None:
+    trials = worker(folder)
+    for _ in range(40):
+        claim = trials.claim(SPACE, 99)
+        if claim.trial.params["a"] > 0.3:
+            claim.trial.report(0.1, 1)  # it looked good before
+            trials.tell(claim, State.FAIL, cause="the loss is NaN")
+        else:
+            trials.tell(claim, State.COMPLETE, 0.5)
+    broken = [is_broken(trial) for trial in trials.all()]
+    assert sum(broken[:10]) > 5  # drawn at random
+    assert sum(broken[-20:]) < 8
 
 
 def test_a_trial_is_stopped_as_worse_than_the_median_but_not_in_its_first_quarter(folder: Path) -> None:
