@@ -74,6 +74,11 @@ class Arguments:
         return any(flag in ("-h", "--help", "--print_config") or ".help" in flag for flag in self.flags)
 
     @property
+    def values(self) -> dict[str, Any]:
+        """The value of each setting that is given."""
+        return {key: value for _, key, value in self.settings}
+
+    @property
     def changes(self) -> list[Setting]:
         """The settings that are not the run's own."""
         return [setting for setting in self.settings if not self.is_of_run(setting)]

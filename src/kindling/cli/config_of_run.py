@@ -16,7 +16,8 @@ from kindling.run.logger_recipes import missing_package
 
 # Arguments of loggers, profilers, callbacks and strategies that say where to write.
 FOLDERS = re.compile(r"[._](cache|dir|directory|dirpath|dirs|folder|path|root)$")
-ACCOUNT = re.compile(r"^trainer\.logger\.(.+\.)?(entity|workspace)$")  # whose W&B or Comet gets what is logged
+# Whose account with W&B, Comet or Lightning gets what is logged.
+ACCOUNT = re.compile(r"^trainer\.logger\.(.+\.)?(api_key|entity|teamspace|workspace)$")
 ADDRESS = re.compile(r"^[\w+.-]+:(/|\.|:)|://|::")  # of another machine, or of another way to files
 WRITTEN_BY_DATA = ("cache",)
 
@@ -122,7 +123,8 @@ class ConfigOfRun:
             return value
         if is_address and key not in self.typed:
             again = "name it again, with a flag or --config FILE, if it is yours"
-            raise UsageError(f"{self.file}: {key} is {value}, outside of the run: {again}")
+            said = "set" if key.endswith("api_key") else value  # a secret
+            raise UsageError(f"{self.file}: {key} is {said}, outside of the run: {again}")
         climbs = value.startswith(("/", "~")) or ".." in re.split(r"[/\\]", value)
         if not (is_address or climbs or FOLDERS.search(key)):
             return value

@@ -31,12 +31,11 @@ def main(argv: list[str]) -> None:
         print(__doc__, end="")
         return
     arguments = read_arguments(["fit", *argv])
-    settings = {key: value for _, key, value in arguments.settings}
-    folds = str(settings.get("data.folds", "not set"))
+    folds = str(arguments.values.get("data.folds", "not set"))
     if not folds.isdecimal() or int(folds) < 2:
         raise UsageError(f"data.folds is {folds}: expected a number of folds, such as --data.folds 5")
-    if arguments.run or arguments.find:
-        raise UsageError("folds is for new trainings: leave out --resume and --find")
+    if arguments.run or arguments.run_id or arguments.find:
+        raise UsageError("folds is for new trainings: leave out --resume, --run-id and --find")
     folder = ROOT / f"{arguments.name}_folds"
     study = Study(folder, argv)
     print_folds([study.run_of(fold) for fold in range(int(folds))])
@@ -65,14 +64,16 @@ class Study:
     def run_of(self, fold: int) -> Path:
         """The run of a fold: the one that is there, trained on if it is not finished, or a new one."""
         print(f"fold {fold}", flush=True)
+        fit = [*self.argv, f"--data.fold={fold}", f"--name={self.folder.name}"]
         if fold < len(self.runs):
             run = self.folder / self.runs[fold]
-            if not (run / "results.json").exists() and (code := fit_in_a_process(["--resume", str(run)])):
+            is_finished = (run / "results.json").exists()
+            if not is_finished and (code := fit_in_a_process([*fit, f"--run-id={run.name}"])):  # goes on
                 sys.exit(code)
             return run
         there = self._there()
         write_json(self.file, {"argv": self.argv, "runs": self.runs, "there": sorted(there)})
-        code = fit_in_a_process([*self.argv, f"--data.fold={fold}", f"--name={self.folder.name}"])
+        code = fit_in_a_process(fit)
         new_runs = sorted(self._there() - there)
         if not self.runs and not new_runs:  # nothing to go on with
             self.file.unlink()

@@ -1,6 +1,7 @@
 """Looks at a study before its first trial: can all be set that it would try, and by what are its runs judged?"""
 
 from dataclasses import replace
+from typing import Any
 
 from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
@@ -17,24 +18,27 @@ BELOW = "; what only one choice takes stands below it, as in choice: {MLP: {mode
 QUICK = {"limit_val_batches": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
-def check(arguments: Arguments, space: Space) -> Monitor:
-    """The metric that the trials are judged by.
+def check(arguments: Arguments, space: Space) -> dict[str, Any]:
+    """What the study goes by: the `metric` that the trials are judged by, its `mode`, and the `seed` that is set.
 
     Args:
         arguments: of a fit without the space's settings.
         space: of the study.
 
     Raises:
-        UsageError: names a setting that can't be made, as for a config; or says that no validation tells what is best.
+        UsageError: names a setting that can't be made, as for a config; or says that no validation tells what is best,
+            or that its trials would leave no runs.
     """
     tame_lightning()
     first, *others = space.examples()
     parts = Parts(_with(arguments, space, first))
+    if parts.config_init["trainer"]["fast_dev_run"]:
+        raise UsageError("trainer.fast_dev_run makes no runs, of which a study consists: leave it out")
     for values in others:
         sentence = explain(parts.parser, _settings(arguments, space, values), FINE)
         if sentence != FINE:
             raise UsageError(sentence + BELOW * ("unknown key" in sentence))  # which the first values have taken
-    return _monitor(parts)
+    return {**_monitor(parts)._asdict(), "seed": parts.config["seed_everything"]}
 
 
 def _settings(arguments: Arguments, space: Space, values: Values) -> list[Setting]:

@@ -6,9 +6,9 @@ import sys
 from collections import Counter
 from typing import Any
 
-import yaml
 from rich.table import Table
 
+from kindling.cli.arguments import read_arguments
 from kindling.cli.compare import print_table
 from kindling.cli.folds import fit_in_a_process
 from kindling.cli.study_workers import rounded, run_id
@@ -17,20 +17,25 @@ from kindling.core.tables import console, print_plain, printable, shown
 from kindling.run.folder import ROOT
 from kindling.study.space import Space
 from kindling.study.storage import JOURNAL, optuna
-from kindling.study.trials import Frozen, State, Trials, cause_of
+from kindling.study.trials import Frozen, State, Trials, as_plain, cause_of, differing, is_broken
 
 SHOWN = 10  # trials in the table
 SEEDS = 3
-WORDS = {State.COMPLETE: "complete", State.PRUNED: "stopped early", State.FAIL: "broken", State.RUNNING: "running"}
+WORDS = COMPLETE, STOPPED, BROKEN, RUNNING, INTERRUPTED = (
+    "complete", "stopped early", "broken", "running", "interrupted",
+)  # fmt: skip
 
 
 def show(trials: Trials, about: dict[str, Any]) -> None:
     """Print how a study stands, and draw its figures."""
     begun = trials.all()
-    counts = Counter(trial.state for trial in begun)
-    told = ", ".join(f"{counts[state]} {word}" for state, word in WORDS.items() if counts[state])
+    at_work = trials.at_work()
+    counts = Counter(_word(trial, at_work) for trial in begun)
+    told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
     print(f"study  {trials.folder}: {len(begun)} trials{' (' + told + ')' if told else ''}")
-    for cause, count in Counter(cause_of(trial) for trial in begun if trial.state == State.FAIL).items():
+    if counts[INTERRUPTED]:
+        print("what was interrupted goes on with the command that began the study")
+    for cause, count in Counter(cause_of(trial) for trial in begun if is_broken(trial)).items():
         print_plain(f"broken {count} ×: {cause}")
     ended = _best_first(begun, about)
     if not ended:
@@ -42,6 +47,14 @@ def show(trials: Trials, about: dict[str, Any]) -> None:
         print_plain(f"what mattered: {', '.join(f'{name} {share:.0%}' for name, share in importances.items())}")
     _draw(trials, begun, about, importances)
     _print_next(trials)
+
+
+def _word(trial: Frozen, at_work: set[int]) -> str:
+    if is_broken(trial):
+        return BROKEN
+    if trial.state == State.RUNNING:
+        return RUNNING if trial.number in at_work else INTERRUPTED
+    return COMPLETE if trial.state == State.COMPLETE else STOPPED
 
 
 def _best_first(begun: list[Frozen], about: dict[str, Any]) -> list[Frozen]:
@@ -72,7 +85,7 @@ def _draw(trials: Trials, begun: list[Frozen], about: dict[str, Any], importance
     ended = [
         figures.Trial(trial.number, trial.value, trial.params, trial.state == State.PRUNED)
         for trial in begun
-        if trial.value is not None
+        if trial.value is not None and not is_broken(trial)
     ]
     folder = trials.folder / "figures"
     folder.mkdir(exist_ok=True)
@@ -99,13 +112,21 @@ def _print_next(trials: Trials) -> None:
 
 
 def finish(trials: Trials, about: dict[str, Any]) -> None:
-    """Train the best settings over other seeds than the search's, test each run once, and compare them."""
+    """Train the best settings over other seeds than the search's, test each run once, and compare them.
+
+    Raises:
+        UsageError: if no trial is complete, one that is running may turn out better, or a config has changed.
+    """
     best = _best_first(trials.all(), about)
     if not best:
         raise UsageError(f"{trials.folder} has no complete trial yet whose settings could be trained")
+    if at_work := trials.at_work():
+        raise UsageError(f"{trials.folder} has trials that are running ({len(at_work)}): --finish when they have ended")
+    now = as_plain({"settings": read_arguments(["fit", *about["fit"]]).values})
+    if changed := differing(about, about | now):
+        raise UsageError(f"{changed} has changed since the trials of {trials.folder}: set it in the config as it was")
     trial, space = best[0], Space(about["space"], about["source"])
-    config = yaml.safe_load((trials.folder / run_id(trial.number) / "config.yaml").read_text())
-    name, first = f"{trials.folder.name}_best", config["seed_everything"] + 1
+    name, first = f"{trials.folder.name}_best", about["seed"] + 1
     runs = []
     for seed in range(first, first + SEEDS):
         run = ROOT / name / f"{run_id(trial.number)}_seed_{seed}"

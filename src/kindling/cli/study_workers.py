@@ -10,10 +10,11 @@ from typing import Any
 
 from kindling.cli.dispatch import ENDS_WITH_PARENT
 from kindling.cli.folds import SAFE_PATH
-from kindling.core.errors import Stopped
-from kindling.core.parts import class_path_of
+from kindling.core.errors import Stopped, UsageError
 from kindling.core.tables import print_plain, shown
+from kindling.run.folder import STOPPED_EARLY
 from kindling.study.space import Space, Values, as_text
+from kindling.study.storage import optuna
 from kindling.study.trial_process import TrialProcess, environment_of, gpus_here
 from kindling.study.trials import Claim, State, Trials
 
@@ -49,7 +50,7 @@ class Workers:
 
         Raises:
             Stopped: after Ctrl-C or SIGTERM, with every trial saved.
-            UsageError: if ten trials in a row break.
+            UsageError: if ten trials in a row break, or the study's record can't be written.
         """
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -58,6 +59,9 @@ class Workers:
                 for slot, process in enumerate(self.slots):
                     if process and self._is_over(process):
                         self.slots[slot], self.next_claim = None, 0.0
+        except (OSError, optuna.exceptions.StorageInternalError) as error:  # a full disk, a database that is gone
+            reason = str(error.__cause__ or error).partition("\n")[0]
+            raise UsageError(f"the study stops, and the same command goes on with it: {reason}") from error
         finally:
             for process in filter(None, self.slots):
                 process.stop()
@@ -85,24 +89,15 @@ class Workers:
         return any(self.slots)
 
     def _begin(self, claim: Claim, slot: int) -> TrialProcess:
-        """Begin the run of a trial, or go on with it."""
+        """Begin the run of a trial, or go on with it: the same command does either."""
         folder, number = self.trials.folder, claim.trial.number
         values, run = self.space.suggest(claim.trial), folder / run_id(number)
-        if (run / "config.yaml").exists():
-            command = [*FIT, "--resume", str(run), *self._named_by_path(values)]
-        else:
-            given = [*self.fit, *self.space.flags(values)]
-            command = [*FIT, *given, f"--name={folder.name}", f"--run-id={run.name}"]
-        print_plain(f"trial {number}  {', '.join(described(values))}")
+        given = [*self.fit, *self.space.flags(values), f"--name={folder.name}", f"--run-id={run.name}"]
+        goes_on = "goes on: " if (run / "config.yaml").exists() else ""
+        print_plain(f"trial {number}  {goes_on}{', '.join(described(values))}")
         output = folder / "output" / f"{run.name}.txt"
         environment = self.environments[slot] | {ENDS_WITH_PARENT: str(os.getpid())}
-        return TrialProcess(claim, [*command, *OF_A_TRIAL], environment, run, output, self.about["metric"])
-
-    def _named_by_path(self, values: Values) -> list[str]:
-        """Model and data, if they are given by import path: such a run asks for them again."""
-        settings = self.about["settings"] | {key: value for _, key, value in self.space.settings(values)}
-        paths = {key: class_path_of(settings.get(key)) or "" for key in ("model", "data")}
-        return [f"--{key}={path}" for key, path in paths.items() if "." in path]
+        return TrialProcess(claim, [*FIT, *given, *OF_A_TRIAL], environment, run, output, self.about["metric"])
 
     def _is_over(self, process: TrialProcess) -> bool:
         """Look at a trial, and tell the study what has become of it; whether its process has ended."""
@@ -127,14 +122,16 @@ class Workers:
         return True
 
     def _tell(self, process: TrialProcess, state: State, value: float | None = None, cause: str = "") -> None:
-        self.trials.tell(process.claim, state, value, cause)
-        process.is_told = True
         said = {
             State.COMPLETE: f"{self.about['metric']} {shown(value or 0.0)}",
-            State.PRUNED: f"stopped as worse than the median, after {process.reported} validations",
+            State.PRUNED: f"stopped as worse than the median, after validation {process.reported}",
             State.FAIL: f"broken: {cause}",
-        }
-        print_plain(f"trial {process.claim.trial.number}  {said[state]}")
+        }[state]
+        if state == State.PRUNED:
+            (process.run / STOPPED_EARLY).write_text(f"{said}\n")
+        self.trials.tell(process.claim, state, value, cause)
+        process.is_told = True
+        print_plain(f"trial {process.claim.trial.number}  {said}")
 
 
 def run_id(trial: int) -> str:

@@ -34,7 +34,7 @@ All else is as for kindling fit. A space is a YAML of settings, each with what i
   model: {choice: {MLP: {model.activation: {choice: [relu, gelu]}}, CNN: }}    with what holds for one alone
 """
 # What a trial's command decides by itself.
-OF_A_TRIAL = ("--resume", "--run-id", "--test", "--find", "--trainer.fast_dev_run")
+OF_A_TRIAL = ("--resume", "--run-id", "--test", "--find")
 
 
 def main(argv: list[str]) -> None:
@@ -57,7 +57,9 @@ def main(argv: list[str]) -> None:
     most = options.trials or (None if options.search == "grid" else TRIALS)
     Workers(trials, space, fit, about, options.workers, most).run()
     show(trials, about)
-    if options.finish:
+    if options.finish and trials.at_work():
+        print("other workers have trials running: --finish is left to the last of them")
+    elif options.finish:
         finish(trials, about)
 
 
@@ -95,12 +97,11 @@ def _count(text: str) -> int:
 
 def _study(trials: Trials, arguments: Arguments, space: Space, search: str, fit: list[str]) -> dict[str, Any]:
     """Make the study, or join it; what it is about."""
-    settings = {key: value for _, key, value in arguments.settings}
-    about = as_plain({"settings": settings, "space": space.content, "search": search})
+    about = as_plain({"settings": arguments.values, "space": space.content, "search": search})
     if not trials.exist():
-        monitor = checked(arguments, space)
+        found = checked(arguments, space)
         grid = [parameters(values) for values in space.grid()] if search == "grid" else []
-        trials.make(about | {"fit": fit, "source": space.source, **monitor}, grid)
+        trials.make(about | {"fit": fit, "source": space.source, **found}, grid)
     there = trials.open()
     if difference := differing(there, about):
         other = "give --name NAME for a study of its own"
@@ -108,18 +109,18 @@ def _study(trials: Trials, arguments: Arguments, space: Space, search: str, fit:
     return there
 
 
-def checked(arguments: Arguments, space: Space) -> dict[str, str]:
+def checked(arguments: Arguments, space: Space) -> dict[str, Any]:
     """Refuse what the trials could not do, in a process of its own: this one would hold data and GPU to its end."""
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=simplefilter, initargs=("ignore",)) as pool:  # as in this process
         return pool.submit(check, arguments, space).result()
 
 
-def check(arguments: Arguments, space: Space) -> dict[str, str]:
-    """The `metric` by which the trials are judged, and its `mode`; a UsageError for what they could not do."""
+def check(arguments: Arguments, space: Space) -> dict[str, Any]:
+    """See `study_check.check`."""
     from kindling.cli import study_check  # takes seconds
 
-    return study_check.check(arguments, space)._asdict()
+    return study_check.check(arguments, space)
 
 
 def _show(options: argparse.Namespace, fit: list[str]) -> None:

@@ -1,5 +1,6 @@
 """A logger that a user has added: it gets nothing twice, and its failure does not end the training."""
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -91,6 +92,10 @@ class AddedLogger(Logger):
             self.attempt(super().log_hyperparams, params, *args, **kwargs)  # type: ignore[safe-super]
 
     @rank_zero_only
+    def log_graph(self, *args: Any, **kwargs: Any) -> None:
+        self.attempt(super().log_graph, *args, **kwargs)
+
+    @rank_zero_only
     def save(self) -> None:
         self.attempt(super().save)
 
@@ -125,4 +130,9 @@ def _end(experiment: Any, code: int) -> None:
 
 
 def _words(error: Exception) -> str:
-    return printable(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+    return printable(without_password(" ".join(f"{type(error).__name__}: {error}".split())))[:300]
+
+
+def without_password(text: str) -> str:
+    """A text with its addresses as they are without a user's name and password, https://me:secret@example.org."""
+    return re.sub(r"(?<=://)[^/\s@]+@", "", text)

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from kindling.core.errors import UsageError
 from kindling.core.parts import class_path_of, imported, short_name
-from kindling.run.added_logger import AddedLogger
+from kindling.run.added_logger import AddedLogger, without_password
 from kindling.run.folder import ROOT
 from kindling.run.logged_before import LoggedBefore
 
@@ -135,7 +135,8 @@ def _made(recipe: Recipe, key: str, run: Path, before: LoggedBefore) -> AddedLog
     arguments, id_argument = recipe.arguments_in(run), recipe.id_argument
     begun = before.runs.get(key)
     goes_on = bool(begun and id_argument) and not arguments.get(id_argument) and not arguments.get("version")
-    store = arguments.get("tracking_uri")
+    address = arguments.get("tracking_uri")
+    store = without_password(address) if address else None  # it is kept in the run, which others may get
     if begun and goes_on:
         if begun["store"] != store:
             raise UsageError(f"the run was logged to {begun['store']}, and now it would be to {store}: name that again")

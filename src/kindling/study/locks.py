@@ -24,8 +24,11 @@ def _lock(path: Path, waits: bool) -> IO[str] | None:
         import fcntl
     except ImportError as error:
         raise UsageError("a study needs file locks that Windows doesn't have: use WSL") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise UsageError(f"can't write to {path}: {error.strerror}") from error
     try:  # not the kind that belongs to one process (lockf): a process that inherits this one holds it as well
         fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
     except OSError as error:

@@ -194,7 +194,12 @@ def as_kept(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """What `as_kept` was given."""
-    return json.loads(value) if isinstance(value, str) and value[:1] in ("[", "{") else value
+    if not isinstance(value, str) or value[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:  # a text that begins like that
+        return value
 
 
 def as_text(value: Any) -> str:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
+
+import numpy as np
 
 from kindling.core.errors import UsageError
 from kindling.study.locks import try_lock, wait_for_lock
@@ -44,6 +47,7 @@ class Trials:
     def __init__(self, folder: Path, url: str | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder, self.url = folder, url
+        self.id_file = folder / "locks" / "id"  # whose locks they are
         self.began = datetime.now()
 
     def exist(self) -> bool:
@@ -58,13 +62,13 @@ class Trials:
             return False
         self.storage = open_storage(self.folder, self.url)
         names = optuna.study.get_all_study_names(self.storage)
-        return self.folder.name in names and ABOUT in self._load("tpe").user_attrs
+        return self.folder.name in names and ABOUT in self._load().user_attrs
 
     def make(self, about: dict[str, Any], grid: list[dict[str, Any]]) -> None:
         """Make the study, unless another worker has just done so.
 
         Args:
-            about: what it searches and by which `metric` and `mode`: plain values.
+            about: what it searches, by which `metric` and `mode`, and the `seed` of what is drawn: plain values.
             grid: parameters of trials that are to be run before all others.
         """
         with self._all_to_itself():
@@ -83,17 +87,26 @@ class Trials:
             )
             for parameters in grid:
                 study.enqueue_trial(parameters, skip_if_exists=True)
-            study.set_user_attr(ABOUT, about)
+            self.id_file.write_text(uuid4().hex)
+            study.set_user_attr(ABOUT, about | {"id": self.id_file.read_text()})
 
     def open(self) -> dict[str, Any]:
-        """Open the study that is there; what it is about."""
-        self.about = self._load("tpe").user_attrs[ABOUT]
-        self.study = self._load(self.about["search"])
+        """Open the study that is there; what it is about.
+
+        Raises:
+            UsageError: if a database has it for another folder: without common locks, workers would run trials twice.
+        """
+        self.study = self._load()
+        self.about = self.study.user_attrs[ABOUT]
+        if self.url and not (self.id_file.is_file() and self.id_file.read_text() == self.about["id"]):
+            raise UsageError(
+                f"the study {self.folder.name} of --storage has its runs and locks in another {self.folder} than this, "
+                "and its workers have to share one: give --name NAME for a study of its own"
+            )
         return self.about
 
-    def _load(self, search: str) -> optuna.Study:
-        sampler = SAMPLERS.get(search, SAMPLERS["random"])()
-        return optuna.load_study(storage=self.storage, study_name=self.folder.name, sampler=sampler)
+    def _load(self) -> optuna.Study:
+        return optuna.load_study(storage=self.storage, study_name=self.folder.name)
 
     @contextmanager
     def _all_to_itself(self) -> Iterator[None]:
@@ -128,9 +141,20 @@ class Trials:
             return False
         return most is None or begun < most
 
+    def at_work(self) -> set[int]:
+        """The numbers of the trials that a process is at; those of workers that have gone only seem to be running."""
+        with self._all_to_itself():
+            locks = {trial.number: self._lock(trial.number) for trial in self.all() if trial.state == State.RUNNING}
+            for lock in filter(None, locks.values()):
+                lock.close()
+        return {number for number, lock in locks.items() if not lock}
+
+    def _lock(self, number: int) -> IO[str] | None:
+        return try_lock(self.folder / "locks" / f"trial_{number}")
+
     def _claim(self, number: int) -> Claim | None:
         """The trial, if no other worker has it."""
-        lock = try_lock(self.folder / "locks" / f"trial_{number}")
+        lock = self._lock(number)
         if lock is None:
             return None
         study_id = self.storage.get_study_id_from_name(self.folder.name)
@@ -138,12 +162,18 @@ class Trials:
         if self.storage.get_trial(trial_id).state.is_finished():  # just now
             lock.close()
             return None
+        self.study.sampler = _sampler(self.about["search"], self.about["seed"], number)
         return Claim(optuna.trial.Trial(self.study, trial_id), lock)
 
     def tell(self, claim: Claim, state: State, value: float | None = None, cause: str = "") -> None:
-        """Have a trial finished, and its cause kept if it is broken."""
-        if cause:
+        """Have a trial finished; a broken one with its cause, as stopped by a constraint that it has violated.
+
+        Of those the samplers learn where not to look, whereas they leave out what has failed.
+        """
+        if state == State.FAIL:
             claim.trial.set_user_attr("cause", cause)
+            claim.trial.set_constraint("broken", 1.0)
+            state = State.PRUNED
         self.study.tell(claim.trial.number, value, state)
         claim.lock.close()
 
@@ -151,8 +181,14 @@ class Trials:
         """A UsageError with the cause if the last ten trials that ended since this process began have all broken."""
         ended = [trial for trial in self.all() if trial.datetime_complete and trial.datetime_complete > self.began]
         last = sorted(ended, key=lambda trial: trial.datetime_complete or self.began)[-IN_A_ROW:]
-        if len(last) == IN_A_ROW and all(trial.state == State.FAIL for trial in last):
+        if len(last) == IN_A_ROW and all(map(is_broken, last)):
             raise UsageError(f"{IN_A_ROW} trials in a row have broken, the last one so: {cause_of(last[-1])}")
+
+
+def _sampler(search: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Draws the settings of a trial: the same whenever the study's seed and the trials before are the same."""
+    of_trial = np.random.SeedSequence([seed, number]).generate_state(1)
+    return SAMPLERS.get(search, SAMPLERS["random"])(seed=int(of_trial[0]))
 
 
 def _pruner(begun: list[Frozen]) -> optuna.pruners.BasePruner:
@@ -164,8 +200,12 @@ def _pruner(begun: list[Frozen]) -> optuna.pruners.BasePruner:
     return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1 + max(validations, default=0) // 4)
 
 
+def is_broken(trial: Frozen) -> bool:
+    return trial.state == State.PRUNED and "cause" in trial.user_attrs
+
+
 def cause_of(trial: Frozen) -> str:
-    return trial.user_attrs.get("cause", "unknown")
+    return trial.user_attrs["cause"]
 
 
 def differing(before: dict[str, Any], now: dict[str, Any]) -> str | None:

@@ -68,14 +68,30 @@ def test_a_fold_is_a_fit_and_its_exit_code_is_passed_on(
     assert commands == [[*fit, f"--data.fold={fold}", "--name=mine_folds"] for fold in range(2)]  # the last flag wins
 
 
+def test_a_fold_that_was_stopped_goes_on_by_its_own_command(
+    kindling: Callable[..., Result], commands: list[list[str]]
+) -> None:
+    folder = Path("lightning_logs/wine_folds")
+    run = folder / "version_0"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("model: MLP\n")
+    argv = ["--config", "configs/wine.yaml", "--data.folds", "5"]
+    (folder / "folds.json").write_text(json.dumps({"argv": argv, "runs": [], "there": []}))
+    with pytest.raises(SystemExit):  # at fold 1
+        kindling("folds", *argv)
+    assert commands[0][-3:] == ["--data.fold=0", "--name=wine_folds", "--run-id=version_0"]
+    assert commands[1][-2:] == ["--data.fold=1", "--name=wine_folds"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "data.folds is not set: expected a number of folds, such as --data.folds 5"),
         (["--data.folds", 1], "data.folds is 1: expected a number of folds"),
         (["--data.folds", 5, "--data.folds", "many"], "data.folds is many: expected a number of folds"),
-        (["--data.folds", 5, "--find", "lr"], "folds is for new trainings: leave out --resume and --find"),
-        (["--data.folds", 5, "--resume", "run"], "folds is for new trainings: leave out --resume and --find"),
+        (["--data.folds", 5, "--find", "lr"], "folds is for new trainings: leave out --resume, --run-id and --find"),
+        (["--data.folds", 5, "--resume", "run"], "folds is for new trainings: leave out --resume, --run-id and --find"),
+        (["--data.folds", 5, "--run-id", "a"], "folds is for new trainings: leave out --resume, --run-id and --find"),
         (["--data.folds", 5, "--trainer.fast_dev_run", 1], "fold 0 made 0 runs in lightning_logs/wine_folds"),
     ],
 )

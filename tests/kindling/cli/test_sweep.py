@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 from conftest import QUICK, Result, assert_refused
 
 from kindling.cli import study_report, study_workers, sweep
-from kindling.study.trials import State, Trials
+from kindling.study.locks import wait_for_lock
+from kindling.study.trials import State, Trials, cause_of, is_broken
 
 STUDY = Path("lightning_logs/digits_mlp_study")
 SPACE = Path("space.yaml")
@@ -23,12 +25,8 @@ FIT = """
 import json, os, pathlib, signal, sys, time
 
 flags = dict(argument[2:].partition("=")[::2] for argument in sys.argv[1:])
-if "--resume" in sys.argv:
-    run = pathlib.Path(sys.argv[sys.argv.index("--resume") + 1])
-    fate = "fine"
-else:
-    run = pathlib.Path("lightning_logs", flags["name"], flags["run-id"])
-    fate = flags["fate"]
+run = pathlib.Path("lightning_logs", flags["name"], flags["run-id"])
+fate = "fine" if run.exists() else flags["fate"]
 run.mkdir(parents=True, exist_ok=True)
 (run / "config.yaml").write_text("seed_everything: 0\\n")
 with (run / "commands.txt").open("a") as commands:
@@ -41,7 +39,9 @@ if fate == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if fate == "interrupted":
     os.kill(os.getpid(), signal.SIGTERM)
-if fate == "waits":
+if fate == "bad":
+    (run / "metrics.csv").write_text("epoch,step,val/loss\\n0,9,2.0\\n")
+if fate in ("bad", "waits"):
     time.sleep(600)
 value = {"undefined": None, "better": 0.25}.get(fate, 0.5)
 (run / "metrics.csv").write_text(f"epoch,step,train/loss,val/loss\\n0,9,0.7,\\n0,9,,0.75\\n1,19,0.6,\\n1,19,,{value or ''}\\n")
@@ -57,7 +57,7 @@ def search(kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(study_workers, "LOOK", 0.01)
     monkeypatch.setattr(study_workers, "CLAIM", 0.01)
     monkeypatch.setattr(study_report, "_draw", lambda *_: None)
-    monkeypatch.setattr(sweep, "checked", lambda *_: {"metric": "val/loss", "mode": "min"})
+    monkeypatch.setattr(sweep, "checked", lambda *_: {"metric": "val/loss", "mode": "min", "seed": 0})
 
     def run(fates: list[str], *argv: object) -> Result:
         SPACE.write_text(yaml.safe_dump({"fate": {"choice": fates}}))
@@ -74,10 +74,9 @@ def trials() -> list[Any]:
 
 
 def outcomes() -> dict[str, Any]:
-    """What became of each fate: the value and the cause, if there are any, else the state."""
+    """What became of each fate: the cause if it is broken, else the value, or the state."""
     return {
-        trial.params["fate"]: trial.value if trial.value is not None else trial.user_attrs.get("cause", trial.state)
-        for trial in trials()
+        trial.params["fate"]: cause_of(trial) if is_broken(trial) else trial.value or trial.state for trial in trials()
     }
 
 
@@ -92,11 +91,9 @@ def test_every_trial_is_told_what_became_of_it(search: Callable[..., Result]) ->
         "killed": "it was killed, as the system does when memory runs out",
     }
     for trial in trials():
-        if trial.value:
+        if trial.state == State.COMPLETE:
             assert trial.intermediate_values == {1: 0.75, 2: trial.value}
-        word = {0.5: "val/loss 0.5000", 0.25: "val/loss 0.2500"}.get(
-            trial.value, f"broken: {trial.user_attrs.get('cause')}"
-        )
+        word = f"broken: {cause_of(trial)}" if is_broken(trial) else f"val/loss {trial.value:.4f}"
         assert f"trial {trial.number}  {word}\n" in told.out
     assert f"study  {STUDY}: 5 trials (2 complete, 3 broken)" in told.out
     assert "broken 1 ×: the loss is NaN at step 3" in told.out
@@ -130,11 +127,29 @@ def test_a_trial_is_a_fit_without_test_and_figures(
 
 
 def test_an_interrupted_trial_goes_on_and_counts_once(search: Callable[..., Result]) -> None:
-    assert search(["interrupted"]).code == 0
+    told = search(["interrupted"])
+    assert told.code == 0
     assert outcomes() == {"interrupted": 0.5}
     first, _, second, _ = Path(STUDY, "trial_0/commands.txt").read_text().splitlines()
-    assert "--fate=interrupted" in first
-    assert second == f"--resume {STUDY}/trial_0 --test=false --figures.enabled=false"
+    assert first == second
+    assert first.endswith(
+        "--fate=interrupted --name=digits_mlp_study --run-id=trial_0 --test=false --figures.enabled=false"
+    )
+    assert told.out.count("trial 0  fate interrupted\n") == told.out.count("trial 0  goes on: fate interrupted\n") == 1
+
+
+def test_a_trial_that_is_worse_than_others_is_stopped_and_its_run_says_so(
+    search: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kindling.study.trials._pruner", lambda _: optuna.pruners.ThresholdPruner(upper=1.0))
+    told = search(["fine", "bad"])
+    assert told.code == 0
+    assert outcomes() == {"fine": 0.5, "bad": 2.0}
+    (stopped,) = [trial for trial in trials() if trial.state == State.PRUNED]
+    word = "stopped as worse than the median, after validation 1\n"
+    assert f"trial {stopped.number}  {word}" in told.out
+    assert Path(STUDY, f"trial_{stopped.number}/stopped_early.txt").read_text() == word
+    assert f"study  {STUDY}: 2 trials (1 complete, 1 stopped early)" in told.out
 
 
 def test_what_finished_before_its_worker_could_tell_is_told_by_another(search: Callable[..., Result]) -> None:
@@ -171,6 +186,18 @@ def test_a_signal_stops_the_trials_which_the_same_command_goes_on_with(
     assert outcomes() == {"waits": 0.5}
 
 
+def test_a_study_whose_record_can_not_be_written_stops_in_a_sentence(
+    search: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Trials, "tell", fails)
+    told = search(["fine"])
+    stops = "kindling: the study stops, and the same command goes on with it: [Errno 28] No space left on device\n"
+    assert (told.code, told.err) == (2, stops)
+
+
 def test_a_study_in_which_all_trials_break_stops(
     search: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +205,7 @@ def test_a_study_in_which_all_trials_break_stops(
     told = search([f"broken{number}" for number in range(5)])
     assert told.code == 2
     assert told.err == "kindling: 3 trials in a row have broken, the last one so: the loss is NaN at step 3\n"
-    assert [trial.state for trial in trials()] == [State.FAIL] * 3
+    assert [is_broken(trial) for trial in trials()] == [True] * 3
 
 
 @pytest.fixture
@@ -220,6 +247,7 @@ FINE = "model.dropout: {float: [0, 0.5]}"
     [
         (["--model.dropout", "0.1"], "--model.dropout is also in space.yaml: leave out one of them"),
         (["--test", "true"], "sweep has no --test: it begins a run for each trial"),
+        (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run makes no runs, of which a study consists: leave it out"),
         (["--resume=x"], "sweep has no --resume: it begins a run for each trial"),
         (["--trials", "0"], "--trials: 0 is not a number from 1 on"),
         (["--grid", "--random"], "--random: not allowed with argument --grid"),
@@ -322,6 +350,33 @@ def test_the_best_settings_are_trained_with_other_seeds_and_tested(
         [*given, f"--seed_everything={seed}", "--name=digits_mlp_study_best", f"--run-id=trial_{best}_seed_{seed}"]
         for seed in (1, 2, 3)
     ]
+
+
+def test_the_best_settings_are_not_trained_while_a_better_trial_may_come_or_with_other_configs(
+    search: Callable[..., Result], kindling: Callable[..., Result]
+) -> None:
+    finish = ("sweep", "--study", STUDY, "--finish")
+    own = Path("own.yaml")
+    own.write_text("trainer: {max_epochs: 3}")
+    assert search(["fine"], "--config", own).code == 0
+    study = Trials(STUDY)
+    assert study.exist()
+    study.open()
+    study.study.ask()
+    with wait_for_lock(STUDY / "locks" / "trial_1"):
+        told = kindling(*finish)
+        assert f"study  {STUDY}: 2 trials (1 complete, 1 running)\n" in told.out
+        refusal = f"{STUDY} has trials that are running (1): --finish when they have ended"
+        assert (told.code, told.err) == (2, f"kindling: {refusal}\n")
+        told = search(["fine"], "--config", own, "--trials", 1, "--finish")
+        assert told.code == 0
+        assert told.out.endswith("other workers have trials running: --finish is left to the last of them\n")
+
+    own.write_text("trainer: {max_epochs: 4}")
+    told = kindling(*finish)
+    assert f"study  {STUDY}: 2 trials (1 complete, 1 interrupted)\nwhat was interrupted goes on with" in told.out
+    refusal = f"trainer.max_epochs has changed since the trials of {STUDY}: set it in the config as it was"
+    assert (told.code, told.err) == (2, f"kindling: {refusal}\n")
 
 
 def test_a_study_without_a_complete_trial_can_not_be_finished(

@@ -15,7 +15,7 @@ from recording_logger import SERVER, RecordingLogger, metrics_in
 from kindling.cli.arguments import read_arguments
 from kindling.cli.config_of_run import ConfigOfRun
 from kindling.core.errors import UsageError
-from kindling.run.added_logger import AddedLogger
+from kindling.run.added_logger import AddedLogger, without_password
 from kindling.run.logger_recipes import MLFLOW_STORE, Recipe, missing_package, without_defaults
 from kindling.run.loggers import TensorBoard, run_loggers
 from kindling.run.metrics_table import MetricsTable
@@ -183,6 +183,18 @@ def test_where_mlflow_keeps_its_runs(run: Path, monkeypatch: pytest.MonkeyPatch)
     assert Recipe(MLFlowLogger, tracking_uri="http://mine").arguments_in(run)["tracking_uri"] == "http://mine"
 
 
+def test_a_password_in_a_server_s_address_is_neither_kept_nor_told(run: Path) -> None:
+    assert without_password("at http://me:secret@example.org/a@b") == "at http://example.org/a@b"
+    assert without_password(MLFLOW_STORE) == MLFLOW_STORE
+    run.mkdir(parents=True)
+    kept = {"MLFlowLogger": {"id": "1", "store": "http://example.com"}}
+    (run / "loggers.json").write_text(json.dumps({"runs": kept, "ahead": []}))
+    recipe = Recipe(MLFlowLogger, tracking_uri="http://me:secret@example.org")
+    refused = "the run was logged to http://example.com, and now it would be to http://example.org: name that again"
+    with pytest.raises(UsageError, match=f"^{refused}$"):
+        run_loggers(run, "fit", None, [recipe])
+
+
 def test_a_config_keeps_what_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"name": None, "save_dir": ".", "offline": True, "project": "mine", "entity": None}
     path = f"{WandbLogger.__module__}.WandbLogger"
@@ -283,6 +295,7 @@ def test_a_run_is_used_where_the_package_of_its_logger_is_not_installed(
 
 @pytest.mark.parametrize(("name", "key", "value"), [
     ("MLFlowLogger", "tracking_uri", "https://example.org"), ("WandbLogger", "entity", "them"),
+    ("CometLogger", "api_key", "secret"),
 ])  # fmt: skip
 def test_a_run_sends_nothing_to_others_until_they_are_named_again(
     name: str, key: str, value: str, project: Path, monkeypatch: pytest.MonkeyPatch
@@ -293,7 +306,7 @@ def test_a_run_sends_nothing_to_others_until_they_are_named_again(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump({"model": "MLP", "data": "Digits", **trainer}))
     for command in (["test", "--run"], ["fit", "--resume"]):
-        refused = f"{RUN}/config.yaml: trainer.logger.{key} is {value}, outside of the run: name it again"
+        refused = f"{RUN}/config.yaml: trainer.logger.{key} is {value.replace('secret', 'set')}, outside of the run: name it again"
         with pytest.raises(UsageError, match=refused):
             values_of(*command, str(RUN))
     assert values_of("test", "--run", str(RUN), "--trainer.logger=false")["trainer"] == {"logger": False}

@@ -2,7 +2,7 @@ import optuna
 import pytest
 
 from kindling.core.errors import UsageError
-from kindling.study.space import Space, parameters
+from kindling.study.space import Space, as_kept, parameters, plain
 
 PART = {
     "choice": {"MLP": {"model.dropout": {"float": [0, 0.5]}, "model.norm": {"choice": ["batch", None]}}, "CNN": None}
@@ -41,6 +41,11 @@ def test_a_key_holds_only_for_the_part_that_it_is_below() -> None:
     cnn = space.of({"data.batch_size": 16, "model": "CNN"})
     assert space.flags(cnn) == ["--model=CNN", "--data.batch_size=16"]
     assert space.settings(cnn) == [("space.yaml", "model", "CNN"), ("space.yaml", "data.batch_size", 16)]
+
+
+def test_a_choice_comes_back_as_it_was_given() -> None:
+    for value in ([64], {"a": [1, None]}, "relu", "{epoch}.ckpt", "[a", None, True, 3, 0.5):
+        assert plain(as_kept(value)) == value
 
 
 def test_a_key_of_two_parts_is_two_parameters() -> None:

@@ -1,6 +1,7 @@
 """Two workers are two `Trials` of one folder: a lock is of an open file, so one keeps out the other in this process."""
 
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -8,10 +9,10 @@ import pytest
 from kindling.core.errors import UsageError
 from kindling.study.space import Space, parameters
 from kindling.study.storage import JournalLock
-from kindling.study.trials import State, Trials, differing
+from kindling.study.trials import State, Trials, differing, is_broken
 
 SPACE = Space({"a": {"float": [0, 1]}, "b": {"choice": ["x", "y", "z"]}}, "space.yaml")
-ABOUT = {"metric": "val/loss", "mode": "min", "search": "tpe"}
+ABOUT = {"metric": "val/loss", "mode": "min", "search": "tpe", "seed": 0}
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "a_study"
 
 
-def worker(folder: Path, url: str | None = None, **about: str) -> Trials:
+def worker(folder: Path, url: str | None = None, **about: Any) -> Trials:
     trials = Trials(folder, url)
     if not trials.exist():
         trials.make(ABOUT | about, [])
@@ -61,6 +62,39 @@ def test_a_trial_whose_worker_has_gone_is_taken_over_with_its_values(folder: Pat
     assert first.claim(SPACE, 9).trial.number == 2
 
 
+def test_a_trial_is_at_work_as_long_as_a_process_has_its_lock(folder: Path) -> None:
+    first, second = worker(folder), worker(folder)
+    claims = [first.claim(SPACE, 9) for _ in range(3)]
+    first.tell(claims[0], State.COMPLETE, 0.5)
+    gone(claims[1])
+    assert first.at_work() == second.at_work() == {2}
+    assert second.claim(SPACE, 9).trial.number == 1  # which the look has left free
+
+
+@pytest.mark.parametrize("search", ["tpe", "random"])
+def test_what_is_drawn_follows_from_the_seed_and_the_trials_before(folder: Path, search: str) -> None:
+    drawn = []
+    for number, seed in enumerate((3, 3, 4)):
+        trials = worker(folder.with_name(f"study_{number}"), seed=seed, search=search)
+        for _ in range(12):  # TPE draws the first 10 at random
+            claim = trials.claim(SPACE, 99)
+            trials.tell(claim, State.COMPLETE, claim.trial.params["a"])
+        drawn.append([trial.params for trial in trials.all()])
+    assert drawn[0] == drawn[1]
+    assert not any(trial in drawn[0] for trial in drawn[2])
+    assert len({trial["a"] for trial in drawn[0]}) == 12
+
+
+def test_a_study_of_a_database_with_its_locks_in_another_folder_is_not_joined(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    worker(tmp_path / "here" / "a_study", url)
+    for _ in range(2):  # the first time the folder is not there yet
+        with pytest.raises(
+            UsageError, match=r"^the study a_study of --storage has its runs and locks in another .* than this"
+        ):
+            worker(tmp_path / "there" / "a_study", url)
+
+
 def test_a_trial_that_was_begun_without_its_values_gets_them(folder: Path) -> None:
     first = worker(folder)
     first.study.ask()  # and here the worker is killed
@@ -94,7 +128,7 @@ def test_a_study_that_was_killed_while_it_was_made_is_made_to_its_end(folder: Pa
     again = Trials(folder)
     assert not again.exist()
     again.make(ABOUT, [])
-    assert again.open() == ABOUT
+    assert again.open().items() > ABOUT.items()
     assert trials.folder == again.folder
 
 
@@ -130,6 +164,20 @@ def test_ten_broken_trials_in_a_row_end_the_study_with_the_cause_and_a_later_sta
     worker(folder).refuse_if_all_break()
 
 
+def test_the_sampler_learns_where_trials_break(folder: Path) -> None:
+    trials = worker(folder)
+    for _ in range(40):
+        claim = trials.claim(SPACE, 99)
+        if claim.trial.params["a"] > 0.3:
+            claim.trial.report(0.1, 1)  # it looked good before
+            trials.tell(claim, State.FAIL, cause="the loss is NaN")
+        else:
+            trials.tell(claim, State.COMPLETE, 0.5)
+    broken = [is_broken(trial) for trial in trials.all()]
+    assert sum(broken[:10]) > 5  # drawn at random
+    assert sum(broken[-20:]) < 8
+
+
 def test_a_trial_is_stopped_as_worse_than_the_median_but_not_in_its_first_quarter(folder: Path) -> None:
     trials = worker(folder)
     for _ in range(5):
@@ -147,6 +195,12 @@ def test_a_trial_is_stopped_as_worse_than_the_median_but_not_in_its_first_quarte
     trials.tell(claim, State.PRUNED)
     assert trials.all()[-1].state == State.PRUNED
     assert trials.all()[-1].value == 2.0
+
+
+def test_a_folder_that_can_not_be_locked_is_said(tmp_path: Path) -> None:
+    (tmp_path / "locks").touch()
+    with pytest.raises(UsageError, match="^can't write to .*locks/study: (File exists|Not a directory)$"):
+        Trials(tmp_path).make(ABOUT, [])
 
 
 def test_runs_without_a_record_are_no_study_to_join(folder: Path) -> None:
