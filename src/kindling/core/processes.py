@@ -104,8 +104,9 @@ class Processes:
 
     def refuse_several(self, command: str) -> None:
         """Raise a UsageError if a command that does its work in one process was started in several."""
-        if self.number != 1:
-            raise UsageError(f"kindling {command} works in one process: start it without {self.launch.name}")
+        if self.number != 1:  # in a job's script also a command that srun has not started finds its variables
+            right = "by srun --ntasks=1" if self.launch.name == "srun" else f"without {self.launch.name}"
+            raise UsageError(f"kindling {command} works in one process: start it {right}")
 
     def join(self, trainer: Any, run: Path | None) -> None:
         """Have the processes of a trainer meet before they form torch's group.
