@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed import checkpoint as torch_checkpoint
 
 from kindling.core.errors import UsageError, reason_of
-from kindling.core.files import write_json
+from kindling.core.files import names_to_disk, write_json
 from kindling.run.checkpoint_names import MANIFEST, REST
 
 DESCRIPTION = ".metadata"  # of torch's files
@@ -104,9 +104,7 @@ def seal(folder: Path, checksums: dict[str, str]) -> None:
     write_json(folder / MANIFEST, {"files": checksums | own})
     with (folder / MANIFEST).open("rb") as file:
         os.fsync(file.fileno())
-    names = os.open(folder, os.O_RDONLY)
-    os.fsync(names)
-    os.close(names)
+    names_to_disk(folder)
 
 
 def is_whole(folder: Path) -> bool:
