@@ -110,11 +110,20 @@ def read_arguments(argv: list[str], processes: Processes | None = None) -> Argum
         begun = processes.decide("begun", lambda: _begun(name, own.run_id, processes))
         if begun:
             again, own.run, own.configs = own.configs, Path(begun), [Path(begun, "config.yaml")]
-    test = own.test != "false"
-    run_and_checkpoint = (own.run, own.ckpt, name, own.run_id)
-    arguments = Arguments(command, own.configs, flags, [], *run_and_checkpoint, test, own.find, processes=processes)
-    arguments.settings = [*_settings_of_files(own.configs), *_settings_of_flags(flags)]
-    arguments.again = _settings_of_files(again)
+    arguments = Arguments(
+        command,
+        own.configs,
+        flags,
+        settings=[*_settings_of_files(own.configs), *_settings_of_flags(flags)],
+        run=own.run,
+        ckpt=own.ckpt,
+        name=name,
+        run_id=own.run_id,
+        test=own.test != "false",
+        find=own.find,
+        again=_settings_of_files(again),
+        processes=processes,
+    )
     _follow(processes, arguments)
     if not arguments.asks_for_help:
         _check(arguments, own)

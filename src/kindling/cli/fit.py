@@ -116,7 +116,8 @@ class Training:
         if run:
             config = self._config()
             self.record = Record(run, config, parts.seed)
-            given = [key for source, key, _ in parts.settings if source == COMMAND_LINE]
+            typed = [key for source, key, _ in parts.settings if source == COMMAND_LINE]
+            given = [key for key in typed if key not in parts.arguments.of_launch]
             watchers = [self.record, Dashboard(config, given)]
         self.trainer = make_trainer(parts, run, watchers, resumed_after)
         parts.arguments.processes.join(self.trainer, run)

@@ -79,6 +79,14 @@ def this_process() -> str:
     return f"{os.getpid()}@{gethostname()}"
 
 
+def names_to_disk(folder: Path) -> None:
+    """Have the names in a folder survive a power cut, as the files do that were flushed."""
+    if os.name == "posix":  # elsewhere a folder can't be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link, or a folder with all that is in it; nothing if it has gone."""
     if path.is_dir() and not path.is_symlink():

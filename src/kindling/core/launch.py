@@ -11,6 +11,7 @@ LAUNCHED = {
     "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE",
     "NODE_RANK", "GROUP_RANK", "LOCAL_RANK",
 }  # fmt: skip
+OF_MPI = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}  # that mpirun sets
 NAMES = {"TorchElasticEnvironment": "torchrun", "SLURMEnvironment": "srun", "LightningEnvironment": "WORLD_SIZE"}
 
 
@@ -67,8 +68,14 @@ def _environment() -> Any:
     if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise UsageError("srun started several processes without --ntasks-per-node: say how many there are on a node")
     kinds = ("TorchElasticEnvironment", "SLURMEnvironment", "LSFEnvironment", "MPIEnvironment")
-    found = (kind for name in kinds if (kind := getattr(environments, name)).detect())
-    return next(found, environments.LightningEnvironment)()
+    found = [kind for name in kinds if (kind := getattr(environments, name)).detect()]
+    by_mpi = [name for name in OF_MPI & os.environ.keys() if int(os.environ[name]) > 1]
+    if not found and by_mpi and "SLURM_NTASKS" not in os.environ:  # whose shells have such a variable too
+        raise UsageError(
+            f"{by_mpi[0]} says that MPI started several processes, which find each other by mpi4py, and that does not "
+            "work here: pip install mpi4py, or start them with torchrun"
+        )
+    return (found or [environments.LightningEnvironment])[0]()
 
 
 def _by_hand(launch: Launch) -> Launch:

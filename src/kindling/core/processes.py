@@ -104,8 +104,9 @@ class Processes:
 
     def refuse_several(self, command: str) -> None:
         """Raise a UsageError if a command that does its work in one process was started in several."""
-        if self.number != 1:
-            raise UsageError(f"kindling {command} works in one process: start it without {self.launch.name}")
+        if self.number != 1:  # in a job's script also a command that srun has not started finds its variables
+            right = "by srun --ntasks=1" if self.launch.name == "srun" else f"without {self.launch.name}"
+            raise UsageError(f"kindling {command} works in one process: start it {right}")
 
     def join(self, trainer: Any, run: Path | None) -> None:
         """Have the processes of a trainer meet before they form torch's group.
@@ -150,12 +151,12 @@ class Processes:
 
     def _refuse_a_place_that_is_none(self, chosen: dict[str, int]) -> None:
         """Of processes that were started by hand, one that was told of fewer would take itself for the only one."""
-        ranks = {"trainer.num_nodes": self.launch.node_rank, "trainer.devices": self.launch.local_rank}
-        for variable, (key, rank) in zip(("NODE_RANK", "LOCAL_RANK"), ranks.items(), strict=True):
+        ranks = [("NODE_RANK", self.launch.node_rank, "trainer.num_nodes")]
+        ranks += [("LOCAL_RANK", self.launch.local_rank, "trainer.devices")]
+        for variable, rank, key in ranks:
             if rank >= chosen[key]:
-                raise UsageError(
-                    f"{variable} is {rank}, but {key} is {chosen[key]}: type the same --{key} for each process"
-                )
+                right = f"type the same --{key} for each process"
+                raise UsageError(f"{variable} is {rank}, but {key} is {chosen[key]}: {right}")
 
     def _meet_and_set_up(self, strategy: Any, number: int) -> None:
         """What a strategy's `setup_environment` does, once all processes are there."""

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from kindling.core.errors import UsageError
-from kindling.core.files import remove, whole_file
+from kindling.core.files import names_to_disk, remove, whole_file
 from kindling.run.checkpoint_content import unloadable_in, wrong_in
 from kindling.run.checkpoint_links import free_name, have_link, point, remove_unnamed
 from kindling.run.checkpoint_names import LAST, PREVIOUS, REST, is_checkpoint
@@ -138,9 +138,7 @@ def _replace(path: Path, make: Callable[[Path], None]) -> None:
             _make_whole(path, make)
     else:
         _make_whole(path, make)
-    folder = os.open(path.parent, os.O_RDONLY)  # a new name is on disk when its folder is
-    os.fsync(folder)
-    os.close(folder)
+    names_to_disk(path.parent)
 
 
 def _make_whole(path: Path, make: Callable[[Path], None]) -> None:

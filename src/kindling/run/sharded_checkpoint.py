@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed import checkpoint as torch_checkpoint
 
 from kindling.core.errors import UsageError, reason_of
-from kindling.core.files import write_json
+from kindling.core.files import names_to_disk, write_json
 from kindling.run.checkpoint_names import MANIFEST, REST
 
 DESCRIPTION = ".metadata"  # of torch's files
@@ -92,10 +92,16 @@ def write_shares(folder: Path, shares: dict[str, Tensor]) -> tuple[str | None, d
         torch_checkpoint.save(shares, storage_writer=_Writer(folder))
     except torch_checkpoint.CheckpointException as error:  # in all processes, of any
         return reason_of(next(iter(error.failures.values()))[0]), {}
-    files = folder.glob(f"__{dist.get_rank()}_*")
+    own: Any
+    try:
+        own = {path.name: _checksum(path) for path in folder.glob(f"__{dist.get_rank()}_*")}
+    except OSError as error:  # the others wait to hear of it
+        own = reason_of(error)
     everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, {path.name: _checksum(path) for path in files})
-    return None, {name: checksum for own in everyone for name, checksum in own.items()}
+    dist.all_gather_object(everyone, own)
+    if failures := [each for each in everyone if isinstance(each, str)]:
+        return failures[0], {}
+    return None, {name: checksum for each in everyone for name, checksum in each.items()}
 
 
 def seal(folder: Path, checksums: dict[str, str]) -> None:
@@ -104,9 +110,7 @@ def seal(folder: Path, checksums: dict[str, str]) -> None:
     write_json(folder / MANIFEST, {"files": checksums | own})
     with (folder / MANIFEST).open("rb") as file:
         os.fsync(file.fileno())
-    names = os.open(folder, os.O_RDONLY)
-    os.fsync(names)
-    os.close(names)
+    names_to_disk(folder)
 
 
 def is_whole(folder: Path) -> bool:

@@ -22,7 +22,9 @@ class Interrupts:
         """Take the signals over, where Python lets one: in the main thread; of several processes one speaks."""
         self.speaks = speaks
         if threading.current_thread() is threading.main_thread():
-            watched = [signal.SIGINT, signal.SIGTERM] + [signal.SIGUSR1] * ("SLURM_JOB_ID" in os.environ)
+            watched = [signal.SIGINT, signal.SIGTERM]
+            if "SLURM_JOB_ID" in os.environ:
+                watched.append(signal.SIGUSR1)  # which Windows does not know
             self.before = {number: signal.signal(number, self._receive) for number in watched}
 
     def release(self) -> None:

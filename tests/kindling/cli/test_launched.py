@@ -1,19 +1,21 @@
 """What of a command depends on what has started its processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from conftest import Result
 
-from kindling.cli import dispatch
+from kindling.cli import dispatch, fit
 from kindling.cli.arguments import read_arguments
 from kindling.cli.fit import refuse_unseen
 from kindling.core.errors import UsageError
 from kindling.core.launch import Launch
 from kindling.core.processes import Processes
+from kindling.run.dashboard import Dashboard
 
 FIT = [
     "fit", "--config", "configs/digits_mlp.yaml", "--trainer.accelerator", "cpu", "--trainer.limit_train_batches", 2,
@@ -41,6 +43,16 @@ def test_devices_and_nodes_come_from_the_launcher_unless_they_are_typed() -> Non
     assert (arguments.flags, arguments.of_launch) == (["--trainer.devices", "4"], {})
 
 
+class Seen(Dashboard):
+    """Notes what is shown as chosen."""
+
+    keys: list[str]
+
+    def __init__(self, config: dict[str, Any], given: Iterable[str] = ()) -> None:
+        Seen.keys = list(given)
+        super().__init__(config, given)
+
+
 def test_a_run_keeps_its_devices_when_a_launcher_goes_on_with_it(
     kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,10 +62,12 @@ def test_a_run_keeps_its_devices_when_a_launcher_goes_on_with_it(
     (RUN / "config.yaml").write_text(yaml.safe_dump(config))
     for name, value in ONE_OF_TORCHRUN.items():
         monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(fit, "Dashboard", Seen)
     resumed = kindling("fit", "--resume", RUN, "--trainer.max_epochs", 2)
     assert (resumed.code, resumed.err) == (0, "")
     assert "changed: trainer.max_epochs: 1 → 2\n" in resumed.out
     assert yaml.safe_load((RUN / "config.yaml").read_text())["trainer"]["devices"] == 2
+    assert Seen.keys == ["trainer.max_epochs"]
 
 
 def test_a_machine_that_does_not_see_the_run_is_named(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ def test_a_process_on_its_own_is_the_first_of_one() -> None:
         ({**BY_HAND, "NODE_RANK": 1}, "WORLD_SIZE", (1, 0), None, {}),
         ({"NODE_RANK": 0}, "WORLD_SIZE", (0, 0), 1, {}),
         ({**SLURM, "SLURM_JOB_NAME": "bash"}, "WORLD_SIZE", (0, 0), 1, {}),  # a shell in which nothing was started yet
+        ({**SLURM, "SLURM_JOB_NAME": "interactive", "PMI_SIZE": 4}, "WORLD_SIZE", (0, 0), 1, {}),
+        ({"PMI_SIZE": 1}, "WORLD_SIZE", (0, 0), 1, {}),
         # torchrun within a job of SLURM is what started it
         ({**SLURM, **TORCHRUN, "RANK": 1, "LOCAL_RANK": 1, "GROUP_RANK": 0}, "torchrun", (0, 1), 4, TWO_OF_TWO),
     ],
@@ -59,6 +61,7 @@ def test_the_launcher_says_which_process_it_is(
     [
         ({"NODE_RANK": 1}, "MASTER_PORT is not set: processes that are started by hand need MASTER_ADDR"),
         ({"LOCAL_RANK": 0, "WORLD_SIZE": 2}, "MASTER_PORT is not set"),
+        ({"OMPI_COMM_WORLD_SIZE": 2}, "OMPI_COMM_WORLD_SIZE says that MPI started several processes"),
         ({**SLURM, "SLURM_NTASKS_PER_NODE": None}, "srun started several processes without --ntasks-per-node"),
     ],
 )

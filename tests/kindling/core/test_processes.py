@@ -64,3 +64,12 @@ def test_one_that_comes_when_the_first_has_gone_waits_no_longer_than_a_time(monk
     at = SimpleNamespace(main_address="127.0.0.1", main_port=agents.port)
     with pytest.raises(UsageError, match="the first process can't be reached at 127.0.0.1:[0-9]+: it has ended"):
         meeting_place.reach_first(at, is_first=False)
+
+
+@pytest.mark.parametrize(("name", "right"), [("srun", "by srun --ntasks=1"), ("torchrun", "without torchrun")])
+def test_a_command_of_one_process_says_how_to_start_it(name: str, right: str) -> None:
+    processes = Processes()
+    processes.refuse_several("predict")
+    processes.launch, processes.number = Launch(name), 8
+    with pytest.raises(UsageError, match=f"kindling predict works in one process: start it {right}"):
+        processes.refuse_several("predict")

@@ -255,6 +255,18 @@ def test_a_run_that_was_copied_without_links_goes_on_in_one_file(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("group")
+def test_a_share_that_can_not_be_read_again_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(shards, "_checksum", failing)
+    failure = save(tmp_path, 1).failure
+    assert failure is not None
+    assert (failure[0], str(failure[1])) == (tmp_path / "checkpoints/last.ckpt", "Input/output error")
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.usefixtures("group")
 def test_a_disk_that_can_not_be_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, 1)
 

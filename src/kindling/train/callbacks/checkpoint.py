@@ -291,7 +291,7 @@ class Checkpoint(ModelCheckpoint):
         if number <= 1:
             return
         self._finish_files(trainer)  # before a cluster takes the machine
-        if number == signal.SIGUSR1 and trainer.is_global_zero:
+        if signal.Signals(number).name == "SIGUSR1" and trainer.is_global_zero:
             requeue()
         code = 128 + number if trainer.is_global_zero else 0
         reason = f"stopped after step {trainer.global_step}{', whose save failed' if self.unsaved else ''}"
