@@ -16,7 +16,7 @@ from kindling.core.errors import UsageError
 from kindling.core.metric_names import LOWER_IS_BETTER
 from kindling.core.settings import flatten
 from kindling.core.tables import console, plain_cell, printable, shown, shown_mean
-from kindling.run.folder import ROOT, STOPPED_EARLY
+from kindling.run.folder import ENDED_EARLY, ROOT
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
 LESS_IS_BETTER = (*LOWER_IS_BETTER, "seconds", "parameters")
@@ -95,9 +95,9 @@ def print_table(runs: list[Path], sort: str | None = None, file: Path | None = N
     terminal.print(_table(rows, ["run", *counts, *settings_shown], metrics_shown))
     if len(differing) > len(settings_shown):
         print(f"shown are {len(settings_shown)} of {len(differing)} settings that differ: --csv FILE has them all")
-    unfinished = [(run / STOPPED_EARLY).exists() for run in metrics.index[metrics["seconds"].isna()]]
-    if stopped := unfinished.count(True):
-        print(f"{stopped} stopped early by a study, shown last")
+    unfinished = [(run / ENDED_EARLY).exists() for run in metrics.index[metrics["seconds"].isna()]]
+    if ended := unfinished.count(True):
+        print(f"{ended} ended early in a study, shown last")
     if left := unfinished.count(False):
         print(f"{left} unfinished, shown last: kindling fit --resume RUN goes on with a run")
 

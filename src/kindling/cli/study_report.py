@@ -21,9 +21,7 @@ from kindling.study.trials import Frozen, State, Trials, as_plain, cause_of, dif
 
 SHOWN = 10  # trials in the table
 SEEDS = 3
-WORDS = COMPLETE, STOPPED, BROKEN, RUNNING, INTERRUPTED = (
-    "complete", "stopped early", "broken", "running", "interrupted",
-)  # fmt: skip
+WORDS = ("complete", "stopped early", "broken", "running", "interrupted")  # for what has become of a trial
 
 
 def show(trials: Trials, about: dict[str, Any]) -> None:
@@ -33,7 +31,7 @@ def show(trials: Trials, about: dict[str, Any]) -> None:
     counts = Counter(_word(trial, at_work) for trial in begun)
     told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
     print(f"study  {trials.folder}: {len(begun)} trials{' (' + told + ')' if told else ''}")
-    if counts[INTERRUPTED]:
+    if counts["interrupted"]:
         print("what was interrupted goes on with the command that began the study")
     for cause, count in Counter(cause_of(trial) for trial in begun if is_broken(trial)).items():
         print_plain(f"broken {count} ×: {cause}")
@@ -51,10 +49,10 @@ def show(trials: Trials, about: dict[str, Any]) -> None:
 
 def _word(trial: Frozen, at_work: set[int]) -> str:
     if is_broken(trial):
-        return BROKEN
+        return "broken"
     if trial.state == State.RUNNING:
-        return RUNNING if trial.number in at_work else INTERRUPTED
-    return COMPLETE if trial.state == State.COMPLETE else STOPPED
+        return "running" if trial.number in at_work else "interrupted"
+    return "complete" if trial.state == State.COMPLETE else "stopped early"
 
 
 def _best_first(begun: list[Frozen], about: dict[str, Any]) -> list[Frozen]:

@@ -12,7 +12,7 @@ from kindling.cli.dispatch import ENDS_WITH_PARENT
 from kindling.cli.folds import SAFE_PATH
 from kindling.core.errors import Stopped, UsageError
 from kindling.core.tables import print_plain, shown
-from kindling.run.folder import STOPPED_EARLY
+from kindling.run.folder import ENDED_EARLY
 from kindling.study.space import Space, Values, as_text
 from kindling.study.storage import optuna
 from kindling.study.trial_process import TrialProcess, environment_of, gpus_here
@@ -127,8 +127,8 @@ class Workers:
             State.PRUNED: f"stopped as worse than the median, after validation {process.reported}",
             State.FAIL: f"broken: {cause}",
         }[state]
-        if state == State.PRUNED:
-            (process.run / STOPPED_EARLY).write_text(f"{said}\n")
+        if state != State.COMPLETE and process.run.is_dir():
+            (process.run / ENDED_EARLY).write_text(f"{said}\n")
         self.trials.tell(process.claim, state, value, cause)
         process.is_told = True
         print_plain(f"trial {process.claim.trial.number}  {said}")

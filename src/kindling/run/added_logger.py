@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from kindling.core.errors import UsageError
+from kindling.core.files import made_by_one
 from kindling.core.tables import printable
 from kindling.run.logged_before import LoggedBefore
 
@@ -37,7 +39,8 @@ class AddedLogger(Logger):
         if not self.has_begun:
             self.has_begun = True  # before its run is asked for, which may ask for this
             try:
-                self._begin(super().experiment)  # type: ignore[misc]  # that of the class which this is mixed into
+                with alone_in(self.store):
+                    self._begin(super().experiment)  # type: ignore[misc]  # that of the class which this is mixed into
             except Exception as error:  # of any library: no account, no network, no such run
                 self.has_begun = False
                 raise UsageError(f"{self.key} can't begin: {_words(error)}") from error
@@ -120,6 +123,21 @@ class AddedLogger(Logger):
         """End the logger's run, where it does not end by itself; `code` is 0 if all went well."""
         if self.has_begun:
             self.attempt(_end, self.experiment, code)
+
+
+@contextmanager
+def alone_in(store: str | None) -> Iterator[None]:
+    """Have no other training begin in the same file of MLflow: two that make its tables at once break it."""
+    _, _, file = (store or "").partition("sqlite:///")
+    if not file:
+        yield
+        return
+    try:
+        with made_by_one(Path(file)):
+            yield
+    except ModuleNotFoundError:  # MLflow is not installed: there is nothing to lock
+        Path(file).with_suffix(".lock").unlink(missing_ok=True)
+        raise
 
 
 def _end(experiment: Any, code: int) -> None:

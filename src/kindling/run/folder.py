@@ -12,7 +12,7 @@ from kindling.core.files import is_file, is_left_over, remove, this_process
 from kindling.run.checkpoint_names import is_checkpoint
 
 ROOT = Path("lightning_logs")
-STOPPED_EARLY = "stopped_early.txt"  # of a run that its study has stopped: why
+ENDED_EARLY = "ended_early.txt"  # of a run that its study has stopped, or counted as broken: why
 LOCKS: list[IO[str]] = []  # of the runs that this process trains; to close one would give it up
 
 

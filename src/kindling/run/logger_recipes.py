@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from kindling.core.errors import UsageError
 from kindling.core.parts import class_path_of, imported, short_name
-from kindling.run.added_logger import AddedLogger, without_password
+from kindling.run.added_logger import AddedLogger, alone_in, without_password
 from kindling.run.folder import ROOT
 from kindling.run.logged_before import LoggedBefore
 
@@ -144,7 +144,8 @@ def _made(recipe: Recipe, key: str, run: Path, before: LoggedBefore) -> AddedLog
     # A kill loses what W&B has not written yet: what it has been sent in 15 s, if nothing else is said.
     os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")
     cls: Any = type(recipe.cls.__name__, (AddedLogger, recipe.cls), {"__module__": recipe.cls.__module__})
-    logger = cls(**arguments)
+    with alone_in(store):
+        logger = cls(**arguments)
     logger.key, logger.run, logger.before, logger.store = key, run, before, store
     logger.has_runs, logger.goes_on = bool(id_argument), goes_on
     return logger

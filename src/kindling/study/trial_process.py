@@ -37,6 +37,7 @@ class TrialProcess:
             return
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("ab") as file:
+            self.printed_before = file.tell()  # bytes, by the trial's starts before this one
             lock = claim.lock.fileno()
             self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, pass_fds=[lock])
 
@@ -94,7 +95,8 @@ class TrialProcess:
         code = self.process.returncode if self.process else 0
         if code == -signal.SIGKILL:
             return "it was killed, as the system does when memory runs out"
-        lines = [line.strip() for line in self.output.read_text(errors="replace").splitlines() if line.strip()]
+        printed = self.output.read_bytes()[self.printed_before :].decode(errors="replace")
+        lines = [line.strip() for line in printed.splitlines() if line.strip()]
         told = [line.removeprefix("kindling: ") for line in lines if line.startswith("kindling: ")]
         return (told or lines or [f"it ended with exit code {code}"])[-1]
 

@@ -226,17 +226,17 @@ def test_nan_comes_last_of_the_finished_and_then_the_unfinished(capsys: pytest.C
     assert (rows[5][1], rows[5][4]) == ("2", "0.9000 ±0.0000")
     assert rows[6][1:] == ["2", "0.1", *"–––––"]
     assert "2 unfinished, shown last: kindling fit --resume RUN" in out
-    assert "stopped early" not in out
+    assert "ended early" not in out
 
 
-def test_a_run_that_its_study_stopped_is_not_called_unfinished(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_its_study_has_ended_is_not_called_unfinished(capsys: pytest.CaptureFixture[str]) -> None:
     finish(write_run("a"), 0.5)
     write_run("b", lr=1.0)
-    (write_run("c", lr=2.0) / "stopped_early.txt").touch()
-    (write_run("d", lr=3.0) / "stopped_early.txt").touch()
+    (write_run("c", lr=2.0) / "ended_early.txt").touch()
+    (write_run("d", lr=3.0) / "ended_early.txt").touch()
     main([])
     told = capsys.readouterr().out.splitlines()[-2:]
-    assert told[0] == "2 stopped early by a study, shown last"
+    assert told[0] == "2 ended early in a study, shown last"
     assert told[1].startswith("1 unfinished, shown last: ")
 
 

@@ -26,7 +26,9 @@ import json, os, pathlib, signal, sys, time
 
 flags = dict(argument[2:].partition("=")[::2] for argument in sys.argv[1:])
 run = pathlib.Path("lightning_logs", flags["name"], flags["run-id"])
-fate = "fine" if run.exists() else flags["fate"]
+fate = flags["fate"]
+if run.exists():
+    fate = "crashes" if fate == "interrupted, crashes" else "fine"
 run.mkdir(parents=True, exist_ok=True)
 (run / "config.yaml").write_text("seed_everything: 0\\n")
 with (run / "commands.txt").open("a") as commands:
@@ -37,7 +39,10 @@ if fate.startswith("broken"):
     sys.exit("kindling: the loss is NaN at step 3")
 if fate == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
-if fate == "interrupted":
+if fate == "crashes":
+    raise ValueError("no such file")
+if fate.startswith("interrupted"):
+    print("kindling: stopped", flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
 if fate == "bad":
     (run / "metrics.csv").write_text("epoch,step,val/loss\\n0,9,2.0\\n")
@@ -138,6 +143,12 @@ def test_an_interrupted_trial_goes_on_and_counts_once(search: Callable[..., Resu
     assert told.out.count("trial 0  fate interrupted\n") == told.out.count("trial 0  goes on: fate interrupted\n") == 1
 
 
+def test_the_cause_is_what_a_trial_said_last(search: Callable[..., Result]) -> None:
+    assert search(["interrupted, crashes"]).code == 0
+    assert outcomes() == {"interrupted, crashes": "ValueError: no such file"}
+    assert Path(STUDY, "trial_0/ended_early.txt").read_text() == "broken: ValueError: no such file\n"
+
+
 def test_a_trial_that_is_worse_than_others_is_stopped_and_its_run_says_so(
     search: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +159,7 @@ def test_a_trial_that_is_worse_than_others_is_stopped_and_its_run_says_so(
     (stopped,) = [trial for trial in trials() if trial.state == State.PRUNED]
     word = "stopped as worse than the median, after validation 1\n"
     assert f"trial {stopped.number}  {word}" in told.out
-    assert Path(STUDY, f"trial_{stopped.number}/stopped_early.txt").read_text() == word
+    assert Path(STUDY, f"trial_{stopped.number}/ended_early.txt").read_text() == word
     assert f"study  {STUDY}: 2 trials (1 complete, 1 stopped early)" in told.out
 
 

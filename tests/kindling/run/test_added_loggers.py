@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import QUICK, ROOT, Result, assert_refused
+from filelock import FileLock, Timeout
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from recording_logger import SERVER, RecordingLogger, metrics_in
 
@@ -181,6 +182,33 @@ def test_where_mlflow_keeps_its_runs(run: Path, monkeypatch: pytest.MonkeyPatch)
     arguments = Recipe(MLFlowLogger).arguments_in(run)
     assert (arguments["tracking_uri"], "artifact_location" in arguments) == ("http://server:5000", False)
     assert Recipe(MLFlowLogger, tracking_uri="http://mine").arguments_in(run)["tracking_uri"] == "http://mine"
+
+
+def test_two_trainings_begin_one_after_the_other_in_a_database_in_a_file(run: Path, tmp_path: Path) -> None:
+    looked = []
+
+    class LooksAtTheLock(RecordingLogger):
+        def __init__(self, tracking_uri: str, id: str | None = None) -> None:
+            super().__init__(id=id)
+            self.look("made")
+
+        @property
+        def experiment(self) -> Any:
+            if self.begun is None:
+                self.look("begun")
+            return super().experiment
+
+        def look(self, what: str) -> None:
+            with pytest.raises(Timeout):
+                FileLock(tmp_path / "mlflow.lock").acquire(timeout=0)
+            looked.append(what)
+
+    recipe = Recipe(LooksAtTheLock, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    (added,) = (each for each in run_loggers(run, "fit", None, [recipe]) if isinstance(each, AddedLogger))
+    assert added.experiment.run_id == "run0"
+    assert looked == ["made", "begun"]
+    with FileLock(tmp_path / "mlflow.lock", timeout=0):
+        assert added.experiment.run_id == "run0"
 
 
 def test_a_password_in_a_server_s_address_is_neither_kept_nor_told(run: Path) -> None:
