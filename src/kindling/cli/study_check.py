@@ -38,7 +38,8 @@ def check(arguments: Arguments, space: Space) -> dict[str, Any]:
         sentence = explain(parts.parser, _settings(arguments, space, values), FINE)
         if sentence != FINE:
             raise UsageError(sentence + BELOW * ("unknown key" in sentence))  # which the first values have taken
-    return {**_monitor(parts)._asdict(), "seed": parts.config["seed_everything"]}
+    monitor = _monitor(parts)
+    return {"metric": monitor.metric, "mode": monitor.mode, "seed": parts.config["seed_everything"]}
 
 
 def _settings(arguments: Arguments, space: Space, values: Values) -> list[Setting]:
