@@ -35,7 +35,7 @@ def test_a_space_opens_with_its_command_time_and_result_and_fits_its_experiment(
     assert lines[1].startswith("# time: ")
     assert lines[2].startswith("# result: ")
     arguments = read_arguments(["fit", "--config", str(ROOT / command[1]), "--trainer.accelerator", "cpu"])
-    assert check(arguments, Space(read_yaml(path), name)) == {"metric": "val/loss", "mode": "min"}
+    assert check(arguments, Space(read_yaml(path), name)) == {"metric": "val/loss", "mode": "min", "seed": 0}
 
 
 def test_the_cpu_overlay_beats_the_experiment(kindling: Callable[..., Result]) -> None:
