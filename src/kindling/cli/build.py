@@ -24,7 +24,7 @@ from kindling.cli.check_config import check_config
 from kindling.cli.config_of_run import ConfigOfRun
 from kindling.cli.library_errors import is_setting, sentence, too_large
 from kindling.core import short_names
-from kindling.core.class_paths import foreign_parts, import_part, is_foreign, shortened, with_class_paths
+from kindling.core.class_paths import IN_A_LIST, foreign_parts, import_part, is_foreign, shortened, with_class_paths
 from kindling.core.config_problems import explain
 from kindling.core.errors import Stopped, UsageError, origin
 from kindling.core.parts import class_path_of, find_class, load_projects
@@ -257,7 +257,7 @@ class Parts(LightningCLI):
     @property
     def foreign(self) -> dict[str, str]:
         """The import paths of parts that belong to no installed project: a resume has to name them again."""
-        return {key: path for key, path in foreign_parts(self.dump()).items() if key != "trainer.callbacks"}
+        return {key: path for key, path in foreign_parts(self.dump()).items() if key != IN_A_LIST}
 
     def callbacks(self) -> list[L.Callback]:
         """The engine's callbacks, as their flags say."""

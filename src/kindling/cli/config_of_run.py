@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kindling.cli.arguments import Arguments
-from kindling.core.class_paths import current, foreign_parts, with_class_paths
+from kindling.core.class_paths import IN_A_LIST, class_paths_in, current, foreign_parts, is_foreign, with_class_paths
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
 from kindling.core.parts import class_path_of, short_name
@@ -51,9 +51,10 @@ class ConfigOfRun:
         values = with_class_paths(read_yaml(self.file), current)
         if isinstance(trainer := values.get("trainer"), dict) and "logger" in trainer:
             trainer["logger"] = self._usable_loggers(trainer["logger"])
-        for key, path in foreign_parts(values).items():
+        without_flag = [("", path) for path in class_paths_in(values) if is_foreign(path)]
+        for key, path in [*foreign_parts(values).items(), *without_flag]:
             if not self.is_typed(path):
-                again = f"--{key} {path}" if key != "trainer.callbacks" else "--config FILE that names it"
+                again = f"--{key} {path}" if key not in ("", IN_A_LIST) else "--config FILE that names it"
                 raise UsageError(f"{self.run} needs {path}, which is of no installed project: name it again, {again}")
         for key, value in values.items():
             if key == "data":

@@ -48,11 +48,12 @@ def main(argv: list[str]) -> None:
         )
     if taken := [flag for flag in fit if flag.partition("=")[0] in OF_A_TRIAL]:
         raise UsageError(f"sweep has no {taken[0].partition('=')[0]}: it begins a run for each trial")
-    arguments = read_arguments(["fit", *fit])
+    name = [f"--name={options.name}"] if options.name is not None else []
+    arguments = read_arguments(["fit", *fit, *name])
     space = Space(read_yaml(options.space), str(options.space))
     if twice := [flag for flag in fit if flag[2:].partition("=")[0] in space.keys]:
         raise UsageError(f"{twice[0].partition('=')[0]} is also in {space.source}: leave out one of them")
-    trials = Trials(ROOT / f"{options.name or arguments.name}_study", options.storage)
+    trials = Trials(ROOT / f"{arguments.name}_study", options.storage)
     about = _study(trials, arguments, space, options.search, fit)
     most = options.trials or (None if options.search == "grid" else TRIALS)
     Workers(trials, space, fit, about, options.workers, most).run()

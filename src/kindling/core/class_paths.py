@@ -4,13 +4,28 @@ So a run outlives a renaming of its project, and a move inside it.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
 from kindling.core.errors import UsageError
 from kindling.core.parts import ENGINE, LIBRARIES, imported, load_projects, path_of, preferred, short_name
 from kindling.core.settings import settings_in
+
+NAMED_FIRST = ("model", "data")  # by whose flags a package is trusted, if one of these is of it
+IN_A_LIST = "trainer.callbacks"  # of which a flag can't name one
+
+
+def class_paths_in(value: Any) -> Iterator[str]:
+    """All class paths in nested values."""
+    if isinstance(value, dict):
+        if isinstance(path := value.get("class_path"), str):
+            yield path
+        for inner in value.values():
+            yield from class_paths_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from class_paths_in(inner)
 
 
 def with_class_paths(value: Any, change: Callable[[str], str]) -> Any:
@@ -49,10 +64,11 @@ def is_foreign(path: str) -> bool:
 def foreign_parts(values: dict[str, Any]) -> dict[str, str]:
     """The paths of a config's parts that are of no installed project, one of each package, by the keys of their flags.
 
-    Whoever trusts one by naming it trusts its package.
+    Whoever trusts one by naming it trusts its package: that of the model, where it is of the same.
     """
     parts: dict[str, str] = {}
-    for key, value in settings_in(values):
+    settings = sorted(settings_in(values), key=lambda item: (item[0] not in NAMED_FIRST, item[0] == IN_A_LIST))
+    for key, value in settings:
         path = value.get("class_path") if isinstance(value, dict) else None
         packages = {other.partition(".")[0] for other in parts.values()}
         if isinstance(path, str) and is_foreign(path) and path.partition(".")[0] not in packages:

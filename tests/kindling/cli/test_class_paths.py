@@ -15,6 +15,7 @@ from conftest import QUICK, ROOT, Result
 
 from kindling import load
 from kindling.cli.build import Parts
+from kindling.core.class_paths import class_paths_in, foreign_parts
 from kindling.core.errors import UsageError
 from kindling.core.trusted_parts import is_trusted
 from my_project.models.mlp import MLP
@@ -175,6 +176,15 @@ def test_no_source_unpickles_or_evaluates() -> None:
                 assert not bad & {name, *modules}, f"{path}: {name or modules}"
             assert not name.endswith(("read_pickle", "unsafe_load", "full_load")), f"{path}: {name}"
             assert not (isinstance(node, ast.keyword) and node.arg == "allow_pickle"), path
+
+
+@pytest.mark.parametrize("key", ["trainer", "model"])  # which comes first in a config
+def test_a_package_is_named_by_its_model_and_no_class_path_is_overlooked(key: str) -> None:
+    model = {"class_path": "mine.Net", "init_args": {}}
+    trainer = {"callbacks": [{"class_path": "mine.Watch"}], "plugins": [[{"class_path": "hidden.Deep"}]]}
+    values = {"trainer": trainer, "model": model} if key == "trainer" else {"model": model, "trainer": trainer}
+    assert foreign_parts(values) == {"model": "mine.Net"}
+    assert set(class_paths_in(values)) == {"mine.Net", "mine.Watch", "hidden.Deep"}
 
 
 def test_the_one_unpickler_knows_the_names_that_it_takes() -> None:

@@ -261,6 +261,7 @@ FINE = "model.dropout: {float: [0, 0.5]}"
         (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run makes no runs, of which a study consists: leave it out"),
         (["--resume=x"], "sweep has no --resume: it begins a run for each trial"),
         (["--trials", "0"], "--trials: 0 is not a number from 1 on"),
+        (["--name", "../x"], "--name is '../x': expected the name of one folder"),
         (["--grid", "--random"], "--random: not allowed with argument --grid"),
         (["--grid"], "space.yaml: model.dropout: float has no single values for a grid: use choice"),
         (["--model.widht", "3"], "command line: unknown key model.widht"),
