@@ -42,6 +42,10 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_process_group() -> Iterator[None]:
     """End a group of processes that a training has begun in this one: a forked one would wait in it."""
     yield
+    end_process_group()
+
+
+def end_process_group() -> None:
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
@@ -56,11 +60,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def kindling(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Runs a command in this process."""
+    """Runs a command in this process, and leaves nothing of its training for the next one."""
 
     def run(*argv: object) -> Result:
         capsys.readouterr()
+        before = {name: os.environ[name] for name in LEFT_BY_TRAINING if name in os.environ}
         code = main([str(part) for part in argv])
+        end_process_group()
+        for name in LEFT_BY_TRAINING:
+            os.environ.pop(name, None)
+        os.environ.update(before)
         return Result(code, *capsys.readouterr())
 
     return run
