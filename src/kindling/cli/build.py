@@ -5,7 +5,7 @@ import re
 import sys
 from argparse import ArgumentError
 from contextlib import nullcontext
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NoReturn
 
 import lightning as L
@@ -254,7 +254,7 @@ class Parts(LightningCLI):
     def seed(self) -> Any:
         return self.config["seed_everything"]
 
-    @property
+    @cached_property
     def foreign(self) -> dict[str, str]:
         """The import paths of parts that belong to no installed project: a resume has to name them again."""
         return {key: path for key, path in foreign_parts(self.dump()).items() if key != IN_A_LIST}

@@ -18,7 +18,7 @@ from kindling.core.errors import UsageError
 from kindling.core.files import names_to_disk, remove, whole_file
 from kindling.run.checkpoint_content import unloadable_in, wrong_in
 from kindling.run.checkpoint_links import free_name, have_link, point, remove_unnamed
-from kindling.run.checkpoint_names import LAST, PREVIOUS, REST, is_checkpoint
+from kindling.run.checkpoint_names import BEST, LAST, PREVIOUS, REST, is_checkpoint
 
 SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file that torch writes: all readers skip it
 SEAL_SIZE = len(SEAL) + 64
@@ -128,7 +128,8 @@ def write(path: Path, content: memoryview) -> None:
 def _replace(path: Path, make: Callable[[Path], None]) -> None:
     """Make a checkpoint, and then give it its name.
 
-    The `last.ckpt` from before becomes `previous.ckpt`, and at no instant is there none.
+    The `last.ckpt` from before becomes `previous.ckpt`, and at no instant is there none. The name of `best.ckpt` comes
+    to disk with that of the next `last.ckpt`, which says what was best: after a power cut in between there is neither.
     """
     for name in (path.name, LAST, PREVIOUS):
         have_link(path.with_name(name))
@@ -138,7 +139,8 @@ def _replace(path: Path, make: Callable[[Path], None]) -> None:
             _make_whole(path, make)
     else:
         _make_whole(path, make)
-    names_to_disk(path.parent)
+    if path.name != BEST:
+        names_to_disk(path.parent)
 
 
 def _make_whole(path: Path, make: Callable[[Path], None]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kindling.core.files import is_file
 
+BEST = "best.ckpt"  # of all validations so far
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # what `--resume` goes on from, and the one before it
 REST, MANIFEST = "rest.ckpt", "manifest.json"  # in a folder: see sharded_checkpoint
 

@@ -826,3 +826,21 @@ def test_what_an_older_checkpoint_has_kept_is_found() -> None:
     assert resume._kept_by(2, place) is None
     assert resume._kept_by(0, {"processes": ["own"]}) == "own"
     assert resume._kept_by(1, {"processes": ["own"]}) is None
+
+
+def test_metrics_come_back_as_they_were_shown() -> None:
+    """An older checkpoint holds the tensors themselves."""
+    metrics: dict[str, Any] = {
+        "single": torch.tensor(0.1),
+        "double": torch.tensor(0.1, dtype=torch.float64),
+        "half": torch.tensor(0.1, dtype=torch.bfloat16),
+        "count": torch.tensor(2**40),
+        "undefined": torch.tensor(float("nan")),
+        "number": 3,
+    }
+    for kept in (resume._as_numbers(metrics), metrics):
+        found = resume._as_tensors(kept, torch.device("cpu"))
+        assert found.keys() == metrics.keys()
+        for name, value in metrics.items():
+            torch.testing.assert_close(found[name], value, rtol=0, atol=0, equal_nan=True)
+    assert resume._as_numbers(metrics)["double"] == [0.1, "float64"]
