@@ -324,6 +324,7 @@ def is_of_self(node: ast.Attribute) -> bool:
     return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
 
 
+@cache
 def assigned_in(tree: ast.AST) -> set[str]:
     """Names that are assigned to `self`, or declared with a type in the body of a class."""
     attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_of_self(node)]
@@ -352,6 +353,7 @@ def is_ours(cls: type) -> bool:
     return cls.__module__.partition(".")[0] in PACKAGES
 
 
+@cache
 def our_classes() -> set[type]:
     for package in PACKAGES:
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
