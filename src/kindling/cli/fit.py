@@ -74,7 +74,10 @@ def refuse_unseen(run: str | None) -> None:
 
 
 def find_setting(parts: Parts, setting: str) -> None:
-    with TemporaryDirectory() as root, told_in_a_sentence(parts, None):  # for the tuner's own checkpoint
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as root,
+        told_in_a_sentence(parts, None),
+    ):  # for the tuner's own checkpoint
         nothing_written: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "default_root_dir": root}
         trainer = make_trainer(parts, None, [], **nothing_written)
         print(find(setting, trainer, parts.model, parts.datamodule))

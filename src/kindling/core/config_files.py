@@ -29,7 +29,7 @@ class UniqueKeys(yaml.SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """The values in a config file; a UsageError names the line that is no YAML."""
     try:
-        values = yaml.load(path.read_text(), UniqueKeys)
+        values = yaml.load(path.read_bytes(), UniqueKeys)
         check_size(path, values)
     except OSError as error:
         beside = ", ".join(_configs_beside(path)) or f"no YAML in {path.parent}/"

@@ -45,13 +45,13 @@ class Found:
         """Keep this, unless a folder was changed so lately that its time could hide another change."""
         if max(self.times.values()) < (started - JUST_NOW) * 1e9:
             with whole_file(path) as part:
-                part.write_text(json.dumps(vars(self)))
+                part.write_text(json.dumps(vars(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "Found | None":
         """What is kept; None if it isn't there, is damaged, or a folder has changed since then."""
         with suppress(OSError, ValueError, TypeError, AttributeError):
-            kept = cls(**json.loads(path.read_text()))
+            kept = cls(**json.loads(path.read_text(encoding="utf-8")))
             kept.left_out = Counter(kept.left_out)
             if kept.times and all(os.stat(folder).st_mtime_ns == time for folder, time in kept.times.items()):
                 return kept

@@ -5,7 +5,7 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from kindling.core.errors import UsageError
 from kindling.core.files import is_file, is_left_over, remove, this_process
@@ -13,7 +13,7 @@ from kindling.run.checkpoint_names import is_checkpoint
 
 ROOT = Path("lightning_logs")
 ENDED_EARLY = "ended_early.txt"  # of a run that its study has stopped, or counted as broken: why
-LOCKS: list[IO[str]] = []  # of the runs that this process trains; to close one would give it up
+LOCKS: dict[Path, list[Any]] = {}  # what holds the locks of the runs that this process trains: to close it ends them
 
 
 def new_run(experiment: str, run_id: str | None = None) -> Path:
@@ -50,7 +50,7 @@ def requeued_run(experiment: str) -> Path | None:
     if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
         return None
     for path in sorted((ROOT / experiment).glob("*/environment.json"), key=os.path.getmtime, reverse=True):
-        if json.loads(path.read_text()).get("slurm_job") == os.environ.get("SLURM_JOB_ID"):
+        if json.loads(path.read_text(encoding="utf-8")).get("slurm_job") == os.environ.get("SLURM_JOB_ID"):
             return path.parent
     return None
 
@@ -63,27 +63,41 @@ def lock_run(run: Path) -> None:
     """
     refuse_links(run)
     try:
-        file = (run / "lock").open("a+")
+        file = (run / "lock").open("a+", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"can't write to {run}: {error.strerror}") from error
-    with suppress(ImportError):  # Windows has no such locks
-        import fcntl
-
-        try:  # of the kind that belongs to the process: loader workers, which outlive a kill for seconds, have no share
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            holder = f"process {_holder(file).replace('@', ' on ')}"
-            raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it") from error
-        except OSError:  # a file system without locks
-            pass
+    lock = _lock(file)
+    if lock is None:
+        holder = f"process {_holder(file).replace('@', ' on ')}"
+        raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it")
     gone = _holder(file)
     file.truncate(0)
     file.write(this_process())
     file.flush()
-    LOCKS.append(file)
+    LOCKS.setdefault(run, []).extend((file, lock))
     for part in run.rglob("part-*"):  # what a kill has left of files that were being written
         if is_left_over(part, gone):
             remove(part)
+
+
+def _lock(file: IO[str]) -> Any:
+    """What holds a file for this process alone; None if another has it. Where there are no locks, all may have it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, on which nobody could read a file that is locked itself
+        from filelock import FileLock, Timeout
+
+        try:
+            return FileLock(f"{file.name}.windows", is_singleton=True).acquire(timeout=0).lock
+        except Timeout:
+            return None
+    try:  # of the kind that belongs to the process: loader workers, which outlive a kill for seconds, have no share
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return None
+    except OSError:  # a file system without locks
+        pass
+    return file
 
 
 def _holder(file: IO[str]) -> str:
@@ -95,6 +109,8 @@ def _holder(file: IO[str]) -> str:
 def discard_run(run: Path) -> None:
     """Remove a run that has no checkpoint yet, and the folders that it leaves empty."""
     if not any(run.glob("checkpoints/*")):
+        for held in LOCKS.pop(run, []):  # Windows removes no file that is open
+            held.close()
         shutil.rmtree(run, ignore_errors=True)
         with suppress(OSError):  # not empty
             os.removedirs(run.parent)
