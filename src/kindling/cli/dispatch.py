@@ -22,6 +22,7 @@ HELP = """\
 usage: kindling COMMAND [--config FILE …] [--KEY VALUE …]
 
 Train and use deep-learning models. Commands:
+  demo       train a ResNet on handwritten digits, to see it all once
   data       look at the data before a training
   fit        train, keep the best checkpoint, test it
   folds      train once for each fold of a cross-validation
