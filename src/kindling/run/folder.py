@@ -3,9 +3,9 @@
 import json
 import os
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from kindling.core.errors import UsageError
 from kindling.core.files import is_file, is_left_over, remove, this_process
@@ -13,7 +13,7 @@ from kindling.run.checkpoint_names import is_checkpoint
 
 ROOT = Path("lightning_logs")
 ENDED_EARLY = "ended_early.txt"  # of a run that its study has stopped, or counted as broken: why
-LOCKS: dict[Path, list[Any]] = {}  # what holds the locks of the runs that this process trains: to close it ends them
+LOCKS: dict[Path, ExitStack] = {}  # of the runs that this process trains; to close one would give it up
 
 
 def new_run(experiment: str, run_id: str | None = None) -> Path:
@@ -66,38 +66,45 @@ def lock_run(run: Path) -> None:
         file = (run / "lock").open("a+", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"can't write to {run}: {error.strerror}") from error
-    lock = _lock(file)
-    if lock is None:
+    held = LOCKS.get(run) or ExitStack()
+    if not _lock(file, held):
         holder = f"process {_holder(file).replace('@', ' on ')}"
         raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it")
     gone = _holder(file)
     file.truncate(0)
     file.write(this_process())
     file.flush()
-    LOCKS.setdefault(run, []).extend((file, lock))
+    LOCKS[run] = held
     for part in run.rglob("part-*"):  # what a kill has left of files that were being written
         if is_left_over(part, gone):
             remove(part)
 
 
-def _lock(file: IO[str]) -> Any:
-    """What holds a file for this process alone; None if another has it. Where there are no locks, all may have it."""
+def _lock(file: IO[str], held: ExitStack) -> bool:
+    """Lock a file for this process alone until `held` is closed; whether no other has it.
+
+    On a file system without locks none has.
+    """
     try:
         import fcntl
-    except ImportError:  # Windows, on which nobody could read a file that is locked itself
+    except ImportError:  # Windows, where nobody could read who has a file that is itself locked
         from filelock import FileLock, Timeout
 
+        lock = FileLock(f"{file.name}.windows", is_singleton=True)
         try:
-            return FileLock(f"{file.name}.windows", is_singleton=True).acquire(timeout=0).lock
+            lock.acquire(timeout=0)
         except Timeout:
-            return None
-    try:  # of the kind that belongs to the process: loader workers, which outlive a kill for seconds, have no share
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return None
-    except OSError:  # a file system without locks
-        pass
-    return file
+            return False
+        held.callback(lock.release, force=True)
+    else:
+        try:  # of the kind that belongs to the process: loader workers, which outlive a kill, have no share in it
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # a file system without locks
+            pass
+    held.enter_context(file)
+    return True
 
 
 def _holder(file: IO[str]) -> str:
@@ -109,8 +116,7 @@ def _holder(file: IO[str]) -> str:
 def discard_run(run: Path) -> None:
     """Remove a run that has no checkpoint yet, and the folders that it leaves empty."""
     if not any(run.glob("checkpoints/*")):
-        for held in LOCKS.pop(run, []):  # Windows removes no file that is open
-            held.close()
+        LOCKS.pop(run, ExitStack()).close()  # Windows removes no file that is open
         shutil.rmtree(run, ignore_errors=True)
         with suppress(OSError):  # not empty
             os.removedirs(run.parent)
