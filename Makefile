@@ -13,7 +13,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1  \t\2/p' Makefile
 
 demo: .venv/installed  ## train a ResNet on real handwritten digits, test it, say where everything is
-	$(BIN)/kindling fit --config configs/digits_resnet.yaml
+	$(BIN)/kindling demo
 	@echo "in a new shell, first: source .venv/bin/activate"
 
 test: .venv/installed-dev  ## run the tests, without the slow ones

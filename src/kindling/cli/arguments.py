@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kindling.core import system
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
 from kindling.core.files import is_file
@@ -30,7 +31,7 @@ HELP["data"] = (
     "Look at the data before a training: sizes, classes and ranges, how fast it loads, and a picture of a batch as the "
     "model will see it. Takes what fit takes, of which --data or a config with data: is enough."
 )
-PLAIN = ("compare", "export", "folds", "predict", "sweep")  # commands that read their options themselves
+PLAIN = ("compare", "demo", "export", "folds", "predict", "sweep")  # commands that read their options themselves
 COMMAND_LINE = "command line"  # the source of a setting that is a flag
 
 
@@ -156,7 +157,15 @@ def _follow(processes: Processes, arguments: Arguments) -> None:
 
 
 def _is_folder_name(name: str) -> bool:
-    return bool(name.strip(". ")) and not {"/", "\\"} & {*name}
+    if not name.strip(". ") or {"/", "\\"} & {*name}:
+        return False
+    return not system.WINDOWS or not _is_forbidden_on_windows(name)
+
+
+def _is_forbidden_on_windows(name: str) -> bool:
+    """Whether it has characters that no name may have there, ends as none may, or is that of a device, such as NUL."""
+    device = re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name.lower())
+    return bool(device or re.search(r'[<>:"|?*\x00-\x1f]|[. ]$', name))
 
 
 def _own_options(command: str, argv: list[str], processes: Processes) -> tuple[argparse.Namespace, list[str]]:

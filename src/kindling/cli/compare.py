@@ -56,14 +56,14 @@ def read_runs(runs: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     for run in runs:
         path = run / "results.json"
         try:
-            results = dict(flatten(json.loads(path.read_text()))) if path.exists() else {}
+            results = dict(flatten(json.loads(path.read_text(encoding="utf-8")))) if path.exists() else {}
             numbers = {
                 key: math.nan if value is None else float(value)  # what is undefined is null in JSON
                 for key, value in results.items()
                 if not key.startswith(("class_counts", "notes"))
             }
             path = run / "config.yaml"
-            values = yaml.load(path.read_text(), LOADER)
+            values = yaml.load(path.read_text(encoding="utf-8"), LOADER)
             check_size(path, values)
             config = dict(flatten(values))
             if values["data"] is None:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from kindling import __version__
 from kindling.cli.arguments import PLAIN, read_arguments
+from kindling.core.consoles import print_anything
 from kindling.core.errors import NothingToDo, Stopped, UsageError
 from kindling.core.launch import launch_of_environment
 from kindling.core.processes import Processes
@@ -21,6 +22,7 @@ HELP = """\
 usage: kindling COMMAND [--config FILE …] [--KEY VALUE …]
 
 Train and use deep-learning models. Commands:
+  demo       train a ResNet on handwritten digits, to see it all once
   data       look at the data before a training
   fit        train, keep the best checkpoint, test it
   folds      train once for each fold of a cross-validation
@@ -67,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(argv: list[str] | None) -> int:
     """What `main` does, as long as somebody reads what it prints."""
     argv = sys.argv[1:] if argv is None else argv
+    print_anything()
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0

@@ -74,7 +74,8 @@ def refuse_unseen(run: str | None) -> None:
 
 
 def find_setting(parts: Parts, setting: str) -> None:
-    with TemporaryDirectory() as root, told_in_a_sentence(parts, None):  # for the tuner's own checkpoint
+    for_tuner = TemporaryDirectory(ignore_cleanup_errors=True)  # with a checkpoint of its own
+    with for_tuner as root, told_in_a_sentence(parts, None):
         nothing_written: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "default_root_dir": root}
         trainer = make_trainer(parts, None, [], **nothing_written)
         print(find(setting, trainer, parts.model, parts.datamodule))

@@ -55,7 +55,7 @@ class Study:
         self.folder, self.argv, self.file = folder, argv, folder / "folds.json"
         self.runs: list[str] = []  # of the first folds
         with suppress(OSError, ValueError, LookupError, TypeError):  # there is none, or it is damaged
-            stopped = json.loads(self.file.read_text())
+            stopped = json.loads(self.file.read_text(encoding="utf-8"))
             started = [*stopped["runs"], *sorted(self._there() - {*stopped["there"]})]
             if stopped["argv"] == argv and all((folder / run / "config.yaml").exists() for run in started):
                 self.runs = started

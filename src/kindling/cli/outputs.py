@@ -1,6 +1,5 @@
 """Where `predict` and `export` write, and that nothing half-written stays behind, however they end."""
 
-import os
 import shutil
 import signal
 import sys
@@ -10,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kindling.core.files import is_left_over, remove, unfinished, whole_file
+from kindling.core.files import is_left_over, put_in_place, remove, unfinished, whole_file
 
 
 @contextmanager
@@ -39,8 +38,8 @@ def written_whole_folder(path: Path) -> Iterator[Path]:
         yield part
         if part.is_dir():
             if path.exists():
-                os.replace(path, old)
-            os.replace(part, path)
+                put_in_place(path, old)
+            put_in_place(part, path)
     finally:
         for folder in (part, old):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,6 @@
 """How a study stands: the best trial, a table, what mattered; and the best settings, trained anew and tested."""
 
 import re
-import shlex
 import sys
 from collections import Counter
 from typing import Any
@@ -12,6 +11,7 @@ from kindling.cli.arguments import read_arguments
 from kindling.cli.compare import print_table
 from kindling.cli.folds import fit_in_a_process
 from kindling.cli.study_workers import rounded, run_id
+from kindling.core.consoles import typed
 from kindling.core.errors import UsageError
 from kindling.core.tables import console, print_plain, printable, shown
 from kindling.run.folder import ROOT
@@ -100,9 +100,9 @@ def _draw(trials: Trials, begun: list[Frozen], about: dict[str, Any], importance
 
 
 def _print_next(trials: Trials) -> None:
-    folder = shlex.quote(str(trials.folder))
+    folder = typed(trials.folder)
     # A database's URL can have a password in it.
-    record, storage = ("URL", " --storage URL") if trials.url else (shlex.quote(str(trials.folder / JOURNAL)), "")
+    record, storage = ("URL", " --storage URL") if trials.url else (typed(trials.folder / JOURNAL), "")
     print(f"next:\n  kindling compare {folder}    # all runs")
     print(f"  optuna-dashboard {record}    # pip install optuna-dashboard")
     print(f"  tensorboard --logdir {folder}    # curves, and settings beside results (HParams)")

@@ -128,7 +128,7 @@ class Workers:
             State.FAIL: f"broken: {cause}",
         }[state]
         if state != State.COMPLETE and process.run.is_dir():
-            (process.run / ENDED_EARLY).write_text(f"{said}\n")
+            (process.run / ENDED_EARLY).write_text(f"{said}\n", encoding="utf-8")
         self.trials.tell(process.claim, state, value, cause)
         process.is_told = True
         print_plain(f"trial {process.claim.trial.number}  {said}")

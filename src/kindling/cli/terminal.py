@@ -1,7 +1,6 @@
 """What a command shows in the terminal: what is trained on what, the progress, the results, and what to type next."""
 
 import math
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.table import Column, Table
 
 from kindling.cli.build import Parts
+from kindling.core.consoles import typed
 from kindling.core.tables import console, print_plain, printable, shown
 from kindling.data.base import Data
 from kindling.data.text import Text
@@ -96,7 +96,7 @@ def metric_notes(model: L.LightningModule) -> dict[str, str]:
 def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
     """Where everything is, and what to type next, with the import paths that a run of foreign modules needs again."""
     files = ("checkpoints", "figures", "metrics.csv", "results.json", "config.yaml", "environment.json")
-    named, again = shlex.quote(str(run)), _flags(parts.foreign)
+    named, again = typed(run), _flags(parts.foreign)
     to_predict = _flags({key: path for key, path in parts.foreign.items() if key in ("model", "data")})
     print(f"in {run}: {', '.join(file for file in files if (run / file).exists())}\nnext:")
     print(f"  tensorboard --logdir {run.parent.parent}    # curves and figures")

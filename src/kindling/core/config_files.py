@@ -29,7 +29,7 @@ class UniqueKeys(yaml.SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """The values in a config file; a UsageError names the line that is no YAML."""
     try:
-        values = yaml.load(path.read_text(), UniqueKeys)
+        values = yaml.load(path.read_bytes(), UniqueKeys)
         check_size(path, values)
     except OSError as error:
         beside = ", ".join(_configs_beside(path)) or f"no YAML in {path.parent}/"
@@ -40,6 +40,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        if "escape character" in problem:  # of "C:\data", for instance
+            problem += ": a path with \\ stands in single quotes, or has / in its place"
         raise UsageError(f"{path}{where}: not valid YAML: {problem}") from error
     if values in (None, {}):
         raise UsageError(f"{path} is empty: {EXAMPLES}")

@@ -1,7 +1,8 @@
 """What Kindling raises when a command can't go on, and what other errors say."""
 
-import shlex
 from pathlib import Path
+
+from kindling.core.consoles import typed
 
 
 class UsageError(Exception):
@@ -18,7 +19,7 @@ class Stopped(Exception):
 
     def __init__(self, reason: str, code: int = 1, run: Path | str | None = None) -> None:
         can_go_on = run and Path(run, "config.yaml").is_file()
-        how = f"; to go on: kindling fit --resume {shlex.quote(str(run))}" if can_go_on else ""
+        how = f"; to go on: kindling fit --resume {typed(run)}" if can_go_on else ""
         super().__init__(reason + how)
         self.code = code
 

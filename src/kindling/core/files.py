@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -12,7 +13,10 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
+from kindling.core import system
 from kindling.core.errors import UsageError
+
+PATIENCE = 2.0  # seconds in which a reader may let go of a file, where it can't be replaced before
 
 
 @contextmanager
@@ -24,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        os.replace(part, path)
+        put_in_place(part, path)
     except ConnectionError:  # to a process that reads what is written here
         raise
     except OSError as error:
@@ -32,6 +36,21 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a finished file or folder its name, in the place of what has it.
+
+    On Windows nobody else can have either open meanwhile: a virus scanner, or who reads it, gets a moment to finish.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return os.replace(part, path)
+        except PermissionError:
+            if not system.WINDOWS or time.monotonic() > until:
+                raise
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -81,10 +100,16 @@ def this_process() -> str:
 
 def names_to_disk(folder: Path) -> None:
     """Have the names in a folder survive a power cut, as the files do that were flushed."""
-    if os.name == "posix":  # elsewhere a folder can't be opened
+    if not system.WINDOWS:  # where a folder can't be opened
         descriptor = os.open(folder, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
+
+
+def content_to_disk(path: Path) -> None:
+    """Have a file's content survive a power cut. It is opened to write, or Windows would not flush it."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def remove(path: Path) -> None:
@@ -110,7 +135,7 @@ def is_left_over(part: Path, gone: str = "") -> bool:
 
 
 def _is_running(process: int) -> bool:
-    if os.name != "posix":  # elsewhere to ask is to end it
+    if system.WINDOWS:  # where to ask is to end it
         return True
     with suppress(PermissionError):  # it is somebody else's
         try:
@@ -133,4 +158,4 @@ def is_file(path: Path) -> bool:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     without_nan = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # which JSON does not know
     with whole_file(path) as part:
-        part.write_text(json.dumps(without_nan, indent=2) + "\n")
+        part.write_text(json.dumps(without_nan, indent=2) + "\n", encoding="utf-8")

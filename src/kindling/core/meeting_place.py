@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+from kindling.core import system
 from kindling.core.errors import UsageError
 
 CONNECTING = timedelta(minutes=10)  # in which the first process has to be there
@@ -42,7 +43,10 @@ def server_at(address: str, port: int) -> Any:
     """A store in this process, which it later shares with its process group; 0 for any port that is free."""
     from torch.distributed import TCPStore  # slow to import
 
-    return TCPStore(address, port, None, True, CONNECTING, wait_for_workers=False, multi_tenant=True)
+    # Of two kinds of server that which torch itself takes here: on Windows it can come without the other.
+    kind = os.environ.get("USE_LIBUV", "0" if system.WINDOWS else "1") == "1"
+    options = {"wait_for_workers": False, "multi_tenant": True, "use_libuv": kind}
+    return TCPStore(address, port, None, True, CONNECTING, **options)
 
 
 def client_of(address: str, port: int) -> Any:

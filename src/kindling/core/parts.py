@@ -23,6 +23,7 @@ from kindling.core.errors import UsageError
 GROUP = "kindling.projects"
 ENGINE = "kindling"
 LIBRARIES = ("lightning", "pytorch_lightning", "torch", "torchmetrics", "torchvision")  # whose classes a run may name
+TEMPLATE = Path(__file__).parents[1] / "template"  # a project to begin with, in the engine's wheel alone
 ANY_MODULE = "torch.nn.modules.module.Module"
 
 
@@ -33,7 +34,7 @@ def load_projects() -> tuple[str, ...]:
     One whose package is gone, after a renaming or a move, is skipped with a sentence.
     """
     found: dict[str, bool] = {}
-    for point in dict.fromkeys(entry_points(group=GROUP)):
+    for point in dict.fromkeys(entry_points(group=GROUP) or _examples()):
         try:
             package = import_module(point.value)
         except ModuleNotFoundError as error:
@@ -45,6 +46,15 @@ def load_projects() -> tuple[str, ...]:
             import_module(module)
         found[point.value] = in_this_folder(point.value)
     return tuple(sorted(found, key=lambda name: not found[name]))
+
+
+def _examples() -> list[EntryPoint]:
+    """The project that the engine's wheel brings, for where none is installed."""
+    source = TEMPLATE / "src"
+    if not source.is_dir():
+        return []
+    sys.path.append(str(source))
+    return [EntryPoint(path.parent.name, path.parent.name, GROUP) for path in source.glob("*/__init__.py")]
 
 
 def _modules_of(package: ModuleType) -> list[str]:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, default_collate
 from kindling.core.errors import Stopped
 from kindling.core.plain_values import plain
 from kindling.data.augmentation import Augmentation
-from kindling.data.batches import Batches, BatchIndices, MemoryLoader, on_gpu, start_worker
+from kindling.data.batches import Batches, BatchIndices, MemoryLoader, of_workers, on_gpu
 from kindling.data.fingerprint import changes_of, fingerprint, has_look, look_of
 from kindling.data.lazy_inputs import LazyInputs, first_non_finite
 from kindling.data.lazy_samples import ArraySamples, EpochIndices, LazySamples, SampleBatches, classes_of, joined
@@ -292,7 +292,7 @@ class Data(L.LightningDataModule):
         sampler = order(len(self.splits[split]), self.batch_size, shuffle=training, position=position)
         pinned = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
         options: dict[str, Any] = {"batch_size": None, "pin_memory": pinned}  # sampled as batches
-        options |= {"num_workers": self.workers, "persistent_workers": self.workers > 0, "worker_init_fn": start_worker}
+        options |= of_workers(self.workers)
         options["generator"] = torch.Generator()  # dropout and the like don't depend on how batches are loaded
         batches = self.sets[split]
         in_memory = isinstance(self.samples[0], Tensor) and not self.workers and not reads_samples

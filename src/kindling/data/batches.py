@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from kindling.data.position import Position, run_seed
 
 GATHERED = 2**18  # numbers that a loader gathers at once: more are memory that the system hands out anew each time
+PRELOADED = ("kindling.data.base", "torchvision.transforms.v2")  # with torch and Lightning
 GPU_SHARE = 0.25  # of a GPU's free memory that a data set may take
 
 
@@ -130,6 +131,16 @@ def batch_size_of(batch: Any) -> int:
     if not isinstance(parts, list | tuple):
         return 0
     return next((size for part in reversed(parts) if (size := batch_size_of(part))), 0)
+
+
+def of_workers(count: int) -> dict[str, Any]:
+    """A loader's options for its worker processes.
+
+    Where a server forks them, as from Python 3.14 on in Linux, it imports once what each would import in seconds.
+    """
+    if count and multiprocessing.get_start_method() == "forkserver":
+        multiprocessing.set_forkserver_preload(["__main__", *PRELOADED])
+    return {"num_workers": count, "persistent_workers": count > 0, "worker_init_fn": start_worker}
 
 
 def start_worker(worker_id: int) -> None:

@@ -61,7 +61,7 @@ class Decoder:
             for batch in self._decode():
                 file.write(batch.data)
         with whole_file(path.with_suffix(".json")) as part:
-            part.write_text(json.dumps(self.reasons))
+            part.write_text(json.dumps(self.reasons), encoding="utf-8")
 
     def _digest(self) -> str:
         """Of these images as they are now, in this size."""
@@ -72,7 +72,7 @@ class Decoder:
         return content.hexdigest()[:16]
 
     def _mapped(self, path: Path) -> np.ndarray:
-        self.reasons = json.loads(path.with_suffix(".json").read_text())
+        self.reasons = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         shape = (len(self.paths) - len(self.reasons), *self.shape)
         return np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)
 

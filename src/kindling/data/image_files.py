@@ -13,7 +13,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kindling.data.batches import start_worker
+from kindling.data.batches import of_workers
 
 # What a file may hold, whatever its name says: PIL knows others, of which EPS would start another program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
@@ -219,8 +219,7 @@ def read_images(
     loader = DataLoader(
         _Reader(batches, shape, resize, read or read_pixels),
         batch_size=None,  # read as batches
-        num_workers=workers,
-        worker_init_fn=start_worker,
+        **of_workers(workers),
         generator=torch.Generator(),  # of its own: a model's weights don't depend on what was read
     )
     for batch, (reasons, images) in zip(batches, loader, strict=True):

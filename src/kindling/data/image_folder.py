@@ -1,6 +1,5 @@
 """Your own images, in a folder: `kindling fit --model CNN --data ImageFolder --data.path photos`."""
 
-import os
 import re
 from collections.abc import Sequence
 from itertools import chain
@@ -82,7 +81,7 @@ class ImageFolder(StoredImages):
             if not labels[split]:
                 self._refuse_without_classes(split_folder)
             for label in labels[split]:
-                folder = os.path.join(split_folder, label)
+                folder = f"{split_folder}/{label}" if split_folder else label
                 if label not in self.classes:
                     named = ", ".join(self.classes)
                     raise ValueError(f"{self.root / folder} is a class that {train} lacks: it has {named}")

@@ -45,13 +45,13 @@ class Found:
         """Keep this, unless a folder was changed so lately that its time could hide another change."""
         if max(self.times.values()) < (started - JUST_NOW) * 1e9:
             with whole_file(path) as part:
-                part.write_text(json.dumps(vars(self)))
+                part.write_text(json.dumps(vars(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "Found | None":
         """What is kept; None if it isn't there, is damaged, or a folder has changed since then."""
         with suppress(OSError, ValueError, TypeError, AttributeError):
-            kept = cls(**json.loads(path.read_text()))
+            kept = cls(**json.loads(path.read_text(encoding="utf-8")))
             kept.left_out = Counter(kept.left_out)
             if kept.times and all(os.stat(folder).st_mtime_ns == time for folder, time in kept.times.items()):
                 return kept
@@ -61,7 +61,8 @@ class Found:
 class Listing:
     """The image files below a folder, and what else lies there.
 
-    Files are strings, relative to the folder, since a Path takes several times the memory and the time.
+    Files are strings, relative to the folder, since a Path takes several times the memory and the time. Their parts
+    are separated by / on every system: what a run keeps of them holds on another.
 
     Args:
         root: the folder.
@@ -110,7 +111,7 @@ class Listing:
 
     def _look(self, path: str, folder: str) -> None:
         self._known, self._found = [Path(path).resolve()], Found()
-        self._walk(path, os.path.join(folder, ""))
+        self._walk(path, f"{folder}/" if folder else "")
 
     def _cache_file(self, path: str) -> Path | None:
         if not self.cache:
@@ -123,7 +124,7 @@ class Listing:
         """The names of the folders in a folder; hidden ones don't count, and images and broken links are left out."""
         found = []
         for entry in _entries(os.path.join(self.root, folder)):
-            name = os.path.join(folder, entry.name)
+            name = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 continue
             if _is(entry.is_dir):
@@ -155,7 +156,7 @@ class Listing:
             if name not in folders:
                 self._found.names.append(prefix + name)
             elif self._leads_elsewhere(folders[name]):
-                self._walk(folders[name].path, prefix + name + os.sep)
+                self._walk(folders[name].path, f"{prefix}{name}/")
             else:
                 self._found.leave_out("linked in a circle or twice", prefix + name)
 

@@ -170,12 +170,12 @@ class Images(StoredImages):
         return (found or folders)[0]
 
     def _below_root(self, written: str, row: int, base: str, root: str) -> str:
-        path = os.path.normpath(os.path.join(base, written))
-        if not path.startswith(os.path.join(root, "")):
+        path, start = os.path.normpath(os.path.join(base, written)), os.path.join(root, "")
+        if not os.path.normcase(path).startswith(os.path.normcase(start)):
             raise ValueError(
                 f"{self._row(row)}: {written} lies outside of {self.root}: set data.path to a folder of all"
             )
-        return path[len(os.path.join(root, "")) :]
+        return path[len(start) :].replace(os.sep, "/")
 
     def _refuse_missing(self, names: Sequence[str], there: set[str]) -> None:
         """Those that no listing has can be there all the same, such as files without an ending."""

@@ -109,7 +109,7 @@ def forget_normal_number() -> None:
 
 
 def generator_states() -> dict[str, Any]:
-    """The states of Python's, NumPy's, torch's and CUDA's random generators, in tensors and plain values."""
+    """The states of all random generators, of the processor and of GPUs, in tensors and plain values."""
     version, integers, gauss = random.getstate()
     name, words, *rest = NUMPY.get_state()
     return {
@@ -117,6 +117,7 @@ def generator_states() -> dict[str, Any]:
         "numpy": (name, torch.from_numpy(words.astype("int64")), *rest),
         "torch": torch.get_rng_state(),
         "torch.cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "torch.mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,  # Apple's
     }
 
 
@@ -128,3 +129,5 @@ def set_generator_states(states: dict[str, Any]) -> None:
     np.random.set_state((name, words.numpy(), *rest))
     torch.set_rng_state(states["torch"])
     torch.cuda.set_rng_state_all(states["torch.cuda"][: torch.cuda.device_count()])
+    if states.get("torch.mps") is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["torch.mps"])

@@ -1,6 +1,5 @@
 """Folders that are for a split, by their names: `train/`, `val/` and `test/`."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def order_by_split(names: Sequence[str], root: Path) -> tuple[list[int], int, in
     Raises:
         ValueError: if some files lie in such a folder and others don't, or none in train.
     """
-    splits = [SPLIT_OF_FOLDER.get(name.split(os.sep)[0].lower()) if os.sep in name else None for name in names]
+    splits = [SPLIT_OF_FOLDER.get(name.split("/")[0].lower()) if "/" in name else None for name in names]
     if not any(splits):
         return list(range(len(names))), 0, 0
     if not all(splits) or "train" not in splits:

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from kindling.core.errors import UsageError
-from kindling.core.files import names_to_disk, remove, whole_file
+from kindling.core.files import content_to_disk, names_to_disk, remove, whole_file
 from kindling.run.checkpoint_content import unloadable_in, wrong_in
 from kindling.run.checkpoint_links import free_name, have_link, point, remove_unnamed
 from kindling.run.checkpoint_names import BEST, LAST, PREVIOUS, REST, is_checkpoint
@@ -158,8 +158,7 @@ def _link(path: Path, other: Path) -> None:
         os.link(path, other)
     except OSError:
         shutil.copyfile(path, other)
-        with other.open("rb") as copy:
-            os.fsync(copy.fileno())
+        content_to_disk(other)
 
 
 def _write_sealed(content: memoryview, path: Path) -> None:
@@ -271,10 +270,11 @@ def newest_whole(run: Path) -> tuple[Path | None, dict[str, Any]]:
         except Unreadable:
             raise
         except UsageError as error:
-            problems.append((path, str(error).partition(":")[0]))
+            what, _, _ = str(error).removeprefix(str(path)).partition(":")  # a path can have a colon in it
+            problems.append((path, f"{path}{what}"))
             continue
         for damaged, problem in problems:  # or the next save would keep it as the previous one
-            damaged.rename(damaged.with_suffix(".damaged"))
+            damaged.replace(damaged.with_suffix(".damaged"))
             print(f"warning: {problem}; it is {damaged.stem}.damaged now, and the one before it is used")
         return path, checkpoint
     if problems:

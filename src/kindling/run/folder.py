@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +13,7 @@ from kindling.run.checkpoint_names import is_checkpoint
 
 ROOT = Path("lightning_logs")
 ENDED_EARLY = "ended_early.txt"  # of a run that its study has stopped, or counted as broken: why
-LOCKS: list[IO[str]] = []  # of the runs that this process trains; to close one would give it up
+LOCKS: dict[Path, ExitStack] = {}  # of the runs that this process trains; to close one would give it up
 
 
 def new_run(experiment: str, run_id: str | None = None) -> Path:
@@ -50,7 +50,7 @@ def requeued_run(experiment: str) -> Path | None:
     if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
         return None
     for path in sorted((ROOT / experiment).glob("*/environment.json"), key=os.path.getmtime, reverse=True):
-        if json.loads(path.read_text()).get("slurm_job") == os.environ.get("SLURM_JOB_ID"):
+        if json.loads(path.read_text(encoding="utf-8")).get("slurm_job") == os.environ.get("SLURM_JOB_ID"):
             return path.parent
     return None
 
@@ -63,27 +63,48 @@ def lock_run(run: Path) -> None:
     """
     refuse_links(run)
     try:
-        file = (run / "lock").open("a+")
+        file = (run / "lock").open("a+", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"can't write to {run}: {error.strerror}") from error
-    with suppress(ImportError):  # Windows has no such locks
-        import fcntl
-
-        try:  # of the kind that belongs to the process: loader workers, which outlive a kill for seconds, have no share
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            holder = f"process {_holder(file).replace('@', ' on ')}"
-            raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it") from error
-        except OSError:  # a file system without locks
-            pass
+    held = LOCKS.get(run) or ExitStack()
+    if not _lock(file, held):
+        holder = f"process {_holder(file).replace('@', ' on ')}"
+        raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it")
     gone = _holder(file)
     file.truncate(0)
     file.write(this_process())
     file.flush()
-    LOCKS.append(file)
+    LOCKS[run] = held
     for part in run.rglob("part-*"):  # what a kill has left of files that were being written
         if is_left_over(part, gone):
             remove(part)
+
+
+def _lock(file: IO[str], held: ExitStack) -> bool:
+    """Lock a file for this process alone until `held` is closed; whether no other has it.
+
+    On a file system without locks none has.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows, where nobody could read who has a file that is itself locked
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(f"{file.name}.windows", is_singleton=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        held.callback(lock.release, force=True)
+    else:
+        try:  # of the kind that belongs to the process: loader workers, which outlive a kill, have no share in it
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # a file system without locks
+            pass
+    held.enter_context(file)
+    return True
 
 
 def _holder(file: IO[str]) -> str:
@@ -95,6 +116,7 @@ def _holder(file: IO[str]) -> str:
 def discard_run(run: Path) -> None:
     """Remove a run that has no checkpoint yet, and the folders that it leaves empty."""
     if not any(run.glob("checkpoints/*")):
+        LOCKS.pop(run, ExitStack()).close()  # Windows removes no file that is open
         shutil.rmtree(run, ignore_errors=True)
         with suppress(OSError):  # not empty
             os.removedirs(run.parent)

@@ -32,7 +32,7 @@ class LoggedBefore:
 
     def _read(self) -> None:
         try:
-            kept = json.loads(self.path.read_text())
+            kept = json.loads(self.path.read_text(encoding="utf-8"))
             self.runs = {name: {"id": str(run["id"]), "store": run["store"]} for name, run in kept["runs"].items()}
             self.ahead = {(str(int(step)), *map(str, names)) for step, *names in kept["ahead"]}
         except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shlex
 import shutil
 import sys
 import time
@@ -18,6 +17,7 @@ import yaml
 from torch.nn.parameter import is_lazy
 
 from kindling import __version__
+from kindling.core.consoles import typed
 from kindling.core.files import whole_file, write_json
 from kindling.core.parts import load_projects
 from kindling.core.settings import flatten
@@ -64,7 +64,7 @@ class Record(L.Callback):
             head = f"# resumed after step {step}; before it: config.{number}.yaml; changed: {'; '.join(self.changes)}\n"
             shutil.copy(config, config.with_suffix(f".{number}.yaml"))  # at no instant is the run without a config
         with whole_file(config) as part:
-            part.write_text(head + yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+            part.write_text(head + yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
     def on_train_batch_end(self, trainer: L.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.seconds = time.monotonic() - self.start
@@ -101,7 +101,7 @@ def changes(path: Path, config: dict[str, Any]) -> list[str]:
     """What a config changes of the one in a file, as `trainer.max_epochs: 10 → 20`; nothing if there is no file."""
     if not path.exists():
         return []
-    before, now = (dict(flatten(values)) for values in (yaml.safe_load(path.read_text()), config))
+    before, now = (dict(flatten(values)) for values in (yaml.safe_load(path.read_text(encoding="utf-8")), config))
     keys = [key for key in before | now if before.get(key) != now.get(key)]
     return [f"{key}: {before.get(key, 'null')} → {now.get(key, 'null')}" for key in keys]
 
@@ -109,7 +109,7 @@ def changes(path: Path, config: dict[str, Any]) -> list[str]:
 def environment(seed: Any) -> dict[str, Any]:
     """Where a run comes from: code, package versions, hardware, seed and command line."""
     return {
-        "command": shlex.join(["kindling", *sys.argv[1:]]),
+        "command": typed("kindling", *sys.argv[1:]),
         "seed": seed,
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "git_commit": git("rev-parse", "HEAD"),
@@ -128,5 +128,5 @@ def git(*args: str) -> str | None:
     projects = load_projects()
     folder = sys.modules[projects[0]].__path__[0] if projects else Path.cwd()
     with suppress(OSError, CalledProcessError):
-        return check_output(["git", *args], cwd=folder, stderr=DEVNULL, text=True).strip()
+        return check_output(["git", *args], cwd=folder, stderr=DEVNULL, encoding="utf-8", errors="replace").strip()
     return None

@@ -7,7 +7,6 @@ is read by an unpickler that knows what describes tensors, and nothing else.
 
 import hashlib
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.distributed import checkpoint as torch_checkpoint
 
 from kindling.core.errors import UsageError, reason_of
-from kindling.core.files import names_to_disk, write_json
+from kindling.core.files import content_to_disk, names_to_disk, write_json
 from kindling.run.checkpoint_names import MANIFEST, REST
 
 DESCRIPTION = ".metadata"  # of torch's files
@@ -108,8 +107,7 @@ def seal(folder: Path, checksums: dict[str, str]) -> None:
     """Write the manifest of a folder in which all else is."""
     own = {name: _checksum(folder / name) for name in (REST, DESCRIPTION)}
     write_json(folder / MANIFEST, {"files": checksums | own})
-    with (folder / MANIFEST).open("rb") as file:
-        os.fsync(file.fileno())
+    content_to_disk(folder / MANIFEST)
     names_to_disk(folder)
 
 
@@ -127,7 +125,7 @@ def is_whole(folder: Path) -> bool:
 
 def _checksums(folder: Path) -> Any:
     """What a manifest says, which can be anyone's, of the files in its folder."""
-    return json.loads((folder / MANIFEST).read_text())["files"]
+    return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
 
 
 def _checksum(path: Path) -> str:

@@ -26,7 +26,7 @@ def _lock(path: Path, waits: bool) -> IO[str] | None:
         raise UsageError("a study needs file locks that Windows doesn't have: use WSL") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        file = path.open("a", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"can't write to {path}: {error.strerror}") from error
     try:  # not the kind that belongs to one process (lockf): a process that inherits this one holds it as well

@@ -76,7 +76,7 @@ class TrialProcess:
         if size == self.seen:
             return []
         self.seen = size
-        whole_lines, _, _ = path.read_text().rpartition("\n")
+        whole_lines, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
         values = [row.get(self.metric) for row in csv.DictReader(io.StringIO(whole_lines))]
         return [float(value) for value in values if value]
 
@@ -85,7 +85,7 @@ class TrialProcess:
         path = self.run / "results.json"
         if not path.exists():
             return None
-        of_validation = json.loads(path.read_text()).get("val", {})
+        of_validation = json.loads(path.read_text(encoding="utf-8")).get("val", {})
         name = self.metric.removeprefix("val/").removeprefix("val_")
         value = of_validation.get(name, of_validation.get(self.metric))
         return math.nan if value is None else value
@@ -93,7 +93,7 @@ class TrialProcess:
     def cause(self) -> str:
         """Why it has broken, in the last words that it printed."""
         code = self.process.returncode if self.process else 0
-        if code == -signal.SIGKILL:
+        if code == -9:  # SIGKILL, which Windows lacks
             return "it was killed, as the system does when memory runs out"
         printed = self.output.read_bytes()[self.printed_before :].decode(errors="replace")
         lines = [line.strip() for line in printed.splitlines() if line.strip()]

@@ -87,8 +87,8 @@ class Trials:
             )
             for parameters in grid:
                 study.enqueue_trial(parameters, skip_if_exists=True)
-            self.id_file.write_text(uuid4().hex)
-            study.set_user_attr(ABOUT, about | {"id": self.id_file.read_text()})
+            self.id_file.write_text(uuid4().hex, encoding="utf-8")
+            study.set_user_attr(ABOUT, about | {"id": self.id_file.read_text(encoding="utf-8")})
 
     def open(self) -> dict[str, Any]:
         """Open the study that is there; what it is about.
@@ -98,7 +98,7 @@ class Trials:
         """
         self.study = self._load()
         self.about = self.study.user_attrs[ABOUT]
-        if self.url and not (self.id_file.is_file() and self.id_file.read_text() == self.about["id"]):
+        if self.url and not (self.id_file.is_file() and self.id_file.read_text(encoding="utf-8") == self.about["id"]):
             raise UsageError(
                 f"the study {self.folder.name} of --storage has its runs and locks in another {self.folder} than this, "
                 "and its workers have to share one: give --name NAME for a study of its own"

@@ -1,9 +1,8 @@
 """What the tasks measure on a split: the values that scikit-learn gives for the table of its predictions.
 
 Scores and targets are kept as they come (of pixels only counts), and all is computed from them in the end, in float64
-on the CPU. So nothing
-depends on the size of the batches or on the number of processes, and a target far from zero, or in a small unit, loses
-no digits: torchmetrics sums in float32, and counts a class that a split lacks as 0.
+on the CPU. So nothing depends on the size of the batches or on the number of processes, and a target far from zero, or
+in a small unit, loses no digits: torchmetrics sums in float32, and counts a class that a split lacks as 0.
 
 What is undefined, such as the recall of a class that a split lacks, is left out of a mean, and is NaN where nothing is
 left; `notes` says why. In scikit-learn's words: labels of the targets, zero_division=nan, force_finite=False.
@@ -14,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
+
+from kindling.tasks.float64 import in_float64
 
 BINS = 15  # of the calibration error
 UNDEFINED = {  # when
@@ -187,7 +188,7 @@ class ReconstructionMeasures(Measures):
         self.names = ("mse", "psnr") if of_images else ("mse",)
 
     def update(self, first: Tensor, second: Tensor) -> None:
-        errors = (first.double() - second.double()).square().flatten(1).mean(dim=1)
+        errors = (in_float64(first) - in_float64(second)).square().flatten(1).mean(dim=1)
         super().update(errors, torch.stack([second.flatten(1).amin(dim=1), second.flatten(1).amax(dim=1)], dim=1))
 
     def each(self, scores: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -53,7 +53,7 @@ class Regression(Task):
         size = mean.abs().where(mean != 0, 1.0)
         std = torch.where(std > 1e-12 * size, std, 1e-6 * size)
         # Whatever the precision of the weights, these are float32: bfloat16 has two digits.
-        self.mean, self.std = (each.to(self.mean.device, torch.float32) for each in (mean, std))
+        self.mean, self.std = (each.float().to(self.mean.device) for each in (mean, std))
 
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.criterion(outputs, (targets - self.mean) / self.std)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kindling.tasks.float64 import in_float64
 from kindling.tasks.measures import Measures
 
 
@@ -27,7 +28,7 @@ class TokenMeasures(Measures):
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
         counted = targets != self.ignored
-        losses = token_losses(scores, targets, self.ignored).double()
+        losses = in_float64(token_losses(scores, targets, self.ignored))
         right = scores.argmax(dim=-1) == targets
         counts = [counted.sum(), (right & counted).sum(), self.token_bytes[targets[counted]].sum()]
         super().update(losses.sum().reshape(1), torch.stack(counts)[None])

@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import LBFGS, Optimizer
 
+from kindling.core import system
 from kindling.core.files import unfinished
 from kindling.data.base import Data
 from kindling.models.muon import Muon
@@ -49,6 +50,8 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
         self.tensor_parallel_size, self.writes_folders = tensor_parallel_size, save_distributed_checkpoint
 
     def setup_environment(self) -> None:
+        if self.writes_folders and system.WINDOWS:  # which can't put a link to a folder in another's place
+            raise MisconfigurationException("save_distributed_checkpoint is true, which Windows can't: use WSL")
         processes, size = self.num_nodes * self.num_processes, self.tensor_parallel_size
         of_data = max(1, processes // size) if self._data_parallel_size == "auto" else self._data_parallel_size
         if of_data * size != processes:

@@ -23,8 +23,8 @@ class Interrupts:
         self.speaks = speaks
         if threading.current_thread() is threading.main_thread():
             watched = [signal.SIGINT, signal.SIGTERM]
-            if "SLURM_JOB_ID" in os.environ:
-                watched.append(signal.SIGUSR1)  # which Windows does not know
+            if "SLURM_JOB_ID" in os.environ and hasattr(signal, "SIGUSR1"):  # which Windows lacks
+                watched.append(signal.SIGUSR1)
             self.before = {number: signal.signal(number, self._receive) for number in watched}
 
     def release(self) -> None:

@@ -3,13 +3,22 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from kindling.core import files, system
 from kindling.core.errors import UsageError
-from kindling.core.files import made_by_one, make_if_missing, unfinished
+from kindling.core.files import (
+    content_to_disk,
+    made_by_one,
+    make_if_missing,
+    names_to_disk,
+    unfinished,
+    whole_file,
+)
 
 MAKE = """
 import sys
@@ -64,3 +73,37 @@ def test_a_cache_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:
 
 def test_the_name_of_an_unfinished_file_tells_process_and_machine(tmp_path: Path) -> None:
     assert unfinished(tmp_path / "a.csv") == tmp_path / f"part-{os.getpid()}@{os.uname().nodename}@a.csv"
+
+
+@pytest.mark.parametrize(("windows", "refusals", "replaced"), [(True, 3, True), (True, 99, False), (False, 1, False)])
+def test_a_file_that_somebody_reads_is_replaced_once_it_is_let_go(
+    windows: bool, refusals: int, replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, replace, asked = tmp_path / "a.json", os.replace, list[int]()
+
+    def refusing(part: Path, whole: Path) -> None:
+        asked.append(1)
+        if len(asked) <= refusals:
+            raise PermissionError(13, "Permission denied")
+        replace(part, whole)
+
+    path.write_text("old", encoding="utf-8")
+    monkeypatch.setattr(system, "WINDOWS", windows)
+    monkeypatch.setattr(files, "PATIENCE", 60.0 if replaced else 0.0)
+    monkeypatch.setattr(os, "replace", refusing)
+    with suppress(UsageError), whole_file(path) as part:
+        part.write_text("new", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == ("new" if replaced else "old")
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_content_is_flushed_where_it_could_be_written_and_a_folder_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flushed = tmp_path / "a", list[str]()
+    path.write_bytes(b"content")
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fdopen(os.dup(file), "rb+").read().decode()))
+    content_to_disk(path)
+    monkeypatch.setattr(system, "WINDOWS", True)
+    names_to_disk(tmp_path)
+    assert flushed == ["content"]

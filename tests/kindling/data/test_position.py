@@ -133,3 +133,16 @@ def test_generators_go_on_from_their_states() -> None:
     draw()
     set_generator_states(states)
     assert draw() == expected
+
+
+def test_the_generator_of_apples_gpu_is_kept_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert generator_states()["torch.mps"] is None or torch.backends.mps.is_available()
+    state, restored = torch.tensor([1, 2, 3], dtype=torch.uint8), list[torch.Tensor]()
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: state)
+    monkeypatch.setattr(torch.mps, "set_rng_state", restored.append)
+    kept = generator_states()
+    set_generator_states(kept)
+    assert [each.tolist() for each in restored] == [[1, 2, 3]]
+    set_generator_states({name: value for name, value in kept.items() if name != "torch.mps"})  # of an older run
+    assert len(restored) == 1

@@ -1,15 +1,17 @@
 """A run's folder belongs to one training at a time."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from kindling.core.errors import UsageError
-from kindling.run.folder import lock_run
+from kindling.run import folder
+from kindling.run.folder import discard_run, lock_run
 
-fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
 HOLD = """
 import fcntl, os, sys
 file = open(sys.argv[1], "w")
@@ -22,6 +24,7 @@ sys.stdin.read()
 
 
 def test_a_run_that_another_process_has_is_refused_until_that_ends(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl", reason="Windows has no such locks")
     command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
@@ -30,3 +33,29 @@ def test_a_run_that_another_process_has_is_refused_until_that_ends(tmp_path: Pat
             lock_run(tmp_path)
         holder.communicate()  # closes what it reads, and so ends it
     lock_run(tmp_path)
+
+
+def test_where_there_is_no_fcntl_a_run_is_locked_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    (tmp_path / "lock").write_text("7@elsewhere", encoding="utf-8")
+    other = FileLock(tmp_path / "lock.windows")
+    with other, pytest.raises(UsageError, match="is in use by process 7 on elsewhere: wait for its end, or stop it"):
+        lock_run(tmp_path)
+    lock_run(tmp_path)
+    lock_run(tmp_path)  # of the same process
+    assert (tmp_path / "lock").read_text(encoding="utf-8").startswith(f"{os.getpid()}@")
+    folder.LOCKS.pop(tmp_path).close()
+    with other.acquire(timeout=0):
+        pass
+
+
+def test_a_run_that_is_discarded_is_given_up_first(tmp_path: Path) -> None:
+    run = tmp_path / "experiment" / "version_0"
+    run.mkdir(parents=True)
+    lock_run(run)
+    closed: list[bool] = []
+    folder.LOCKS[run].callback(lambda: closed.append(run.exists()))
+    discard_run(run)
+    assert closed == [True]
+    assert run not in folder.LOCKS
+    assert not run.parent.exists()
