@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import simplefilter
 
-from kindling.cli.arguments import Arguments, read_arguments
+from kindling.cli.arguments import Arguments, own_options, read_arguments, settings_of_flags
+from kindling.cli.misspelt import names_of, refuse_misspelt
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
 from kindling.run.folder import ROOT
@@ -48,6 +49,7 @@ def main(argv: list[str]) -> None:
         )
     if taken := [flag for flag in fit if flag.partition("=")[0] in OF_A_TRIAL]:
         raise UsageError(f"sweep has no {taken[0].partition('=')[0]}: it begins a run for each trial")
+    refuse_misspelt(settings_of_flags(fit), [*names_of(own_options("fit")), *names_of(option_parser())])
     name = [f"--name={options.name}"] if options.name is not None else []
     from kindling.cli.study_report import finish, show
     from kindling.cli.study_workers import Workers
