@@ -15,7 +15,7 @@ from kindling.core.processes import Processes
 from kindling.core.settings import COMMAND_LINE, Setting, misnamed_in, settings_in
 from kindling.run.folder import begun_run, find_run, requeued_run
 
-PLAIN = ("compare", "export", "folds", "predict", "sweep")  # commands that read their options themselves
+PLAIN = ("compare", "completion", "export", "folds", "predict", "sweep")  # commands that read their options themselves
 
 
 @dataclass

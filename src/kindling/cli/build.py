@@ -50,6 +50,18 @@ def default_callbacks() -> dict[str, type[L.Callback]]:
     return {re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls for cls in (*CALLBACKS, Figures)}
 
 
+def add_keys(parser: LightningArgumentParser, command: str) -> None:
+    """The keys of configs: the trainer's, a model, data, and the engine's callbacks."""
+    looks_at_data = command == "data"
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.set_defaults(DEFAULTS)
+    model, data = L.LightningModule, L.LightningDataModule
+    parser.add_lightning_class_args(model, "model", subclass_mode=True, required=not looks_at_data)
+    parser.add_lightning_class_args(data, "data", subclass_mode=True, required=looks_at_data)
+    for name, callback in default_callbacks().items():
+        parser.add_lightning_class_args(callback, name)
+
+
 class Parts(LightningCLI):
     """The data and the model that the arguments name, and all that is needed to build a trainer for them.
 
@@ -149,16 +161,9 @@ class Parts(LightningCLI):
         return find_class(base, last) if last else None
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        looks_at_data = self.arguments.command == "data"
-        parser.add_lightning_class_args(Trainer, "trainer")
-        parser.set_defaults(DEFAULTS)
-        model, data = L.LightningModule, L.LightningDataModule
-        parser.add_lightning_class_args(model, "model", subclass_mode=True, required=not looks_at_data)
-        parser.add_lightning_class_args(data, "data", subclass_mode=True, required=looks_at_data)
+        add_keys(parser, self.arguments.command)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        for name, callback in default_callbacks().items():
-            parser.add_lightning_class_args(callback, name)
         self.model_type = self._named(L.LightningModule, "model") or L.LightningModule
         self.data_type = self._named(L.LightningDataModule, "data")
         self.from_data: tuple[str, ...] = getattr(self.model_type, "from_data", ())

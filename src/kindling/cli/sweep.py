@@ -40,6 +40,7 @@ OF_A_TRIAL = ("--resume", "--run-id", "--test", "--find")
 
 def main(argv: list[str]) -> None:
     options, fit = _parse(argv)
+    refuse_misspelt(settings_of_flags(fit), [*names_of(own_options("fit")), *names_of(option_parser())])
     if options.study:
         return _show(options, fit)
     if not options.space:
@@ -49,7 +50,6 @@ def main(argv: list[str]) -> None:
         )
     if taken := [flag for flag in fit if flag.partition("=")[0] in OF_A_TRIAL]:
         raise UsageError(f"sweep has no {taken[0].partition('=')[0]}: it begins a run for each trial")
-    refuse_misspelt(settings_of_flags(fit), [*names_of(own_options("fit")), *names_of(option_parser())])
     name = [f"--name={options.name}"] if options.name is not None else []
     from kindling.cli.study_report import finish, show
     from kindling.cli.study_workers import Workers

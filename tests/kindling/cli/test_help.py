@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Result, assert_refused
+from conftest import Result
 
 import kindling.data
 from kindling.cli.arguments import own_options, read_arguments
 from kindling.cli.build import Parts, default_callbacks
-from kindling.cli.help import first_screen, without_all
+from kindling.cli.help import first_screen
 from kindling.cli.help_texts import ABOUT, COMMANDS, ENGINE_DATA, GROUPS, Option
 from kindling.cli.misspelt import KEYS
 from kindling.core import source_names
@@ -48,7 +48,7 @@ def parsed() -> tuple[Options, dict[str, object]]:
     parts = Parts(read_arguments(["fit", "--model", "MLP", "--data", "Digits"]))
     options = Options(parts.parser)
     assert options.problem("model", "MLP") is options.problem("data", "Digits") is None
-    return options, {key: value for key, value in settings_in(parts.dump())}
+    return options, dict(settings_in(parts.dump()))
 
 
 def types_of(option: Option) -> list[str]:
@@ -131,8 +131,7 @@ def test_keys_are_the_parsers_groups() -> None:
     assert set(KEYS) == {key.partition(".")[0] for key in options.types} >= set(default_callbacks())
 
 
-@pytest.mark.parametrize("command", ABOUT)
-@pytest.mark.parametrize("columns", [60, 100])
+@pytest.mark.parametrize(("command", "columns"), [("fit", 60), ("fit", 100), ("test", 100), ("data", 100)])
 def test_the_first_screen_fits_on_a_screen(command: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = first_screen(command).splitlines()
@@ -153,15 +152,30 @@ def test_every_command_that_is_listed_is_there_and_every_example_parses(project:
             assert read_arguments(example.split()).settings
 
 
-@pytest.mark.parametrize("command", ["", *re.findall(r"^  ([a-z]+)  ", COMMANDS, re.MULTILINE), "help fit"])
-def test_help_waits_for_nothing_that_takes_seconds(command: str, kindling: Run) -> None:
+def test_help_waits_for_nothing_that_takes_seconds() -> None:
+    commands = re.findall(r"^  ([a-z]+)  ", COMMANDS, re.MULTILINE)
+    argvs = [["--help"], ["help"], [], ["--version"], ["help", "fit"], *([command, "-h"] for command in commands)]
     script = (
         "import sys; from kindling.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit: pass\n"
-        "print({'torch', 'lightning', 'jsonargparse', 'pandas', 'optuna', 'numpy'} & set(sys.modules))"
+        "for line in sys.argv[1:]:\n"
+        "    try: assert main(line.split()) == 0\n"
+        "    except SystemExit as ended: assert ended.code in (None, 0)\n"
+        "print({'torch', 'lightning', 'jsonargparse', 'pandas', 'optuna', 'numpy', 'shtab'} & set(sys.modules))"
     )
-    argv = [sys.executable, "-c", script, *command.split(), *([] if "help" in command else ["--help"])]
+    argv = [sys.executable, "-c", script, *map(" ".join, argvs)]
     told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    assert told.startswith(("usage: kindling", "`kindling"))
     assert told.endswith("set()\n")
+    assert told.count(COMMANDS) == 3
+    assert told.count("usage: kindling fit ") == 2
+    for command in commands:
+        assert re.search(rf"^(usage: |`)kindling {command} ", told, re.MULTILINE)
+
+
+def test_all_of_help(kindling: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        kindling("fit", "--help", "all")
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    options, _ = parsed()
+    shown = {*re.findall(r"--([\w.]+)", told)}
+    assert {key for key, type_ in options.types.items() if not key.startswith(("model.", "data."))} <= shown
