@@ -1,38 +1,22 @@
 """Reads the command line: Kindling's own options, the config files, and the flags that win over them."""
 
 import argparse
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kindling.cli.help_texts import ABOUT
+from kindling.cli.misspelt import did_you_mean, names_of, refuse_misspelt
 from kindling.core import system
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
 from kindling.core.files import is_file
 from kindling.core.processes import Processes
-from kindling.core.settings import Setting, misnamed_in, settings_in
+from kindling.core.settings import COMMAND_LINE, Setting, misnamed_in, settings_in
 from kindling.run.folder import begun_run, find_run, requeued_run
 
-USAGE = "kindling %s [--config FILE …] [--KEY VALUE …]"
-HELP = {
-    "fit": "Train on the training split, keep the checkpoint that is best on the validation split, and test it. "
-    "--config FILE names an experiment; more than one compose, the later ones win, and flags win over all. "
-    "--model and --data take any LightningModule and LightningDataModule, by name or by import path. "
-    "--resume RUN goes on with a run in its own folder. --name NAME files the run under lightning_logs/NAME. "
-    "--run-id ID begins the run lightning_logs/NAME/ID, or goes on with it: for a command that is started anew. "
-    "--test false leaves the test split alone. --find lr or batch_size tries values and trains nothing.",
-    "validate": "Measure a checkpoint on the validation split. --run RUN (a folder, or latest) takes the run's config "
-    "and best checkpoint; --ckpt best|last|PATH chooses another. Flags win over the run's config.",
-}
-HELP["test"] = HELP["validate"].replace("validation split", "test split")
-HELP["data"] = (
-    "Look at the data before a training: sizes, classes and ranges, how fast it loads, and a picture of a batch as the "
-    "model will see it. Takes what fit takes, of which --data or a config with data: is enough."
-)
-PLAIN = ("compare", "demo", "export", "folds", "predict", "sweep")  # commands that read their options themselves
-COMMAND_LINE = "command line"  # the source of a setting that is a flag
+PLAIN = ("compare", "completion", "demo", "export", "folds", "predict", "sweep")  # they read their options themselves
 
 
 @dataclass
@@ -102,10 +86,12 @@ def read_arguments(argv: list[str], processes: Processes | None = None) -> Argum
         UsageError: if a run or a file is missing, is no YAML, or does not go with the command.
     """
     command, again = argv[0], list[Path]()
-    if command not in HELP:
-        raise UsageError(f"unknown command {command!r}: expected {', '.join((*HELP, *PLAIN))}")
+    if command not in ABOUT:
+        commands = (*ABOUT, *PLAIN)
+        meant = did_you_mean(command, commands, cutoff=0.6)
+        raise UsageError(f"unknown command {command!r}: {meant or 'expected ' + ', '.join(commands)}")
     processes = processes or Processes()
-    own, flags = _own_options(command, argv[1:], processes)
+    own, flags = _parse_own(command, argv[1:], processes)
     name = own.name or _name(own.run, own.configs)
     if command == "fit" and not own.run:
         begun = processes.decide("begun", lambda: _begun(name, own.run_id, processes))
@@ -115,7 +101,7 @@ def read_arguments(argv: list[str], processes: Processes | None = None) -> Argum
         command,
         own.configs,
         flags,
-        settings=[*_settings_of_files(own.configs), *_settings_of_flags(flags)],
+        settings=[*_settings_of_files(own.configs), *settings_of_flags(flags)],
         run=own.run,
         ckpt=own.ckpt,
         name=name,
@@ -168,7 +154,7 @@ def _is_forbidden_on_windows(name: str) -> bool:
     return bool(device or re.search(r'[<>:"|?*\x00-\x1f]|[. ]$', name))
 
 
-def _own_options(command: str, argv: list[str], processes: Processes) -> tuple[argparse.Namespace, list[str]]:
+def _parse_own(command: str, argv: list[str], processes: Processes) -> tuple[argparse.Namespace, list[str]]:
     """Kindling's own options, and what is left for the parser."""
     own = argparse.Namespace(run=None, resumes=False)
 
@@ -176,7 +162,15 @@ def _own_options(command: str, argv: list[str], processes: Processes) -> tuple[a
         own.run, own.resumes = Path(processes.decide("run", lambda: str(find_run(name)))), True
         return own.run / "config.yaml"
 
-    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    try:
+        return own_options(command, config_of_run).parse_known_args(argv, own)
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error.argument_name}: {error.message}") from error
+
+
+def own_options(command: str, config_of_run: Callable[[str], Path] = Path) -> argparse.ArgumentParser:
+    """The parser of Kindling's own options, for a command that passes all others on."""
+    options = argparse.ArgumentParser(f"kindling {command}", add_help=False, allow_abbrev=False, exit_on_error=False)
     options.add_argument("--config", "-c", dest="configs", action="append", default=[], type=Path)
     # A run counts as a config, in one list with the others, since the order counts; it is noted on the way.
     run_flag = "--resume" if command == "fit" else "--run"
@@ -188,10 +182,7 @@ def _own_options(command: str, argv: list[str], processes: Processes) -> tuple[a
     if command == "fit":
         options.add_argument("--run-id")
         options.add_argument("--test", choices=("true", "false"))
-    try:
-        return options.parse_known_args(argv, own)
-    except argparse.ArgumentError as error:
-        raise UsageError(f"{error.argument_name}: {error.message}") from error
+    return options
 
 
 def _name(run: Path | None, configs: list[Path]) -> str:
@@ -214,7 +205,7 @@ def _settings_of_files(paths: Iterable[Path]) -> list[Setting]:
     return settings
 
 
-def _settings_of_flags(flags: list[str]) -> list[Setting]:
+def settings_of_flags(flags: list[str]) -> list[Setting]:
     settings: list[Setting] = []
     for flag, following in zip(flags, [*flags[1:], ""], strict=False):
         if flag.startswith("--"):
@@ -243,6 +234,7 @@ def _check(arguments: Arguments, own: argparse.Namespace) -> None:
         raise UsageError("data has no --ckpt: it looks at the data alone")
     if command in ("validate", "test") and not run and arguments.ckpt in (None, "best", "last"):
         raise UsageError(f"{command} needs --run RUN (a folder or latest), or --config FILE with --ckpt PATH")
+    refuse_misspelt(arguments.settings, names_of(own_options(command)))
     needed = "--data" if command == "data" else "--model"
     if not arguments.configs and needed not in given:
         configs = ", ".join(sorted(str(path) for path in Path("configs").glob("*.yaml"))) or "one of your own"
@@ -269,6 +261,8 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.
     except argparse.ArgumentError as error:
         raise UsageError(f"{error.argument_name}: {error.message}") from error
     if unknown:
-        takes = ", ".join(["--help", *re.findall(r"--\w+", parser.format_usage())])
-        raise UsageError(f"unknown option {unknown[0]}: {parser.prog} takes {takes}")
+        names = names_of(parser)
+        meant = did_you_mean(unknown[0].lstrip("-"), names, "--")
+        takes = ", ".join(f"--{name}" for name in ["help", *names])
+        raise UsageError(f"unknown option {unknown[0]}: {f'{meant} ' if meant else ''}{parser.prog} takes {takes}")
     return options

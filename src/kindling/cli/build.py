@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError
 from contextlib import nullcontext
 from functools import cached_property, partial
 from typing import Any, NoReturn
@@ -19,7 +19,7 @@ import kindling.core.default_parts
 import kindling.core.parser_types
 import kindling.data  # the engine's data by name
 import kindling.train.model_parallel  # noqa: F401 (its strategy by name)
-from kindling.cli.arguments import COMMAND_LINE, HELP, USAGE, Arguments
+from kindling.cli.arguments import Arguments
 from kindling.cli.check_config import check_config
 from kindling.cli.config_of_run import ConfigOfRun
 from kindling.cli.library_errors import is_setting, sentence, too_large
@@ -28,7 +28,7 @@ from kindling.core.class_paths import IN_A_LIST, foreign_parts, import_part, is_
 from kindling.core.config_problems import explain
 from kindling.core.errors import Stopped, UsageError, origin
 from kindling.core.parts import class_path_of, find_class, load_projects
-from kindling.core.settings import settings_in
+from kindling.core.settings import COMMAND_LINE, settings_in
 from kindling.core.trusted_parts import imported_parts
 from kindling.data.base import Data
 from kindling.data.preprocessing import learnt
@@ -48,6 +48,18 @@ DEFAULTS = {"trainer.max_epochs": 20, "trainer.gradient_clip_val": 1.0}
 def default_callbacks() -> dict[str, type[L.Callback]]:
     """The engine's callbacks by their names as flags: EarlyStopping is early_stopping."""
     return {re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls for cls in (*CALLBACKS, Figures)}
+
+
+def add_keys(parser: LightningArgumentParser, command: str) -> None:
+    """The keys of configs: the trainer's, a model, data, and the engine's callbacks."""
+    looks_at_data = command == "data"
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.set_defaults(DEFAULTS)
+    model, data = L.LightningModule, L.LightningDataModule
+    parser.add_lightning_class_args(model, "model", subclass_mode=True, required=not looks_at_data)
+    parser.add_lightning_class_args(data, "data", subclass_mode=True, required=looks_at_data)
+    for name, callback in default_callbacks().items():
+        parser.add_lightning_class_args(callback, name)
 
 
 class Parts(LightningCLI):
@@ -84,7 +96,6 @@ class Parts(LightningCLI):
             self._build_parts([*configs, *self.saved_split, *self._flags()])
 
     def _build_parts(self, args: list[str]) -> None:
-        command = self.arguments.command
         # Lightning's constructor calls add_core_arguments_to_parser, add_arguments_to_parser and parse_arguments, sets
         # the seed, and calls instantiate_classes, which calls build.
         super().__init__(
@@ -93,8 +104,7 @@ class Parts(LightningCLI):
             parser_kwargs={
                 "allow_abbrev": False,
                 "exit_on_error": False,
-                "usage": USAGE % command,
-                "description": HELP[command],
+                "usage": SUPPRESS,  # which the first screen of --help has
             },
             auto_configure_optimizers=False,
             args=args,
@@ -151,16 +161,9 @@ class Parts(LightningCLI):
         return find_class(base, last) if last else None
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        looks_at_data = self.arguments.command == "data"
-        parser.add_lightning_class_args(Trainer, "trainer")
-        parser.set_defaults(DEFAULTS)
-        model, data = L.LightningModule, L.LightningDataModule
-        parser.add_lightning_class_args(model, "model", subclass_mode=True, required=not looks_at_data)
-        parser.add_lightning_class_args(data, "data", subclass_mode=True, required=looks_at_data)
+        add_keys(parser, self.arguments.command)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        for name, callback in default_callbacks().items():
-            parser.add_lightning_class_args(callback, name)
         self.model_type = self._named(L.LightningModule, "model") or L.LightningModule
         self.data_type = self._named(L.LightningDataModule, "data")
         self.from_data: tuple[str, ...] = getattr(self.model_type, "from_data", ())

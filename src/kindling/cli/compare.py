@@ -5,8 +5,8 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import yaml
 from rich.table import Table
 
@@ -18,6 +18,9 @@ from kindling.core.settings import flatten
 from kindling.core.tables import console, plain_cell, printable, shown, shown_mean
 from kindling.run.folder import ENDED_EARLY, ROOT
 
+if TYPE_CHECKING:  # it takes a second to import
+    import pandas as pd
+
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
 LESS_IS_BETTER = (*LOWER_IS_BETTER, "seconds", "parameters")
 # What a row averages over, and what no result depends on.
@@ -28,12 +31,16 @@ DAMAGED = (UsageError, OSError, ValueError, LookupError, TypeError, AttributeErr
 NO_METRICS = dict.fromkeys(("val/loss", "seconds"), float("nan"))  # of a run that is not finished
 
 
-def main(argv: list[str]) -> None:
+def option_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("kindling compare", description=__doc__)
     parser.add_argument("folders", metavar="DIR", nargs="*", type=Path, help=f"runs, or folders of runs ({ROOT})")
     parser.add_argument("--sort", metavar="METRIC", help="val/accuracy, seconds … (what chose the best checkpoints)")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="gets the table too, with every setting and metric")
-    arguments = parse_options(parser, argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    arguments = parse_options(option_parser(), argv)
     print_table(find_runs(arguments.folders or [ROOT]), arguments.sort, arguments.csv)
 
 
@@ -47,11 +54,13 @@ def find_runs(folders: list[Path]) -> list[Path]:
     return list({run.resolve(): run for run in sorted(runs, key=lambda run: (len(run.name), run))}.values())
 
 
-def read_runs(runs: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_runs(runs: list[Path]) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """Settings (`model`, `model.optimizer.lr`, …) and metrics (`val/loss`, …, `seconds`), a row a run.
 
     A run that is not finished has no metrics. A damaged one is left out, in a line that names the file.
     """
+    import pandas as pd
+
     settings, metrics = {}, {}
     for run in runs:
         path = run / "results.json"
@@ -102,7 +111,7 @@ def print_table(runs: list[Path], sort: str | None = None, file: Path | None = N
         print(f"{left} unfinished, shown last: kindling fit --resume RUN goes on with a run")
 
 
-def _sorted_by(settings: pd.DataFrame, metrics: pd.DataFrame, sort: str | None) -> tuple[str, bool]:
+def _sorted_by(settings: "pd.DataFrame", metrics: "pd.DataFrame", sort: str | None) -> tuple[str, bool]:
     """The metric to sort by, and whether less of it is better: what chose the best checkpoints, if the runs agree."""
     if sort is not None and sort not in metrics:
         raise UsageError(f"no run has {sort!r} to sort by: there is {', '.join(metrics)}")
@@ -114,13 +123,13 @@ def _sorted_by(settings: pd.DataFrame, metrics: pd.DataFrame, sort: str | None) 
     return best, best.endswith(LESS_IS_BETTER)
 
 
-def _main_loss(metrics: pd.DataFrame) -> str:
+def _main_loss(metrics: "pd.DataFrame") -> str:
     """The validation's loss; if no run has one by this name, the first metric of the validation."""
     logged = [name for name in metrics if name.startswith("val/") and metrics[name].notna().any()]
     return logged[0] if logged else "val/loss"  # which comes first: see NO_METRICS
 
 
-def _averaged(settings: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+def _averaged(settings: "pd.DataFrame", metrics: "pd.DataFrame") -> "pd.DataFrame":
     """A row for all runs of the same settings: the first `run`, how many `runs`, settings, means, and `… std`."""
     is_unfinished = metrics["seconds"].isna()  # such a run has a row of its own
     row_of = settings.groupby([*settings, is_unfinished], sort=False, dropna=False).ngroup()  # the number of its row
@@ -133,13 +142,15 @@ def _averaged(settings: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     return first_runs.join([counts, means, deviations])
 
 
-def _differing(settings: pd.DataFrame) -> list[str]:
+def _differing(settings: "pd.DataFrame") -> list[str]:
     """The settings that differ, those first that the most runs have."""
     differs = settings.nunique(dropna=False) > 1
     return list(settings.count()[differs].sort_values(ascending=False, kind="stable").index)
 
 
-def _write_csv(rows: pd.DataFrame, file: Path) -> None:
+def _write_csv(rows: "pd.DataFrame", file: Path) -> None:
+    import pandas as pd
+
     try:
         with_values = rows.dropna(axis=1, how="all")
         plain = {
@@ -151,7 +162,7 @@ def _write_csv(rows: pd.DataFrame, file: Path) -> None:
         raise UsageError(f"can't write --csv {file}: {error.strerror or error}") from error
 
 
-def _shown_metrics(metrics: pd.DataFrame, best: str) -> list[str]:
+def _shown_metrics(metrics: "pd.DataFrame", best: str) -> list[str]:
     """The loss, the first metric of each task (which is its main one) on either split, and what is sorted by."""
     main = []
     for split in ("val", "test"):
@@ -161,7 +172,7 @@ def _shown_metrics(metrics: pd.DataFrame, best: str) -> list[str]:
     return [name for name in wanted if name in metrics]
 
 
-def _table(rows: pd.DataFrame, names: list[str], metrics: list[str]) -> Table:
+def _table(rows: "pd.DataFrame", names: list[str], metrics: list[str]) -> Table:
     """Settings, left-aligned, and metrics, right-aligned."""
     table = Table()
     for name in [*names, *metrics]:
@@ -172,7 +183,9 @@ def _table(rows: pd.DataFrame, names: list[str], metrics: list[str]) -> Table:
     return table
 
 
-def _cell(row: pd.Series, name: str) -> str:
+def _cell(row: "pd.Series", name: str) -> str:
+    import pandas as pd
+
     value, deviation = row[name], row.get(f"{name} std")
     if pd.isna(value):
         return "–"

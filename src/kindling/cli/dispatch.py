@@ -12,40 +12,12 @@ from typing import Any, TextIO
 
 from kindling import __version__
 from kindling.cli.arguments import PLAIN, read_arguments
+from kindling.cli.help_texts import ABOUT, COMMANDS
 from kindling.core.consoles import print_anything
 from kindling.core.errors import NothingToDo, Stopped, UsageError
 from kindling.core.launch import launch_of_environment
 from kindling.core.processes import Processes
 from kindling.core.tables import print_plain
-
-HELP = """\
-usage: kindling COMMAND [--config FILE …] [--KEY VALUE …]
-
-Train and use deep-learning models. Commands:
-  demo       train a ResNet on handwritten digits, to see it all once
-  data       look at the data before a training
-  fit        train, keep the best checkpoint, test it
-  folds      train once for each fold of a cross-validation
-  sweep      search for better settings
-  validate   measure a run's checkpoint on the validation split
-  test       measure a run's checkpoint on the test split
-  compare    show runs in one table, the best first
-  predict    predict images, a table or arrays
-  export     write a model as ONNX or torch.export
-
-Examples:
-  kindling data --data ImageFolder --data.path photos
-  kindling fit --config configs/digits_mlp.yaml --trainer.max_epochs 5
-  kindling fit --config configs/digits_resnet.yaml --config configs/trainer/gpu.yaml
-  kindling fit --model MLP --data Table --data.path houses.csv --data.target price
-  kindling fit --resume lightning_logs/digits_mlp/version_0
-  kindling test --run latest
-  kindling predict --run latest --input new_photos
-
-Everything a command takes: kindling fit --help.
-What a model, a data set or a task takes: kindling fit --model.help MLP.
-"""
-
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
 ENDS_WITH_PARENT = "KINDLING_ENDS_WITH_PARENT"  # the process that a training is part of, such as that of folds
@@ -70,12 +42,20 @@ def run(argv: list[str] | None) -> int:
     """What `main` does, as long as somebody reads what it prints."""
     argv = sys.argv[1:] if argv is None else argv
     print_anything()
+    if argv[:1] == ["help"] and len(argv) > 1:
+        argv = [argv[1], "--help", *argv[2:]]
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
+        print(COMMANDS, end="")
         return 0
     if argv[0] in ("-V", "--version"):
         print(f"kindling {__version__}")
         return 0
+    if argv[0] in ABOUT and {"-h", "--help"} & {*argv}:
+        from kindling.cli.help import first_screen, without_all
+
+        print(first_screen(argv[0]), end="")
+        if (argv := without_all(argv)) is None:
+            return 0
     return run_command(argv)
 
 

@@ -23,11 +23,15 @@ if TYPE_CHECKING:  # they take seconds to import
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 
 
-def main(argv: list[str]) -> None:
+def option_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("kindling export", description=__doc__)
     parser.add_argument("--format", choices=[*SUFFIXES], default="onnx", help="onnx, or torch for torch.export")
     run_options(parser, "the run's own test split, to check the file on")
-    options = parse_options(parser, argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    options = parse_options(option_parser(), argv)
     from kindling.cli.trained import Trained
     from kindling.use.export import OPSET, check, write
 

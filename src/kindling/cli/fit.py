@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning as L
 
-from kindling.cli.arguments import COMMAND_LINE, Arguments
+from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
 from kindling.cli.find import find
 from kindling.cli.profiling import end_profiler
@@ -20,6 +20,7 @@ from kindling.cli.terminal import metric_notes, print_header, print_metrics, pri
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
 from kindling.core.processes import EndsWithOthers
+from kindling.core.settings import COMMAND_LINE
 from kindling.run import folder
 from kindling.run.checkpoint_names import is_checkpoint
 from kindling.run.dashboard import Dashboard

@@ -32,7 +32,7 @@ OF_PROMPT: dict[str, tuple[type, str, str]] = {  # arguments of Predictor.genera
 }
 
 
-def main(argv: list[str]) -> None:
+def option_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("kindling predict", description=__doc__)
     run_options(parser, "the run's own test split")
     parser.add_argument("--batch_size", type=int, default=256, help="samples that are computed at once (256)")
@@ -40,7 +40,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--prompt", metavar="TEXT", help="print what a language model writes after this text")
     for name, (kind, default, what) in OF_PROMPT.items():
         parser.add_argument(f"--{name}", type=kind, help=f"with --prompt: {what} ({default})")
-    options = parse_options(parser, argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    options = parse_options(option_parser(), argv)
     if options.batch_size < 1:
         raise UsageError(f"--batch_size is {options.batch_size}: expected a positive integer")
     of_prompt = {name: getattr(options, name) for name in OF_PROMPT if getattr(options, name) is not None}

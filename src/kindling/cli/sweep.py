@@ -11,17 +11,18 @@ import argparse
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from warnings import simplefilter
 
-from kindling.cli.arguments import Arguments, read_arguments
-from kindling.cli.study_report import finish, show
-from kindling.cli.study_workers import Workers
+from kindling.cli.arguments import Arguments, own_options, read_arguments, settings_of_flags
+from kindling.cli.misspelt import names_of, refuse_misspelt
 from kindling.core.config_files import read_yaml
 from kindling.core.errors import UsageError
 from kindling.run.folder import ROOT
-from kindling.study.space import Space, parameters
-from kindling.study.trials import Trials, as_plain, differing
+
+if TYPE_CHECKING:  # optuna takes half a second to import
+    from kindling.study.space import Space
+    from kindling.study.trials import Trials
 
 TRIALS = 40
 EPILOG = """\
@@ -38,7 +39,8 @@ OF_A_TRIAL = ("--resume", "--run-id", "--test", "--find")
 
 
 def main(argv: list[str]) -> None:
-    options, fit = _options(argv)
+    options, fit = _parse(argv)
+    refuse_misspelt(settings_of_flags(fit), [*names_of(own_options("fit")), *names_of(option_parser())])
     if options.study:
         return _show(options, fit)
     if not options.space:
@@ -49,6 +51,11 @@ def main(argv: list[str]) -> None:
     if taken := [flag for flag in fit if flag.partition("=")[0] in OF_A_TRIAL]:
         raise UsageError(f"sweep has no {taken[0].partition('=')[0]}: it begins a run for each trial")
     name = [f"--name={options.name}"] if options.name is not None else []
+    from kindling.cli.study_report import finish, show
+    from kindling.cli.study_workers import Workers
+    from kindling.study.space import Space
+    from kindling.study.trials import Trials
+
     arguments = read_arguments(["fit", *fit, *name])
     space = Space(read_yaml(options.space), str(options.space))
     if twice := [flag for flag in fit if flag[2:].partition("=")[0] in space.keys]:
@@ -64,8 +71,7 @@ def main(argv: list[str]) -> None:
         finish(trials, about)
 
 
-def _options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Sweep's own options, and what is left for each trial's fit."""
+def option_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "kindling sweep",
         description=__doc__,
@@ -84,8 +90,13 @@ def _options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--storage", metavar="URL", help="a database for the study's record (a file in its folder)")
     parser.add_argument("--study", metavar="FOLDER", type=Path, help="show how a study stands")
     parser.add_argument("--finish", action="store_true", help="train the best settings over 3 seeds, and test them")
+    return parser
+
+
+def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Sweep's own options, and what is left for each trial's fit."""
     try:
-        return parser.parse_known_args(argv)
+        return option_parser().parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise UsageError(f"{error.argument_name}: {error.message}") from error
 
@@ -96,8 +107,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _study(trials: Trials, arguments: Arguments, space: Space, search: str, fit: list[str]) -> dict[str, Any]:
+def _study(trials: "Trials", arguments: Arguments, space: "Space", search: str, fit: list[str]) -> dict[str, Any]:
     """Make the study, or join it; what it is about."""
+    from kindling.study.space import parameters
+    from kindling.study.trials import as_plain, differing
+
     about = as_plain({"settings": arguments.values, "space": space.content, "search": search})
     if not trials.exist():
         found = checked(arguments, space)
@@ -110,14 +124,14 @@ def _study(trials: Trials, arguments: Arguments, space: Space, search: str, fit:
     return there
 
 
-def checked(arguments: Arguments, space: Space) -> dict[str, Any]:
+def checked(arguments: Arguments, space: "Space") -> dict[str, Any]:
     """Refuse what the trials could not do, in a process of its own: this one would hold data and GPU to its end."""
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=simplefilter, initargs=("ignore",)) as pool:  # as in this process
         return pool.submit(check, arguments, space).result()
 
 
-def check(arguments: Arguments, space: Space) -> dict[str, Any]:
+def check(arguments: Arguments, space: "Space") -> dict[str, Any]:
     """See `study_check.check`."""
     from kindling.cli import study_check  # takes seconds
 
@@ -128,6 +142,9 @@ def _show(options: argparse.Namespace, fit: list[str]) -> None:
     if fit or options.space or options.trials:
         given = fit[0] if fit else "--space" if options.space else "--trials"
         raise UsageError(f"--study shows a study and takes no {given}: to go on with it, give its --config and --space")
+    from kindling.cli.study_report import finish, show
+    from kindling.study.trials import Trials
+
     trials = Trials(options.study, options.storage)
     if not trials.exist():
         there = ", ".join(sorted(str(path.parent.parent) for path in ROOT.glob("*/locks/study"))) or "no study yet"

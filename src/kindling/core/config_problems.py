@@ -154,7 +154,7 @@ class Options:
 
 def _actions(parser: ArgumentParser) -> list[Action]:
     """The options of a parser, without those that Kindling does not use."""
-    unused = ("config", "print_config")
+    unused = ("config", "print_config", "print_shtab")
     return [each for each in parser._actions if each.dest not in unused and short_name(each.dest) != "help"]
 
 

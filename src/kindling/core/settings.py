@@ -5,6 +5,7 @@ from types import NoneType
 from typing import Any
 
 Setting = tuple[str, str, Any]  # a config file or "command line", the key as flags name it, and the value
+COMMAND_LINE = "command line"  # the source of a setting that is a flag
 
 
 def settings_in(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -143,7 +143,12 @@ def test_a_config_that_is_no_yaml(content: bytes, message: str, kindling: Run) -
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["fitt"], "unknown command 'fitt': expected fit, validate, test, data, compare"),
+        (["fti"], "unknown command 'fti': did you mean fit?"),
+        (["paint"], "unknown command 'paint': expected fit, validate, test, data, compare"),
+        (["fit", "--confg", "x.yaml"], "unknown option --confg: did you mean --config?"),
+        (["folds", *MLP, "--resum", "x"], "unknown option --resum: did you mean --resume?"),
+        (["sweep", *MLP, "--spcae", "x.yaml"], "unknown option --spcae: did you mean --space?"),
+        (["fit", *MLP, "--chekpoint.mode", "min"], "command line: unknown key chekpoint.mode: did you mean checkpoint?"),
         (["fit"], "nothing says what to train: give --config FILE (configs/breast_cancer.yaml"),
         (["fit", "configs/digits_mlp.yaml"], "unexpected 'configs/digits_mlp.yaml': a config file is given with --config FILE"),
         (["test"], "test needs --run RUN"),

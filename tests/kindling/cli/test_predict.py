@@ -327,7 +327,7 @@ MISTAKES = {
     "other arrays": (["--ckpt", "net.ckpt", "--input", "two.npz"], "two.npz can't be predicted: expected an array x in it, and it has y, labels"),
     "other shape": (["--ckpt", "net.ckpt", "--input", "wide.npz"], "the model takes images of shape (1, 8, 8), not (1, 9, 9)"),
     "objects": (["--ckpt", "net.ckpt", "--input", "objects.npz"], "objects.npz can't be predicted: x holds Python objects"),
-    "option": (["--ckpt", "net.ckpt", "--inptu", "a.png"], "unknown option --inptu: kindling predict takes --help, --run, --ckpt, --input"),
+    "option": (["--ckpt", "net.ckpt", "--inptu", "a.png"], "unknown option --inptu: did you mean --input? kindling predict takes --help, --run, --ckpt, --input"),
     "batch size": (["--ckpt", "net.ckpt", "--input", "a.npz", "--batch_size", "0"], "--batch_size is 0: expected a positive integer"),
     "device": (["--ckpt", "net.ckpt", "--input", "a.npz", "--device", "gpu9"], "--device is gpu9, which can't be used"),
     "output is the input": (["--ckpt", "net.ckpt", "--input", "a.npz", "--output", "a.npz"], "--output is a.npz, which is the input"),
