@@ -21,6 +21,7 @@ HELP = """\
 usage: kindling COMMAND [--config FILE …] [--KEY VALUE …]
 
 Train and use deep-learning models. Commands:
+  new        begin a project of your own, with examples
   data       look at the data before a training
   fit        train, keep the best checkpoint, test it
   folds      train once for each fold of a cross-validation

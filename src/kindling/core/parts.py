@@ -19,9 +19,10 @@ from types import ModuleType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 from kindling.core.errors import UsageError
+from kindling.core.project_names import ENGINE
+from kindling.core.template import EXAMPLES, PROJECT
 
 GROUP = "kindling.projects"
-ENGINE = "kindling"
 LIBRARIES = ("lightning", "pytorch_lightning", "torch", "torchmetrics", "torchvision")  # whose classes a run may name
 ANY_MODULE = "torch.nn.modules.module.Module"
 
@@ -30,10 +31,11 @@ ANY_MODULE = "torch.nn.modules.module.Module"
 def load_projects() -> tuple[str, ...]:
     """Import every module of the projects that are installed, and return their names, that of this folder first.
 
-    One whose package is gone, after a renaming or a move, is skipped with a sentence.
+    One whose package is gone, after a renaming or a move, is skipped with a sentence. Where none is installed, the
+    examples that the engine's wheel has are one.
     """
     found: dict[str, bool] = {}
-    for point in dict.fromkeys(entry_points(group=GROUP)):
+    for point in dict.fromkeys(entry_points(group=GROUP)) or examples():
         try:
             package = import_module(point.value)
         except ModuleNotFoundError as error:
@@ -45,6 +47,14 @@ def load_projects() -> tuple[str, ...]:
             import_module(module)
         found[point.value] = in_this_folder(point.value)
     return tuple(sorted(found, key=lambda name: not found[name]))
+
+
+def examples() -> list[EntryPoint]:
+    """The project in the wheel's template, made to be found; none in a clone, which is installed as a project."""
+    if not (EXAMPLES / PROJECT).is_dir():
+        return []
+    sys.path.append(str(EXAMPLES))
+    return [EntryPoint(PROJECT, PROJECT, GROUP)]
 
 
 def _modules_of(package: ModuleType) -> list[str]:
