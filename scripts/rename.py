@@ -11,74 +11,33 @@ The project is installed anew in `.venv`; where there is none, the lines that do
 and nothing is committed, so `git reset --hard` takes them back.
 """
 
-import builtins
-import keyword
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+# Nothing has to be installed: what is used of the engine here is plain Python.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from kindling import __version__
+from kindling.core.errors import UsageError
+from kindling.core.project_names import ENGINE, check_name
+from kindling.core.template import (
+    CREDIT_IN_CLONE,
+    ENGINE_IN_CLONE,
+    ENGINE_TESTS,
+    IN_ANY_CASE,
+    PROJECT,
+    give_name,
+    new_readme,
+    renamed_pyproject,
+    replaced,
+)
+
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT, ENGINE = "my_project", "kindling"
 PYTHON = ROOT / ".venv" / "bin" / "python"
 INSTALL = ["install", "--no-deps", "-e", "."]
-# What dependencies and tools are imported as, commands that would be hidden, modules of the tests, folders of builds.
-OTHERS = """torch torchvision torchmetrics functorch torchgen lightning lightning_utilities pytorch_lightning tqdm
-jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn sklearn scikit_learn fsspec
-packaging setuptools pillow PIL pyarrow datasets litdata tokenizers onnx onnxruntime onnxscript importlinter grimp
-fastapi httpx timm transformers peft optuna wandb mlflow sqlalchemy alembic filelock
-pytest conftest model_cases project_parts stand_ins clones simple_modules class_places cookbook_pages interrupted
-launches recording_logger
-mypy ruff pre_commit pip python python3 git make build dist venv"""
-TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # Python leaves `test` out of its own list
-# Kindling's own: what goes in any case (documents, and tests of what is renamed), and what --keep-engine-tests keeps.
-IN_ANY_CASE = ["scripts/rename.py", "docs", "CHANGELOG.md"]
-IN_ANY_CASE += ["tests/kindling/test_readme.py", "tests/kindling/test_docs.py"]
-IN_ANY_CASE += ["tests/kindling/test_repository.py", "tests/kindling/test_configs.py"]
-IN_ANY_CASE += ["tests/kindling/docs", "tests/cookbook_pages.py"]
-IN_ANY_CASE += ["tests/kindling/scripts/test_rename.py", "tests/kindling/scripts/test_first_week.py"]
-ENGINE_TESTS = ["tests/kindling", "tests/clones.py", "tests/simple_modules.py"]
-ENGINE_TESTS += ["tests/class_places.py", "tests/interrupted.py", "tests/launches.py", "tests/recording_logger.py"]
-ENGINE_TESTS += ["scripts/kindling"]
-README = """\
-# {title}
-
-Models trained with PyTorch Lightning: an experiment is one YAML file, a run is one folder.
-
-```
-make test                                     # makes .venv, installs, and tests all models, data and experiments
-source .venv/bin/activate
-kindling fit     --config configs/NAME.yaml   # train, keep the best checkpoint, test it
-kindling fit     --resume latest              # go on after an interruption, in the same folder
-kindling test    --run latest
-kindling predict --run latest --input FILES
-kindling compare lightning_logs               # runs in one table
-```
-
-`kindling --help` lists all commands, `kindling fit --model.help NAME` what a model takes. `make lint` checks style and
-types.
-
-## Find your way
-
-```
-src/{name}/     the project: models/, data/, losses/ …; a class in a new file there is at once a name for YAML and flags
-configs/        experiments, one YAML each; trainer/ has overlays for cpu, gpu and debug
-tests/{name}/   every model learns, every data set fits what it declares, every experiment trains
-src/kindling/   the engine: nothing in it is to be edited
-lightning_logs/ runs: config, checkpoints, metrics, figures
-```
-
-What you would change for your problem is the project's; what must be right for every problem is the engine's.
-`from kindling import Model, Data, Task, Trainer, load` is all that is needed of it.
-
-## Credit, and a later Kindling
-
-The engine is [Kindling](src/kindling/__init__.py) {version} (MIT: [LICENSE](LICENSE)). To take over a later one,
-replace the folder `src/kindling` by its folder, take over what its `pyproject.toml` has changed in `dependencies`, and
-run `make test`.
-"""
 
 
 def main(arguments: list[str]) -> None:
@@ -91,19 +50,21 @@ def main(arguments: list[str]) -> None:
     if len(names) != 1:
         refuse("expected one name: python scripts/rename.py galaxies")
     name = names[0]
-    check_name(name)
+    check_name(name, ROOT)
     if not (ROOT / "src" / PROJECT).is_dir():
         refuse(f"src/{PROJECT} is not here: this clone has a name already")
     if changes := git("status", "--porcelain", "--untracked-files=normal", "--", "."):
         refuse(f"git has changes that are not committed (first: {changes.splitlines()[0][3:]}): commit or stash them")
     pyproject = renamed_pyproject((ROOT / "pyproject.toml").read_text(encoding="utf-8"), name)
+    pyproject = replaced(pyproject, "pyproject.toml", {rf'"{ENGINE}\[': f'"{name}['})
 
     remove(IN_ANY_CASE if keep else IN_ANY_CASE + ENGINE_TESTS)
     for folder in ("src", "tests"):
         if (ROOT / folder / PROJECT).is_dir():
             git("mv", f"{folder}/{PROJECT}", f"{folder}/{name}")
     (ROOT / "pyproject.toml").write_text(pyproject, encoding="utf-8")
-    (ROOT / "README.md").write_text(new_readme(name), encoding="utf-8")
+    readme = new_readme(name, __version__, ENGINE_IN_CLONE, CREDIT_IN_CLONE)
+    (ROOT / "README.md").write_text(readme, encoding="utf-8")
     tidy(reword(name))
     git("add", "--update", ".")
     print(f"This is {name} now. What is left to do:")
@@ -111,43 +72,6 @@ def main(arguments: list[str]) -> None:
         print(f"  {line}")
     print("  make test && make lint")
     print(f'  git commit -m "Rename to {name}"   # git reset --hard would take the renaming back')
-
-
-def check_name(name: str) -> None:
-    if not re.fullmatch("[a-z]([a-z0-9_]{0,38}[a-z0-9])?", name) or keyword.iskeyword(name):
-        refuse(f"{name!r} can't name a Python package: use up to 40 of a-z, 0-9 and _, such as galaxies")
-    if name in TAKEN or ENGINE in name or (ROOT / name).exists() or (ROOT / "src" / name).exists():
-        refuse(f"{name!r} is taken by Python, a tool, a dependency or a folder here: choose another name")
-
-
-def title_of(name: str) -> str:
-    return " ".join(word.capitalize() for word in name.split("_"))
-
-
-def renamed_pyproject(text: str, name: str) -> str:
-    """The distribution's name, description and version, and wherever the project is named.
-
-    A version of its own, since the engine's tells nothing of the project.
-    """
-    replacements = {
-        r'^name = "kindling"$': f'name = "{name}"',
-        r'^description = ".*"$': f'description = "{title_of(name)}: models trained with PyTorch Lightning"',
-        r'^dynamic = \["version"\]$': 'version = "0.1.0"',
-        r"^\[tool\.setuptools\.dynamic\]\nversion = .*\n\n": "",
-        r'"kindling\[': f'"{name}[',
-        r'^    "fastapi.*\n    "httpx.*\n': "",  # a page of the cookbook's, which goes
-    }
-    for pattern, replacement in replacements.items():
-        text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
-        if count != 1:
-            refuse(f"pyproject.toml has {count} lines like {pattern}, expected one: bring back that of Kindling")
-    return text.replace(PROJECT, name)
-
-
-def new_readme(name: str) -> str:
-    source = (ROOT / "src" / ENGINE / "__init__.py").read_text(encoding="utf-8")
-    version = re.findall(r'^__version__ = "(.+)"$', source, re.MULTILINE)
-    return README.format(name=name, title=title_of(name), version=" ".join(version))
 
 
 def remove(paths: list[str]) -> None:
@@ -162,17 +86,10 @@ def remove(paths: list[str]) -> None:
 
 
 def reword(name: str) -> list[Path]:
-    """Give the project its new name wherever git's files say the old one; return the files of Python among them."""
-    changed = []
-    for path in git("ls-files", "-z").split("\0")[:-1]:
-        file = ROOT / path
-        if path == "LICENSE" or path.startswith(f"src/{ENGINE}/") or file.is_symlink() or not file.is_file():
-            continue
-        content = file.read_bytes()  # as bytes, so that line ends and images stay as they are
-        if PROJECT.encode() in content:
-            file.write_bytes(content.replace(PROJECT.encode(), name.encode()))
-            changed.append(file)
-    return [file for file in changed if file.suffix == ".py"]
+    """Give the project its new name in git's files, but for the engine's; return the files of Python among them."""
+    paths = [path for path in git("ls-files", "-z").split("\0")[:-1] if not path.startswith(f"src/{ENGINE}/")]
+    files = [ROOT / path for path in paths if (ROOT / path).is_file() and not (ROOT / path).is_symlink()]
+    return [file for file in files if give_name(file, name) and file.suffix == ".py"]
 
 
 def tidy(files: list[Path]) -> None:
@@ -218,4 +135,7 @@ def refuse(reason: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except UsageError as error:
+        refuse(str(error))

@@ -1,8 +1,8 @@
 """Builds the engine's own wheel, with the template in it: `python scripts/kindling/build_wheel.py dist`.
 
-`kindling-<version>-py3-none-any.whl` is made of `src/kindling` and depends on what pyproject.toml lists. All else that
-git tracks here (the project, its experiments, tests and tools) lies in it under `kindling/template/`, so that a new
-project can be begun from an index. It is copied when the wheel is built, and stored nowhere else.
+`kindling-<version>-py3-none-any.whl` is made of `src/kindling` and depends on what pyproject.toml lists. What a project
+begins with (examples, experiments, tests and tools) lies in it under `kindling/template/`, for `kindling new`. It is
+copied when the wheel is built, and stored nowhere else.
 """
 
 import json
@@ -17,6 +17,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:  # pytest brings it
     import tomli as tomllib
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))  # of this clone, installed or not
+
+from kindling.core.template import belongs_to_project
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = "src/kindling/"
@@ -76,7 +80,7 @@ def build(folder: Path) -> Path:
 
 
 def copy_files(stage: Path) -> list[str]:
-    """Copy the engine to where it is built, and all that git tracks besides into its folder `template`: those files."""
+    """Copy the engine to where it is built, and what a project begins with into its folder `template`: those files."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8")
     if listed.returncode:
         sys.exit(f"build_wheel: git knows no files in {ROOT}: {listed.stderr.strip()}")
@@ -86,9 +90,11 @@ def copy_files(stage: Path) -> list[str]:
             continue  # deleted, and not yet committed
         if path.startswith(ENGINE):
             target = stage / path
-        else:
+        elif belongs_to_project(path):
             target = stage / ENGINE / "template" / path
             template.append(f"template/{path}")
+        else:
+            continue  # Kindling's own
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, target)
     for path in ("README.md", "LICENSE"):

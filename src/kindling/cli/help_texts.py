@@ -9,6 +9,7 @@ Train and use deep-learning models.
 
 Begin
   demo        train a ResNet on handwritten digits, to see it all once
+  new         begin a project of your own, with examples
 
 Train
   data        look at the data before a training

@@ -24,7 +24,7 @@ def test_the_experiment_is_that_of_the_folder_or_else_that_of_the_wheel(
 ) -> None:
     for folder in ("clone/configs", "wheel/configs", "empty"):
         (tmp_path / folder).mkdir(parents=True)
-    monkeypatch.setattr(demo, "TEMPLATE", tmp_path / "wheel")
+    monkeypatch.setattr(demo, "COPY", tmp_path / "wheel")
     monkeypatch.chdir(tmp_path / "clone")
     of_wheel = tmp_path / "wheel" / "configs" / "digits_resnet.yaml"
     of_wheel.touch()
@@ -49,12 +49,13 @@ def test_where_there_is_none_it_says_where_to_start_it(
 def test_where_no_project_is_installed_that_of_the_wheel_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "src" / "stars_of_wheel"
+    package = tmp_path / "stars_of_wheel"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "models.py").write_text("FOUND = True\n", encoding="utf-8")
     monkeypatch.setattr(parts, "entry_points", lambda group: ())
-    monkeypatch.setattr(parts, "TEMPLATE", tmp_path)
+    monkeypatch.setattr(parts, "EXAMPLES", tmp_path)
+    monkeypatch.setattr(parts, "PROJECT", "stars_of_wheel")
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert load_projects.__wrapped__() == ("stars_of_wheel",)
     assert import_module("stars_of_wheel.models").FOUND

@@ -9,6 +9,7 @@ import pytest
 from clones import git, make_clone, make_environment, needs_git, needs_posix, run, succeed
 
 from kindling import __version__
+from kindling.core.template import files_of
 
 pytestmark = needs_git
 QUIET_PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
@@ -70,16 +71,17 @@ def wheel(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_is_the_engine_with_all_else_as_its_template(wheel: Path, clone: Path) -> None:
+def test_the_wheel_is_the_engine_with_what_a_project_begins_with(wheel: Path, clone: Path) -> None:
     assert wheel.name == f"kindling-{__version__}-py3-none-any.whl"
     tracked = git(clone, "ls-files").splitlines()
     engine = {path.removeprefix("src/") for path in tracked if path.startswith("src/kindling/")}
-    template = {f"kindling/template/{path}" for path in tracked if not path.startswith("src/kindling/")}
+    template = {f"kindling/template/{path}" for path in files_of(clone)}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         assert names == engine | template
         assert {"kindling/py.typed", "kindling/template/src/my_project/__init__.py"} <= names
-        for name in ("pyproject.toml", ".ci/run", "README.md", "tests/conftest.py"):
+        assert not [name for name in names if name.startswith("kindling/template/docs/")]
+        for name in ("pyproject.toml", ".ci/run", ".gitignore", "tests/conftest.py", "tests/my_project/test_data.py"):
             assert archive.read(f"kindling/template/{name}") == (clone / name).read_bytes()
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +10,8 @@ import numpy as np
 import pytest
 from clones import ENVIRONMENT, git, install, make_clone, needs_git, needs_posix, rename, run, succeed
 from conftest import ROOT
+
+from kindling.core.project_names import TAKEN
 
 pytestmark = needs_git
 
@@ -116,11 +117,10 @@ def test_refuses_without_git(untouched: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_knows_every_dependency() -> None:
     """A dependency that joins pyproject.toml must join the names that are refused."""
-    taken = runpy.run_path(str(ROOT / "scripts" / "rename.py"))["TAKEN"]
     block = re.search(r"^dependencies = \[$(.*?)^\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
     assert block
     names = {name.replace("-", "_") for name in re.findall(r'^ *"([\w-]+)', block[1], re.MULTILINE)}
-    assert {"torch", "scikit_learn"} <= names <= taken
+    assert {"torch", "scikit_learn"} <= names <= TAKEN
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -1,0 +1,32 @@
+# The project in a container, which trains as a user without rights:
+#   docker build -t my_project .
+#   docker run --rm -v "$PWD/lightning_logs:/home/user/project/lightning_logs" my_project fit --config configs/digits_mlp.yaml
+# With CUDA: docker build --build-arg TORCH_INDEX= -t my_project .   and docker run --gpus all --ipc host …
+# On another base that has Python 3.11 or later, whose PyTorch is kept if it is new enough:
+#   docker build --build-arg BASE=pytorch/pytorch:TAG --build-arg TORCH_INDEX= -t my_project .
+ARG BASE=python:3.12-slim
+
+# What the project needs, which changes rarely. The devcontainer is this stage, with the working folder in it.
+FROM ${BASE} AS environment
+ENV PIP_NO_CACHE_DIR=1 PIP_BREAK_SYSTEM_PACKAGES=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
+RUN apt-get update && apt-get install -y --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
+# The user's number is that of the files' owner outside, or mounted folders can't be written to: --build-arg UID=$(id -u)
+ARG UID=1000
+RUN useradd --create-home --non-unique --uid "$UID" --shell /bin/bash user
+WORKDIR /opt/requirements
+# Where the engine is a wheel, it lies in wheels/; in a clone there is no such folder.
+COPY pyproject.toml wheels* ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt
+# PyTorch without CUDA, which is much smaller; empty for that of PyPI, which has CUDA on Linux.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN python -m pip install --find-links . ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt
+USER user
+ENV PATH=/home/user/.local/bin:$PATH
+WORKDIR /home/user/project
+
+# The project itself, which changes often.
+FROM environment AS project
+COPY --chown=user . .
+RUN python -m pip install --user --no-deps -e .
+ENTRYPOINT ["kindling"]
+CMD ["--help"]
