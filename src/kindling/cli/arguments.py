@@ -30,7 +30,7 @@ HELP["data"] = (
     "Look at the data before a training: sizes, classes and ranges, how fast it loads, and a picture of a batch as the "
     "model will see it. Takes what fit takes, of which --data or a config with data: is enough."
 )
-PLAIN = ("compare", "export", "folds", "predict", "sweep")  # commands that read their options themselves
+PLAIN = ("board", "compare", "export", "folds", "predict", "sweep")  # commands that read their options themselves
 COMMAND_LINE = "command line"  # the source of a setting that is a flag
 
 

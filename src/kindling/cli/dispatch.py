@@ -28,6 +28,7 @@ Train and use deep-learning models. Commands:
   validate   measure a run's checkpoint on the validation split
   test       measure a run's checkpoint on the test split
   compare    show runs in one table, the best first
+  board      show curves, figures and settings of runs in the browser (TensorBoard)
   predict    predict images, a table or arrays
   export     write a model as ONNX or torch.export
 
