@@ -32,6 +32,7 @@ SEEN_WITH = {
     "jsonargparse": "4.53.0",
     "lightning": "2.6.6",
     "multiprocessing": "Python 3.11",
+    "tensorboard": "2.21.0",
     "torch": "2.14.1",
     "torchmetrics": "1.9.0",
 }
@@ -204,6 +205,8 @@ TABLE: tuple[Row, ...] = (
     Row("torch.utils.tensorboard.writer.SummaryWriter._get_file_writer", "(self)",
         ("kindling/run/dashboard.py", "kindling/run/loggers.py"),
         "where events are written: into a file without a thread, which a full disk would end"),
+    Row("tensorboard.plugins.hparams.hparams_plugin.HParamsPlugin._context", "attribute", ("kindling/cli/board_look.py",),
+        "what the HParams tab knows of the runs: it sorts columns by name, and has no setting for their order"),
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ Measure
   validate    measure a run's checkpoint on the validation split
   test        measure a run's checkpoint on the test split
   compare     show runs in one table, the best first
+  board       show curves, figures and settings of runs in the browser (TensorBoard)
 
 Use
   predict     predict images, a table or arrays

@@ -19,6 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.writer import FileWriter
 
 from kindling.core.growing_file import GrowingFile, reported
+from kindling.run.event_tags import tag_of
 from kindling.run.logged_before import LoggedBefore
 from kindling.run.logger_recipes import Recipe, loggers_of
 from kindling.run.metrics_table import MetricsTable, last_step
@@ -114,6 +115,8 @@ class EventFile(FileWriter):
         event.wall_time = walltime or time.time()
         if step is not None:
             event.step = int(step)
+        for value in event.summary.value:
+            value.tag = tag_of(value.tag)
         record = io.BytesIO()
         RecordWriter(record).write(event.SerializeToString())
         self.file.waiting += record.getvalue()

@@ -35,7 +35,9 @@ def test_a_sweep_by_hand_can_be_compared(kindling: Callable[..., Result]) -> Non
     assert first["seed"] == 0
     for version in (0, 1):
         scalars = events(version).Tags()["scalars"]
-        assert {"best/val_accuracy", "best/val_loss", "test/accuracy"} <= set(scalars)
+        assert {f"when trained/{name}" for name in ("best/val_accuracy", "best/val_loss", "test/accuracy")} <= set(
+            scalars
+        )
 
 
 def test_a_setting_of_the_command_line_is_shown_if_results_depend_on_it(kindling: Callable[..., Result]) -> None:
@@ -51,8 +53,8 @@ def test_the_final_metrics_are_those_of_the_results(kindling: Callable[..., Resu
 
     assert kindling(*FIT).code == 0
     results = json.loads(Path("lightning_logs/digits_mlp/version_0/results.json").read_text())
-    for tag, expected in [("best/val_f1", results["val"]["f1"]), ("test/f1", results["test"]["f1"])]:
-        (scalar,) = events(0).Scalars(tag)
+    for name, expected in [("best/val_f1", results["val"]["f1"]), ("test/f1", results["test"]["f1"])]:
+        (scalar,) = events(0).Scalars(f"when trained/{name}")
         assert abs(scalar.value - expected) < 1e-6
 
 
@@ -66,7 +68,7 @@ def test_losses_share_a_chart(kindling: Callable[..., Result]) -> None:
     logged = set(found.Tags()["scalars"])
     for tags in charts.values():
         assert set(tags) <= logged
-    assert {"learning_rate", "gradient_norm"} <= logged
+    assert {"while training/learning_rate", "while training/gradient_norm"} <= logged
 
 
 def test_without_a_logger_nothing_is_written(kindling: Callable[..., Result]) -> None:

@@ -146,7 +146,7 @@ def test_the_norm_is_logged_where_the_loss_is(kindling: Callable[..., Result]) -
     accumulate = ["--trainer.accumulate_grad_batches", 5, "--trainer.log_every_n_steps", 2]  # 18 batches an epoch
     assert kindling(*FIT, *accumulate).code == 0
     events = EventAccumulator("lightning_logs/digits_mlp/version_0").Reload()
-    steps = [[event.step for event in events.Scalars(tag)] for tag in ("train/loss", "gradient_norm")]
+    steps = [[event.step for event in events.Scalars(tag)] for tag in ("train/loss", "while training/gradient_norm")]
     assert steps[0] == steps[1] == [1, 3, 5, 7]
 
 
