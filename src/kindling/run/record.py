@@ -1,5 +1,6 @@
 """What a run remembers besides its weights and curves: config, origin, split and results."""
 
+import json
 import os
 import platform
 import shlex
@@ -7,6 +8,7 @@ import shutil
 import sys
 import time
 from contextlib import suppress
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import DEVNULL, CalledProcessError, check_output
@@ -19,6 +21,7 @@ from torch.nn.parameter import is_lazy
 
 from kindling import __version__
 from kindling.core.files import whole_file, write_json
+from kindling.core.growing_file import going_on
 from kindling.core.parts import load_projects
 from kindling.core.settings import flatten
 from kindling.data.batches import batch_size_of
@@ -40,6 +43,7 @@ class Record(L.Callback):
     def __init__(self, run: Path, config: dict[str, Any], seed: Any) -> None:
         self.run, self.config, self.seed = run, config, seed
         self.changes = changes(run / "config.yaml", config)  # that a resume makes
+        self.summary: dict[str, Any] = {}  # what is trained on what, in a few words and numbers: for `summary.json`
         self.seconds, self.samples = 0.0, 0  # spent and seen in training, validation included in the seconds
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -48,7 +52,27 @@ class Record(L.Callback):
             return
         self.keep(trainer.global_step)
         write_json(self.run / "environment.json", environment(self.seed))
+        write_json(self.run / "summary.json", self.summary)
         keep_split(self.run, trainer.datamodule)  # type: ignore[attr-defined]
+
+    @property
+    def given_before(self) -> dict[str, Any]:
+        """What files and flags set before a resume, by key."""
+        with suppress(OSError, ValueError, LookupError, TypeError):  # it is new, or of an older version, or damaged
+            return dict(json.loads((self.run / "summary.json").read_text())["settings"])
+        return {}
+
+    def end(self, early: str | None, monitor: str | None, mode: str | None) -> None:
+        """Note how the training has ended.
+
+        Args:
+            early: why, if it was before its time.
+            monitor: the metric that chose the best checkpoint.
+            mode: whether the lowest (min) or the highest (max) was best.
+        """
+        self.summary |= {"ended": early} | ({"monitor": monitor, "mode": mode} if monitor else {})
+        with going_on(self.run / "summary.json"):
+            write_json(self.run / "summary.json", self.summary)
 
     def keep(self, step: int) -> None:
         """Write the config. What was true before a resume stays under a number, the config if the resume changes it."""
@@ -107,9 +131,10 @@ def changes(path: Path, config: dict[str, Any]) -> list[str]:
 
 
 def environment(seed: Any) -> dict[str, Any]:
-    """Where a run comes from: code, package versions, hardware, seed and command line."""
+    """Where a run comes from: command line, time, seed, code, package versions and hardware."""
     return {
         "command": shlex.join(["kindling", *sys.argv[1:]]),
+        "started": datetime.now().astimezone().isoformat(" ", "seconds"),
         "seed": seed,
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "git_commit": git("rev-parse", "HEAD"),
