@@ -173,7 +173,7 @@ class Training:
         assert self.record
         arguments = self.parts.arguments
         now = [each for each in arguments.changes if each[1] not in arguments.of_launch]
-        before = [("", key, value) for key, value in self.record.given_before.items()]
+        before = [("", key, value) for key, value in dict(self.record.summary_before.get("settings") or {}).items()]
         return given(self.record.config, [*before, *now])
 
     @contextmanager

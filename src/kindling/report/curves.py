@@ -15,6 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 468, 18, 232  # of the lines
 POINTS = 400  # of a line: more can't be told apart
 DOTS = 60  # points that are drawn as dots, each with its value
 NAME = re.compile(r"(?:(train|val)(?:id|idation|ing)?[/_])?(.+?)(?:_epoch)?(?:/dataloader_idx_(\d+))?")
+OF_THE_ENGINE = ("gradient_norm", "learning_rate")  # begin what is logged of each training
 OF_THE_TABLE = ("step", "epoch")  # columns that are no metrics
 
 
@@ -71,14 +72,15 @@ class Chart:
     @property
     def described(self) -> str:
         """What the picture shows, in words."""
-        ends = [
-            f"{line.label} from {shown(line.points[0].value)} to {shown(line.points[-1].value)}" for line in self.lines
-        ]
-        return f"{self.name} by {self.unit}: {'; '.join(ends)}"
+        said = []
+        for line in self.lines:
+            first, last = line.points[0].value, line.points[-1].value
+            said.append(f"{line.label} from {shown(first)} to {shown(last)}")
+        return f"{self.name} by {self.unit}: {'; '.join(said)}"
 
 
 def charts(rows: Iterable[Row], order: list[str], monitor: str | None, mode: str | None) -> list[Chart]:
-    """A chart for each metric: the loss first, then in this order, then those that are validated.
+    """A chart for each metric: the loss first, then in this order, then those that are validated, then losses.
 
     Args:
         rows: of `metrics.csv`.
@@ -97,7 +99,8 @@ def charts(rows: Iterable[Row], order: list[str], monitor: str | None, mode: str
     def place(chart: Chart) -> tuple[Any, ...]:
         rank = order.index(chart.name) if chart.name in order else len(order)
         is_validated = any(line.split == "val" for line in chart.lines)
-        return chart.name != "loss", rank, not is_validated, chart.name
+        is_loss, is_of_engine = "loss" in chart.name.lower(), chart.name.startswith(OF_THE_ENGINE)
+        return chart.name != "loss", rank, not is_validated, not is_loss, is_of_engine, chart.name
 
     found = sorted((Chart(name, lines) for name, lines in by_name.items()), key=place)
     for chart in found:

@@ -3,7 +3,6 @@
 All of it is read from the run's folder, which can be anyone's: every text is escaped, and the page may load nothing.
 """
 
-import json
 import math
 import re
 from base64 import b64encode
@@ -13,10 +12,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from kindling.core.files import whole_file
+from kindling.core.files import read_json, whole_file
 from kindling.core.growing_file import going_on
 from kindling.core.tables import shown
-from kindling.report.curves import HEIGHT, WIDTH, Chart, charts
+from kindling.report.curves import HEIGHT, WIDTH, charts
 from kindling.run.metrics_table import whole_rows
 
 FILE = "report.html"
@@ -57,7 +56,8 @@ def _template() -> Template:
 
 
 def _content(run: Path) -> Values:
-    summary, results = _read(run / "summary.json"), _read(run / "results.json")
+    """What the template shows."""
+    summary, results = read_json(run / "summary.json"), read_json(run / "results.json")
     name = run.resolve()
     measured = _measured(run, results)
     order = list(next(iter(measured.values()), {}))
@@ -76,19 +76,11 @@ def _content(run: Path) -> Values:
         "measured": measured,
         "metrics": list(dict.fromkeys(metric for values in measured.values() for metric in values)),
         "metric_notes": _dictionary(results.get("notes")),
-        "pictures": [_picture(path) for path in sorted(run.glob("figures/*.png"), key=_title)],
+        "pictures": [_picture(run, path) for path in _pictures(run)],
         "texts": [(_title(path), path.read_text(errors="replace")) for path in sorted(run.glob("figures/*.txt"))],
         "config": _without_secrets(config.read_text(errors="replace")[:LARGEST_CONFIG]) if has_config else "",
         "starts": _starts(run),
     }
-
-
-def _read(path: Path) -> Values:
-    """The values in a JSON file; none if it is not there, or damaged."""
-    try:
-        return _dictionary(json.loads(path.read_text()))
-    except (OSError, ValueError, RecursionError):
-        return {}
 
 
 def _without_secrets(text: str) -> str:
@@ -112,7 +104,7 @@ def _measured(run: Path, results: Values) -> dict[str, Values]:
     """The metrics of each split, by the heading of their column; behind them those that were measured later."""
     measured = {SPLITS.get(split, split): _dictionary(results.get(split)) for split in ("val", "test")}
     for command, split in (("validate", "val"), ("test", "test")):
-        later = _read(run / command / "results.json")
+        later = read_json(run / command / "results.json")
         if later and later.get(split) != results.get(split):
             file = Path(str(later.get("checkpoint"))).name
             measured[f"{SPLITS.get(split, split)}, kindling {command} of {file}"] = _dictionary(later.get(split))
@@ -123,11 +115,12 @@ def _tiles(summary: Values, results: Values, measured: dict[str, Values]) -> lis
     """What one wants to know first: the main metric on each split, and what it took."""
     first = next(iter(measured.values()), {})
     metric = next((name for name in first if name != "loss"), "loss")  # a task's main one comes first
-    tiles = [
-        (f"{heading} {metric}", _shown(values[metric])) for heading, values in measured.items() if metric in values
-    ]
-    if "best_epoch" in results:
+    having = {heading: values for heading, values in measured.items() if metric in values}
+    tiles = [(f"{heading} {metric}", _shown(values[metric])) for heading, values in having.items()]
+    if "best_epoch" in results and first:
         tiles.append(("best epoch", f"{_shown(results['best_epoch'])} of {_shown(results.get('epochs'))}"))
+    elif "epochs" in results:  # with nothing to choose by
+        tiles.append(("epochs", _shown(results["epochs"])))
     if "seconds" in results:
         tiles.append(("training time", _duration(results["seconds"])))
     parameters = results.get("parameters", summary.get("parameters"))
@@ -145,6 +138,7 @@ def _duration(seconds: Any) -> str:
 
 def _facts(summary: Values, results: Values) -> list[tuple[str, str]]:
     splits = _dictionary(summary.get("splits"))
+    ends = {"min": "the lowest", "max": "the highest"}
     facts = {
         "model": summary.get("model"),
         "parameters": results.get("parameters", summary.get("parameters")),
@@ -157,26 +151,39 @@ def _facts(summary: Values, results: Values) -> list[tuple[str, str]]:
         "device": summary.get("device"),
         "precision": summary.get("precision"),
         "samples per second": results.get("samples_per_second"),
-        "chosen by": summary.get("monitor") and f"{summary.get('mode')} {summary['monitor']}",
+        "chosen by": summary.get("monitor") and f"{ends.get(str(summary.get('mode')))} {summary['monitor']}",
     }
     return [(name, _shown(value)) for name, value in facts.items() if value is not None]
 
 
 def _class_counts(results: Values) -> Values:
     """Of each class the number of samples in each split, and the splits."""
-    counts = {
-        SPLITS.get(split, split): _dictionary(of) for split, of in _dictionary(results.get("class_counts")).items()
-    }
+    of_splits = _dictionary(results.get("class_counts"))
+    counts = {SPLITS.get(split, split): _dictionary(of_split) for split, of_split in of_splits.items()}
     classes = list(next(iter(counts.values()), {}))
     rows = [(name, [of_split.get(name, 0) for of_split in counts.values()]) for name in classes[:CLASSES]]
     return {"splits": list(counts), "rows": rows, "classes": len(classes)}
 
 
-def _picture(path: Path) -> Values:
+def _pictures(run: Path) -> list[Path]:
+    """Those of the training; those that `kindling test` or `validate` drew later where the training drew none."""
+    found: dict[str, Path] = {}
+    for folder in ("test/figures", "validate/figures", "figures"):
+        found |= {path.name: path for path in run.glob(f"{folder}/*.png")}
+    return sorted(found.values(), key=_place)
+
+
+def _picture(run: Path, path: Path) -> Values:
     """A PNG of the run: in the page, or only by its name if it is too large, or none."""
     content = path.read_bytes() if path.stat().st_size <= LARGEST else b""
     data = f"data:image/png;base64,{b64encode(content).decode()}" if content.startswith(PNG) else None
-    return {"title": _title(path), "data": data, "file": f"figures/{path.name}"}
+    return {"title": _title(path), "data": data, "file": path.relative_to(run).as_posix()}
+
+
+def _place(path: Path) -> tuple[str, bool]:
+    """In the order of the figures' names, that of the validation first."""
+    split, _, name = path.stem.partition("_")
+    return name, split != "val"
 
 
 def _title(path: Path) -> str:
@@ -188,7 +195,7 @@ def _title(path: Path) -> str:
 def _starts(run: Path) -> list[Values]:
     """Where each start of the training came from, the first one first."""
     earlier = sorted(run.glob("environment.*.json"), key=lambda path: (len(path.name), path.name))
-    return [found for path in (*earlier, run / "environment.json") if (found := _read(path))]
+    return [found for path in (*earlier, run / "environment.json") if (found := read_json(path))]
 
 
 def _environment(start: Values) -> list[tuple[str, str]]:
@@ -201,7 +208,7 @@ def _environment(start: Values) -> list[tuple[str, str]]:
         "git commit": f"{commit}{', with uncommitted changes' if start.get('git_dirty') else ''}" if commit else None,
         "seed": start.get("seed"),
         "machine": start.get("platform"),
-        "CPU cores": f"{start.get('cpus')}, {start.get('threads')} threads" if start.get("cpus") else None,
+        "CPU cores": f"{start['cpus']}, threads: {start.get('threads')}" if start.get("cpus") else None,
         "GPUs": ", ".join(map(str, gpus)) or "none",
         "SLURM job": start.get("slurm_job"),
         "Python": start.get("python"),

@@ -1,6 +1,5 @@
 """What a run remembers besides its weights and curves: config, origin, split and results."""
 
-import json
 import os
 import platform
 import shlex
@@ -20,7 +19,7 @@ import yaml
 from torch.nn.parameter import is_lazy
 
 from kindling import __version__
-from kindling.core.files import whole_file, write_json
+from kindling.core.files import read_json, whole_file, write_json
 from kindling.core.growing_file import going_on
 from kindling.core.parts import load_projects
 from kindling.core.settings import flatten
@@ -44,6 +43,7 @@ class Record(L.Callback):
         self.run, self.config, self.seed = run, config, seed
         self.changes = changes(run / "config.yaml", config)  # that a resume makes
         self.summary: dict[str, Any] = {}  # what is trained on what, in a few words and numbers: for `summary.json`
+        self.summary_before = read_json(run / "summary.json")  # a resume
         self.seconds, self.samples = 0.0, 0  # spent and seen in training, validation included in the seconds
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -55,22 +55,17 @@ class Record(L.Callback):
         write_json(self.run / "summary.json", self.summary)
         keep_split(self.run, trainer.datamodule)  # type: ignore[attr-defined]
 
-    @property
-    def given_before(self) -> dict[str, Any]:
-        """What files and flags set before a resume, by key."""
-        with suppress(OSError, ValueError, LookupError, TypeError):  # it is new, or of an older version, or damaged
-            return dict(json.loads((self.run / "summary.json").read_text())["settings"])
-        return {}
-
     def end(self, early: str | None, monitor: str | None, mode: str | None) -> None:
         """Note how the training has ended.
 
         Args:
             early: why, if it was before its time.
-            monitor: the metric that chose the best checkpoint.
+            monitor: the metric that chose the best checkpoint; None if that was not told in this start.
             mode: whether the lowest (min) or the highest (max) was best.
         """
-        self.summary |= {"ended": early} | ({"monitor": monitor, "mode": mode} if monitor else {})
+        if not monitor:
+            monitor, mode = (self.summary_before.get(key) for key in ("monitor", "mode"))
+        self.summary |= {"ended": early, "monitor": monitor, "mode": mode}
         with going_on(self.run / "summary.json"):
             write_json(self.run / "summary.json", self.summary)
 
