@@ -8,7 +8,7 @@
 
 `python scripts/kindling/fault_injection.py kills --only ddp ema --count 10 --seed 1` runs a part. All that a training
 leaves is compared with one that nobody disturbed: every value in `last.ckpt`, the weights in `best.ckpt`, every byte of
-`metrics.csv`, `results.json`, and at each step the bytes of the batch and of the weights. Times may differ.
+`metrics.csv`, `results.json`, the curves of `report.html`, and at each step the bytes of the batch and of the weights. Times may differ.
 
 All but `ranks` takes 6.6 minutes on 2 cores: 30 kills in 10 configurations, 15 kills during saves, 6 full disks and 206
 damaged checkpoints, after all of which everything was identical.
@@ -199,6 +199,8 @@ class Training:
         found = {name.replace(here, "…"): each.replace(here, "…") for name, each in found.items()}
         rows = enumerate((run / "metrics.csv").read_bytes().splitlines(keepends=True), start=1)
         found |= {f"metrics.csv, line {number}": str(row) for number, row in rows}
+        curves = re.findall("<svg.*?</svg>", (run / "report.html").read_text(encoding="utf-8"), re.DOTALL)
+        found |= {f"report.html, curve {number}": curve for number, curve in enumerate(curves, start=1)}
         steps: dict[str, set[str]] = {}
         for line in sorted(self.trace.read_text().splitlines()):
             place, _, hashes = line.partition(": ")

@@ -1,6 +1,7 @@
 """Reads the command line: Kindling's own options, the config files, and the flags that win over them."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,17 @@ from kindling.core.processes import Processes
 from kindling.core.settings import COMMAND_LINE, Setting, misnamed_in, settings_in
 from kindling.run.folder import begun_run, find_run, requeued_run
 
-PLAIN = ("board", "compare", "completion", "demo", "export", "folds", "new", "predict", "sweep")  # with options of their own
+PLAIN = (
+    "board",
+    "compare",
+    "completion",
+    "demo",
+    "export",
+    "folds",
+    "new",
+    "predict",
+    "sweep",
+)  # with options of their own
 
 
 @dataclass

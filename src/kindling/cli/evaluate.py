@@ -3,7 +3,9 @@
 from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
 from kindling.cli.profiling import end_profiler
+from kindling.cli.run_page import write_run_page
 from kindling.cli.stages import SPLITS, has_stage, loggers_end, make_trainer, measure, told_in_a_sentence
+from kindling.cli.summary import notes_of, summary_of
 from kindling.cli.terminal import metric_notes, print_header, print_metrics
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
@@ -29,7 +31,7 @@ def main(arguments: Arguments) -> None:
         trainer = make_trainer(parts, None if debugs else run, [])
         arguments.processes.join(trainer, None)
         if trainer.is_global_zero:
-            print_header(parts, trainer, None if debugs else run, [])
+            print_header(parts, summary_of(parts, trainer), None if debugs else run, notes_of(parts))
         with loggers_end(trainer.loggers):
             metrics = measure(parts, trainer, command, ckpt)
         end_profiler(trainer)
@@ -42,3 +44,4 @@ def main(arguments: Arguments) -> None:
                 run / command / "results.json",
                 {"checkpoint": str(ckpt), **metrics} | ({"notes": notes} if notes else {}),
             )
+            write_run_page(parts, run)

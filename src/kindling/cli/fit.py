@@ -15,12 +15,15 @@ from kindling.cli.arguments import Arguments
 from kindling.cli.build import Parts
 from kindling.cli.find import find
 from kindling.cli.profiling import end_profiler
+from kindling.cli.run_page import write_run_page
 from kindling.cli.stages import has_stage, left_out, loggers_end, make_trainer, measure, told_in_a_sentence
+from kindling.cli.summary import given, notes_of, summary_of
 from kindling.cli.terminal import metric_notes, print_header, print_metrics, print_next
 from kindling.core.errors import UsageError
 from kindling.core.files import write_json
 from kindling.core.processes import EndsWithOthers
 from kindling.core.settings import COMMAND_LINE
+from kindling.figures.callback import checkpoint_callback
 from kindling.run import folder
 from kindling.run.checkpoint_names import is_checkpoint
 from kindling.run.dashboard import Dashboard
@@ -138,7 +141,7 @@ class Training:
     def fit(self, ckpt: Path | None) -> None:
         """Train, then measure the best checkpoint on the validation and the test split."""
         parts, trainer = self.parts, self.trainer
-        with told_in_a_sentence(parts, self.run), loggers_end(trainer.loggers):
+        with self._page_if_it_breaks(), told_in_a_sentence(parts, self.run), loggers_end(trainer.loggers):
             self._print_header()
             with no_garbage_before():
                 trainer.fit(parts.model, datamodule=parts.datamodule, ckpt_path=ckpt, weights_only=True)
@@ -147,16 +150,57 @@ class Training:
     def _print_header(self) -> None:
         if not self.trainer.is_global_zero:
             return
-        print_header(self.parts, self.trainer, self.run, left_out(self.parts))
-        if resting := parts_in_eval_mode(self.parts.model):
-            print(
-                f"note   {', '.join(resting)}: trained in eval mode, without dropout, as built; .train() switches it on"
-            )
-        if unread := sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
-            flag = unread[0].removeprefix("PL_TRAINER_").lower()
-            print(f"note   {', '.join(unread)}: not read here, where flags and YAML say all: --trainer.{flag}")
+        summary, notes = summary_of(self.parts, self.trainer), [*notes_of(self.parts), *self._further_notes()]
+        print_header(self.parts, summary, self.run, notes)
+        if self.record:
+            self.record.summary = summary | {"notes": notes, "settings": self._given()}
         if self.record and self.resumed_after is not None:
             print(f"resume after step {self.resumed_after}; changed: {'; '.join(self.record.changes) or 'nothing'}")
+
+    def _further_notes(self) -> list[str]:
+        """What is left out, and what is not as one might expect."""
+        notes = []
+        if missing := left_out(self.parts):
+            notes.append(f"left out, with what would switch it on: {'; '.join(missing)}")
+        if resting := parts_in_eval_mode(self.parts.model):
+            how = "trained in eval mode, without dropout, as built; .train() switches it on"
+            notes.append(f"{', '.join(resting)}: {how}")
+        if unread := sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
+            flag = unread[0].removeprefix("PL_TRAINER_").lower()
+            notes.append(f"{', '.join(unread)}: not read here, where flags and YAML say all: --trainer.{flag}")
+        return notes
+
+    def _given(self) -> dict[str, Any]:
+        """What files and flags have set, over all resumes."""
+        assert self.record
+        arguments = self.parts.arguments
+        now = [each for each in arguments.changes if each[1] not in arguments.of_launch]
+        before = [("", key, value) for key, value in dict(self.record.summary_before.get("settings") or {}).items()]
+        return given(self.record.config, [*before, *now])
+
+    @contextmanager
+    def _page_if_it_breaks(self) -> Iterator[None]:
+        """Write the run's page with what there is if the training ends early, unless its settings are refused."""
+        try:
+            yield
+        except UsageError:
+            raise
+        except BaseException as error:
+            self._write_page(str(error) or type(error).__name__)
+            raise
+
+    def _write_page(self, ended: str | None) -> None:
+        """Write the run's page.
+
+        Args:
+            ended: why the training has ended before its time, if it has.
+        """
+        is_begun = self.run and (self.run / "config.yaml").exists()
+        if not (self.run and self.record and is_begun and self.trainer.is_global_zero):
+            return
+        checkpoint = checkpoint_callback(self.trainer)
+        self.record.end(ended, getattr(checkpoint, "monitor", None), getattr(checkpoint, "mode", None))
+        write_run_page(self.parts, self.run)
 
     def _finish(self, trainer: Trainer) -> None:
         end_profiler(trainer)
@@ -178,9 +222,11 @@ class Training:
         write_json(
             self.run / "results.json", metrics | ({"notes": notes} if notes else {}) | results
         )  # by which a run is known to be finished
-        for reason in filter(None, reasons):
-            print(f"stopped early: {reason}")
+        early = "; ".join(filter(None, reasons))
+        if early:
+            print(f"stopped early: {early}")
         print_metrics("best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**results), metrics, notes)
+        self._write_page(early or None)
         print_next(self.parts, self.run, metrics)
 
     def _best_checkpoint(self) -> Path | None:

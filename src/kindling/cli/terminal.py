@@ -12,53 +12,26 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.table import Column, Table
 
 from kindling.cli.build import Parts
+from kindling.cli.summary import in_a_line
 from kindling.core.consoles import typed
 from kindling.core.tables import console, print_plain, printable, shown
 from kindling.data.base import Data
 from kindling.data.text import Text
-from kindling.models.base import Model
-from kindling.run.record import count_parameters
 
 
-def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[str]) -> None:
-    """What is trained on what and how, where the run is, and what a user should know of the data and the model."""
-    model, data = parts.model, parts.datamodule
-    batch_size = getattr(data, "batch_size", None)
-    kind = trainer.strategy.root_device.type
-    device = kind if kind == "cpu" else f"{trainer.num_devices} × {kind}"
-    batch = f"batch {batch_size}, " if batch_size else ""
+def print_header(parts: Parts, summary: dict[str, Any], run: Path | None, notes: list[str]) -> None:
+    """What is trained on what and how, where the run is, and what a user should know."""
+    data = parts.datamodule
+    batch = f"batch {summary['batch_size']}, " if summary["batch_size"] else ""
     print_plain(
-        f"{_describe_model(model)}{_describe_data(data)}\n"
-        f"device {device}, precision {trainer.described_precision}, {batch}seed {parts.seed}\n"
+        f"{in_a_line(summary)}\n"
+        f"device {summary['device']}, precision {summary['precision']}, {batch}seed {parts.seed}\n"
         f"run    {run or 'none (nothing is written)'}"
     )
     if isinstance(data, Data) and data.class_counts:
         print_plain(f"train  {balance(data.class_counts['train'])}")
-    of_model = model.notes if isinstance(model, Model) else []
-    for note in [*(data.notes if isinstance(data, Data) else []), *of_model]:
+    for note in notes:
         print_plain(f"note   {note}")
-    if left_out:
-        print(f"note   left out, with what would switch it on: {'; '.join(left_out)}")
-
-
-def _describe_model(model: L.LightningModule) -> str:
-    task = f", {type(model.task).__name__}" if hasattr(model, "task") else ""
-    return f"{type(model).__name__} ({count_parameters(model):,} parameters{task})"
-
-
-def _describe_data(data: L.LightningDataModule | None) -> str:
-    if data is None:
-        return ", with loaders of its own"
-    if not isinstance(data, Data):
-        return f" on {type(data).__name__}"
-    names = data.classes or data.targets or []
-    unit = "classes" if data.classes else "target" if len(names) == 1 else "targets"
-    shape = "×".join(map(str, data.input_shape))
-    sizes = ", ".join(f"{len(indices):,} {split}" for split, indices in data.splits.items())
-    targets = f"→ {len(names)} {unit}" if names else "without targets"
-    if data.vocabulary and not names:
-        targets = f"tokens of {data.vocabulary:,} different ones"
-    return f" on {type(data).__name__} ({shape} {targets}; {sizes})"
 
 
 def balance(counts: dict[str, int]) -> str:
@@ -94,21 +67,33 @@ def metric_notes(model: L.LightningModule) -> dict[str, str]:
 
 
 def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
-    """Where everything is, and what to type next, with the import paths that a run of foreign modules needs again."""
-    files = ("checkpoints", "figures", "metrics.csv", "results.json", "config.yaml", "environment.json")
+    """Where everything is, and what to type next."""
+    files = ("report.html", "checkpoints", "figures", "metrics.csv", "results.json", "config.yaml", "environment.json")
+    print(f"in {run}: {', '.join(file for file in files if (run / file).exists())}\nnext:")
+    for command, what in next_commands(parts, run, "test" in metrics):
+        print(f"  {command}" + (f"    # {what}" if what else ""))
+
+
+def next_commands(parts: Parts, run: Path, is_tested: bool) -> list[tuple[str, str]]:
+    """What to type next and what for, with the import paths that a run of foreign modules needs again.
+
+    Of a run that is not finished: how to go on with it.
+    """
     named, again = typed(run), _flags(parts.foreign)
     to_predict = _flags({key: path for key, path in parts.foreign.items() if key in ("model", "data")})
-    print(f"in {run}: {', '.join(file for file in files if (run / file).exists())}\nnext:")
-    print(f"  tensorboard --logdir {run.parent.parent}    # curves and figures")
-    if "test" in metrics or (not parts.arguments.test and is_overridden("test_step", parts.model)):
-        print(f"  kindling test --run {named}{again}")
+    commands = [(f"kindling board {typed(run.parent.parent)}", "curves and figures")]
+    if not (run / "results.json").exists():
+        return [*commands, (f"kindling fit --resume {named}{again}", "go on")]
+    if is_tested or (not parts.arguments.test and is_overridden("test_step", parts.model)):
+        commands.append((f"kindling test --run {named}{again}", ""))
     if isinstance(parts.datamodule, Text):
-        print(f"  kindling predict --run {named}{to_predict} --prompt TEXT    # what it writes after a text")
+        commands.append((f"kindling predict --run {named}{to_predict} --prompt TEXT", "what it writes after a text"))
     elif isinstance(parts.datamodule, Data):
-        print(f"  kindling predict --run {named}{to_predict} --input PATH    # new images, a table or arrays")
+        commands.append((f"kindling predict --run {named}{to_predict} --input PATH", "new images, a table or arrays"))
     elif is_overridden("predict_step", parts.model):
-        print(f"  kindling predict --run {named}{to_predict}")
-    print(f"  kindling fit --resume {named}{again}{_longer(parts.config_init['trainer'])}    # train on")
+        commands.append((f"kindling predict --run {named}{to_predict}", ""))
+    longer = _longer(parts.config_init["trainer"])
+    return [*commands, (f"kindling fit --resume {named}{again}{longer}", "train on")]
 
 
 def _flags(values: dict[str, str]) -> str:

@@ -155,6 +155,15 @@ def is_file(path: Path) -> bool:
         raise UsageError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The values that a file keeps; none if it is not there, or damaged."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     without_nan = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # which JSON does not know
     with whole_file(path) as part:

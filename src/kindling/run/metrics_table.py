@@ -103,6 +103,11 @@ def content(row: Row) -> Content:
     return str(row["step"]), *sorted(name for name, value in row.items() if value != "")
 
 
+def whole_rows(path: Path) -> list[Row]:
+    """The rows of a table that were written whole; none if there is no table."""
+    return list(filter(_is_whole, _rows_in(GrowingFile(path))))
+
+
 def last_step(path: Path) -> int:
     """The last step of a table; 0 if there is none."""
-    return max((int(row["step"]) for row in filter(_is_whole, _rows_in(GrowingFile(path)))), default=0)
+    return max((int(row["step"]) for row in whole_rows(path)), default=0)

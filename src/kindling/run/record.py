@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from contextlib import suppress
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import DEVNULL, CalledProcessError, check_output
@@ -18,7 +19,8 @@ from torch.nn.parameter import is_lazy
 
 from kindling import __version__
 from kindling.core.consoles import typed
-from kindling.core.files import whole_file, write_json
+from kindling.core.files import read_json, whole_file, write_json
+from kindling.core.growing_file import going_on
 from kindling.core.parts import load_projects
 from kindling.core.settings import flatten
 from kindling.data.batches import batch_size_of
@@ -40,6 +42,8 @@ class Record(L.Callback):
     def __init__(self, run: Path, config: dict[str, Any], seed: Any) -> None:
         self.run, self.config, self.seed = run, config, seed
         self.changes = changes(run / "config.yaml", config)  # that a resume makes
+        self.summary: dict[str, Any] = {}  # what is trained on what, in a few words and numbers: for `summary.json`
+        self.summary_before = read_json(run / "summary.json")  # a resume
         self.seconds, self.samples = 0.0, 0  # spent and seen in training, validation included in the seconds
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -48,7 +52,22 @@ class Record(L.Callback):
             return
         self.keep(trainer.global_step)
         write_json(self.run / "environment.json", environment(self.seed))
+        write_json(self.run / "summary.json", self.summary)
         keep_split(self.run, trainer.datamodule)  # type: ignore[attr-defined]
+
+    def end(self, early: str | None, monitor: str | None, mode: str | None) -> None:
+        """Note how the training has ended.
+
+        Args:
+            early: why, if it was before its time.
+            monitor: the metric that chose the best checkpoint; None if that was not told in this start.
+            mode: whether the lowest (min) or the highest (max) was best.
+        """
+        if not monitor:
+            monitor, mode = (self.summary_before.get(key) for key in ("monitor", "mode"))
+        self.summary |= {"ended": early, "monitor": monitor, "mode": mode}
+        with going_on(self.run / "summary.json"):
+            write_json(self.run / "summary.json", self.summary)
 
     def keep(self, step: int) -> None:
         """Write the config. What was true before a resume stays under a number, the config if the resume changes it."""
@@ -107,9 +126,10 @@ def changes(path: Path, config: dict[str, Any]) -> list[str]:
 
 
 def environment(seed: Any) -> dict[str, Any]:
-    """Where a run comes from: code, package versions, hardware, seed and command line."""
+    """Where a run comes from: command line, time, seed, code, package versions and hardware."""
     return {
         "command": typed("kindling", *sys.argv[1:]),
+        "started": datetime.now().astimezone().isoformat(" ", "seconds"),
         "seed": seed,
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "git_commit": git("rev-parse", "HEAD"),

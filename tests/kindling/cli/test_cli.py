@@ -59,6 +59,8 @@ def test_a_run_holds_everything_that_a_training_produced(kindling: Run) -> None:
         "splits.npz",
         "metrics.csv",
         "results.json",
+        "summary.json",
+        "report.html",
         "lock",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
@@ -104,6 +106,7 @@ def test_the_output_says_what_where_and_what_next(kindling: Run) -> None:
     assert f"run    {RUN}\n" in out
     assert re.search(r"^epoch 2/2  train/loss \S+  val/loss \S+  val/accuracy \S+$", out, re.MULTILINE)
     assert re.search(r"accuracy +│ +0\.\d{4} +│ +0\.\d{4}", out)
+    assert f"in {RUN}: report.html, checkpoints, metrics.csv" in out
     assert f"kindling test --run {RUN}\n" in out
 
 
@@ -391,6 +394,9 @@ def test_a_stopped_and_resumed_run_ends_as_one_that_was_not(kindling: Run, monke
 def test_ctrl_c_says_how_to_go_on(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     stop_after(1, monkeypatch)
     assert kindling("fit", *MLP).err == f"kindling: stopped; to go on: kindling fit --resume {RUN}\n"
+    page = (RUN / "report.html").read_text(encoding="utf-8")
+    assert f"<strong>Not finished.</strong> stopped; to go on: kindling fit --resume {RUN}</p>" in page
+    assert "validation: " in page  # of the one epoch
 
 
 def test_a_run_killed_before_its_test_is_tested_on_resume(kindling: Run) -> None:
@@ -461,7 +467,7 @@ def test_settings_that_users_change(flags: list[str], kindling: Run) -> None:
 
 def test_no_logger_and_no_checkpoints(kindling: Run) -> None:
     assert kindling("fit", *MLP, "--trainer.logger", "false", "--trainer.enable_checkpointing", "false").code == 0
-    files = {"config.yaml", "environment.json", "lock", "results.json", "splits.npz"}
+    files = {"config.yaml", "environment.json", "lock", "report.html", "results.json", "splits.npz", "summary.json"}
     assert {path.name for path in RUN.iterdir()} == files
 
 

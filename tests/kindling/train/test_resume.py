@@ -103,6 +103,7 @@ def contents(run: Path = RUN) -> dict[str, Any]:
     }
     found |= {f"results.{key}": value for key, value in json.loads((run / "results.json").read_text()).items()}
     found |= {"metrics.csv": (run / "metrics.csv").read_bytes(), "results.samples_per_second": None}
+    found["curves"] = re.findall("<svg.*?</svg>", (run / "report.html").read_text(encoding="utf-8"), re.DOTALL)
     return {name: value for name, value in found.items() if not MAY_DIFFER.search(name)}
 
 

@@ -278,6 +278,7 @@ def test_a_user_reads_one_line_and_goes_on_from_the_last_good_checkpoint(
         f" in {RUN}/non_finite, and the last good checkpoint is kept; to go on: kindling fit --resume {RUN}"
     )
     assert (RUN / "checkpoints/last.ckpt").read_bytes() == last
+    assert "<strong>Not finished.</strong> step " in (RUN / "report.html").read_text(encoding="utf-8")
     ((images, _),) = saved(RUN)
     assert images.isinf().sum() == 1
     told = kindling("fit", "--resume", RUN, "--trainer.max_epochs", 3, "--non_finite.action", "skip")

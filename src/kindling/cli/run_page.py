@@ -1,0 +1,19 @@
+"""Writes a run's page, `report.html`, at the end of a command: never at the cost of what the command has done."""
+
+from pathlib import Path
+
+from kindling.cli.build import Parts
+from kindling.cli.stages import has_stage
+from kindling.cli.terminal import next_commands
+from kindling.core.tables import print_plain
+
+
+def write_run_page(parts: Parts, run: Path) -> None:
+    """Write it anew; what goes wrong is told."""
+    try:
+        from kindling.report.page import write_page  # with jinja2, which only this needs
+
+        write_page(run, next_commands(parts, run, has_stage(parts, "test")))
+    except Exception as error:  # the run can be anyone's
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print_plain(f"warning: can't write {run / 'report.html'}, and goes on without: {reason[:300]}")
