@@ -1,6 +1,6 @@
-"""Class paths in configs: short where a name means one class, taken by their last word where they are gone.
+"""Class paths in configs: short where a name means one class, resolved by their last word where the class is gone.
 
-So a run outlives a renaming of its project, and a move inside it.
+So a run survives a renaming of its project, and moves within it.
 """
 
 import sys
@@ -12,8 +12,8 @@ from kindling.core.errors import UsageError
 from kindling.core.parts import ENGINE, LIBRARIES, imported, load_projects, path_of, preferred, short_name
 from kindling.core.settings import settings_in
 
-NAMED_FIRST = ("model", "data")  # by whose flags a package is trusted, if one of these is of it
-IN_A_LIST = "trainer.callbacks"  # of which a flag can't name one
+NAMED_FIRST = ("model", "data")  # a package that one of these is from is trusted by its flag
+IN_A_LIST = "trainer.callbacks"  # a flag can't name a single item of it
 
 
 def class_paths_in(value: Any) -> Iterator[str]:
@@ -56,15 +56,15 @@ def current(path: str) -> str:
 
 
 def is_foreign(path: str) -> bool:
-    """Whether a path is neither of the engine, nor of a project or a library whose parts anyone may name."""
+    """Whether a path lies outside the engine, the projects, and the libraries whose parts anyone may name."""
     root = path.partition(".")[0]
     return "." in path and root not in (ENGINE, *load_projects(), *LIBRARIES)
 
 
 def foreign_parts(values: dict[str, Any]) -> dict[str, str]:
-    """The paths of a config's parts that are of no installed project, one of each package, by the keys of their flags.
+    """The paths of a config's parts that belong to no installed project, one per package, by the keys of their flags.
 
-    Whoever trusts one by naming it trusts its package: that of the model, where it is of the same.
+    To trust one by naming it is to trust its package, so one per package will do: the model's if it is from there.
     """
     parts: dict[str, str] = {}
     settings = sorted(settings_in(values), key=lambda item: (item[0] not in NAMED_FIRST, item[0] == IN_A_LIST))
@@ -87,9 +87,9 @@ def import_part(path: str) -> None:
         found = import_module(module)
     except ModuleNotFoundError as error:
         if not (module + ".").startswith(f"{error.name}."):
-            raise  # the module is there, and what it imports is not
+            raise  # the module is there, but something it imports is not
         raise UsageError(
-            f"{path}: there is no module {error.name}: install it, or put the folder that it is in on PYTHONPATH"
+            f"{path}: there is no module {error.name}: install it, or put the folder that contains it on PYTHONPATH"
         ) from error
     if not hasattr(found, name):
         raise UsageError(f"{path}: the module {module} has no {name}")

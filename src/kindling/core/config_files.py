@@ -1,4 +1,4 @@
-"""Reads config files: YAML in which no key stands twice, and nothing contains itself."""
+"""Reads config files: YAML in which no key appears twice and nothing contains itself."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +8,12 @@ import yaml
 
 from kindling.core.errors import UsageError
 
-MOST_VALUES = 100_000  # in a config: aliases of aliases can make a few lines billions
+MOST_VALUES = 100_000  # in a config: aliases of aliases can turn a few lines into billions
 EXAMPLES = "expected keys such as model:, data: and trainer:"
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """PyYAML's safe loader, but it refuses a key that stands twice, of which the last would win silently."""
+    """PyYAML's safe loader, except that it refuses a key that appears twice, where the last would win silently."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -21,13 +21,13 @@ class UniqueKeys(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} appears twice", problem_mark=key.start_mark)
                 seen.add(key.value)
         return node
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The values in a config file; a UsageError names the line that is no YAML."""
+    """The values in a config file; a UsageError names the line that is not valid YAML."""
     try:
         values = yaml.load(path.read_bytes(), UniqueKeys)
         check_size(path, values)
@@ -58,10 +58,10 @@ def _configs_beside(path: Path) -> list[str]:
 
 
 def check_size(path: Path, values: Any) -> None:
-    """A UsageError if aliases make values contain themselves, or make too many of them."""
+    """Raise a UsageError if aliases make values contain themselves, or make too many of them."""
     for count, _ in enumerate(_all_in(path, values, [])):
         if count > MOST_VALUES:
-            raise UsageError(f"{path} holds more than {MOST_VALUES:,} values, by aliases of aliases: write them out")
+            raise UsageError(f"{path} holds over {MOST_VALUES:,} values through aliases of aliases: write them out")
 
 
 def _all_in(path: Path, value: Any, above: list[Any]) -> Iterator[Any]:
@@ -69,6 +69,6 @@ def _all_in(path: Path, value: Any, above: list[Any]) -> Iterator[Any]:
     if not isinstance(value, dict | list):
         return
     if any(value is each for each in above):
-        raise UsageError(f"{path}: an alias stands for what it is a part of: write the values out")
+        raise UsageError(f"{path}: an alias refers to a value that contains it: write the values out")
     for inner in value.values() if isinstance(value, dict) else value:
         yield from _all_in(path, inner, [*above, value])

@@ -18,18 +18,18 @@ from kindling.core.parts import bases_of, choices_of, class_path_of, paths_meant
 from kindling.core.settings import Setting
 
 PLAIN = (int, float, str, bool)
-FEW = 3  # places that are named for a key at the wrong one
+FEW = 3  # the most places that are suggested for a misplaced key
 CLASS_KEYS = {"class_path", "init_args", "dict_kwargs"}  # of a dict that names a class
 
 
 def explain(parser: ArgumentParser, settings: list[Setting], message: str = "") -> str:
     """One sentence for the first problem in `settings`, which are in rising priority; else the parser's `message`.
 
-    Without a message it names only what the parser lets pass.
+    Without a message it reports only what the parser lets pass.
     """
     options = Options(parser)
     for _, key, value in settings if message else []:
-        options.problem(key, value)  # so that what each class takes is known: a key may be a line too early
+        options.problem(key, value)  # learns what each class takes: a key may come before its class
     for origin, key, value in settings:
         problem = options.problem(key, value)
         slips_through = options.types.get(key) in (None, *PLAIN)
@@ -125,9 +125,9 @@ class Options:
         matches = paths_meant(path, classes)
         if not matches:
             base, suggestion = bases_of(type_)[0].__name__, _suggestion(path, map(short_name, classes))
-            return f"{name} is {path!r}, which is no {base} here{suggestion}"
+            return f"{name} is {path!r}, which names no {base} here{suggestion}"
         if isinstance(value, dict) and (beside := set(value) - CLASS_KEYS):
-            return f"{name}.{min(map(str, beside))} stands beside class_path: put it under init_args"
+            return f"{name}.{min(map(str, beside))} is beside class_path: put it under init_args"
         self._add_arguments(key, classes[matches[0]])
         return None
 

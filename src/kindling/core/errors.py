@@ -25,20 +25,20 @@ class Stopped(Exception):
 
 
 class UnreadableSample(Exception):
-    """A sample that is read during the training can't be read. The message says which, why, and what to do."""
+    """A sample can't be read, and the training has begun. The message says which, why, and what to do."""
 
 
 class NothingToDo(Exception):
-    """The command has no work left. The message says why, and how to go on all the same."""
+    """The command has no work left. The message says why, and how to go on anyway."""
 
 
 def origin(error: BaseException) -> BaseException:
-    """What was raised first, as the parser wraps what a constructor raised; or the first that is for the user."""
+    """The error that was raised first (the parser wraps a constructor's), or the outermost one meant for the user."""
     if isinstance(error, UsageError) or not error.__cause__:
         return error
     return origin(error.__cause__)
 
 
 def reason_of(error: BaseException) -> str:
-    """Why something could not be written, such as `No space left on device`, also if `whole_file` has wrapped it."""
+    """Why something could not be written, such as `No space left on device`, even if `whole_file` has wrapped it."""
     return getattr(error.__cause__ or error, "strerror", None) or str(error)

@@ -21,7 +21,7 @@ PATIENCE = 2.0  # seconds in which a reader may let go of a file, where it can't
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a path to write to; what is there in the end replaces `path`, unless there was an error."""
+    """Give a path to write to; what is there at the end replaces `path`, unless there was an error."""
     if path.is_dir() and not path.is_symlink():
         raise UsageError(f"can't write {path}: it is a folder")
     part = unfinished(path)
@@ -55,14 +55,14 @@ def put_in_place(part: Path, path: Path) -> None:
 
 @contextmanager
 def made_by_one(path: Path) -> Iterator[None]:
-    """Have one process at a time, of all that share the disk, make a file of a cache; the others wait.
+    """Let one process at a time, of all that share the disk, make a file of a cache; the others wait.
 
-    Look again then whether it is there. What a kill has left of it is removed.
+    Check inside the `with` whether another has made it. What a killed process left of it is removed.
 
     Raises:
         UsageError: if nothing can be written there.
     """
-    from filelock import FileLock  # which only caches need
+    from filelock import FileLock  # only caches need it
 
     lock = FileLock(path.with_suffix(".lock"))
     try:
@@ -79,7 +79,7 @@ def made_by_one(path: Path) -> Iterator[None]:
 
 
 def make_if_missing(path: Path, make: Callable[[Path], object]) -> None:
-    """Have a file of a cache made, by one of all processes that need it."""
+    """Have a file of a cache made by one of the processes that need it."""
     if is_file(path):
         return
     with made_by_one(path):
@@ -89,17 +89,17 @@ def make_if_missing(path: Path, make: Callable[[Path], object]) -> None:
 
 
 def unfinished(path: Path) -> Path:
-    """Where what becomes `path` is written: under a name that is this process's alone, also on a shared disk."""
+    """Where `path` is written until it is whole: under a name that only this process uses, even on a shared disk."""
     return path.with_name(f"part-{this_process()}@{path.name}")
 
 
 def this_process() -> str:
-    """This process among those of all machines: its number and its machine's name."""
+    """What identifies this process among those of all machines: its number and its machine's name."""
     return f"{os.getpid()}@{gethostname()}"
 
 
 def names_to_disk(folder: Path) -> None:
-    """Have the names in a folder survive a power cut, as the files do that were flushed."""
+    """Flush the names in a folder, so that they survive a power cut as flushed files do."""
     if not system.WINDOWS:  # where a folder can't be opened
         descriptor = os.open(folder, os.O_RDONLY)
         os.fsync(descriptor)
@@ -113,7 +113,7 @@ def content_to_disk(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it; nothing if it has gone."""
+    """Remove a file, a link, or a folder with all that is in it; do nothing if it has gone."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -121,11 +121,11 @@ def remove(path: Path) -> None:
 
 
 def is_left_over(part: Path, gone: str = "") -> bool:
-    """Whether a file is an unfinished one of a process that has gone.
+    """Whether a file was left unfinished by a process that has gone.
 
     Args:
-        part: of any name.
-        gone: a process that is known to have gone, wherever it was: of another machine's nothing else tells.
+        part: a file of any name.
+        gone: a process that is known to have gone, wherever it ran: nothing else tells for one on another machine.
     """
     match = re.fullmatch("part-(([0-9]+)@([^@]+))@.+", part.name)
     if not match:
@@ -135,7 +135,7 @@ def is_left_over(part: Path, gone: str = "") -> bool:
 
 
 def _is_running(process: int) -> bool:
-    if system.WINDOWS:  # where to ask is to end it
+    if system.WINDOWS:  # where asking would end it
         return True
     with suppress(PermissionError):  # it is somebody else's
         try:
@@ -146,12 +146,12 @@ def _is_running(process: int) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; a UsageError with the reason if a folder above it can't be read."""
+    """Whether a file is there; a UsageError with the reason if a folder above it can't be read."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except (OSError, ValueError) as error:  # a name that can't be one, such as with a null byte
+    except (OSError, ValueError) as error:  # an impossible name, such as one with a null byte
         raise UsageError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 

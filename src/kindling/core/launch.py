@@ -1,4 +1,4 @@
-"""What started this process: which one of how many the environment says that it is."""
+"""What started this process, and which one of how many it is, by what the environment says."""
 
 import os
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from typing import Any
 
 from kindling.core.errors import UsageError
 
-# Variables of which a launcher, or a user by hand, sets at least one in each process.
+# A launcher, or a user by hand, sets at least one of these variables in each process.
 LAUNCHED = {
     "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE",
     "NODE_RANK", "GROUP_RANK", "LOCAL_RANK",
 }  # fmt: skip
-OF_MPI = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}  # that mpirun sets
+OF_MPI = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}  # mpirun sets these
 NAMES = {"TorchElasticEnvironment": "torchrun", "SLURMEnvironment": "srun", "LightningEnvironment": "WORLD_SIZE"}
 
 
@@ -24,8 +24,8 @@ class Launch:
             Lightning, which does the same.
         node_rank: which node this is.
         local_rank: which of the node's processes this is.
-        number: of all processes; None if that is not known yet.
-        settings: of the trainer, which follow from it.
+        number: how many processes there are in all; None if that is not known yet.
+        settings: those of the trainer that follow from it.
         environment: Lightning's object for it; None for a process on its own.
     """
 
@@ -62,18 +62,18 @@ def launch_of_environment() -> Launch:
 
 
 def _environment() -> Any:
-    """Lightning's word for what started this process: the first that it would find."""
+    """Lightning's object for what started this process: the first that it would find."""
     from lightning.pytorch.plugins import environments  # slow to import
 
     if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
-        raise UsageError("srun started several processes without --ntasks-per-node: say how many there are on a node")
+        raise UsageError("srun started several processes without --ntasks-per-node: say how many run on each node")
     kinds = ("TorchElasticEnvironment", "SLURMEnvironment", "LSFEnvironment", "MPIEnvironment")
     found = [kind for name in kinds if (kind := getattr(environments, name)).detect()]
     by_mpi = [name for name in OF_MPI & os.environ.keys() if int(os.environ[name]) > 1]
-    if not found and by_mpi and "SLURM_NTASKS" not in os.environ:  # whose shells have such a variable too
+    if not found and by_mpi and "SLURM_NTASKS" not in os.environ:  # Slurm's shells have such a variable too
         raise UsageError(
-            f"{by_mpi[0]} says that MPI started several processes, which find each other by mpi4py, and that does not "
-            "work here: pip install mpi4py, or start them with torchrun"
+            f"{by_mpi[0]} says that MPI started several processes, which find each other through mpi4py, but this does "
+            "not work here: pip install mpi4py, or start them with torchrun"
         )
     return (found or [environments.LightningEnvironment])[0]()
 
@@ -87,5 +87,5 @@ def _by_hand(launch: Launch) -> Launch:
         launch.number = 1  # as far as it knows
     else:
         needed = "MASTER_ADDR (the first node), MASTER_PORT (a free port there), NODE_RANK and WORLD_SIZE"
-        raise UsageError(f"MASTER_PORT is not set: processes that are started by hand need {needed}")
+        raise UsageError(f"MASTER_PORT is not set: processes started by hand need {needed}")
     return launch

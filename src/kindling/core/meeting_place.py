@@ -24,7 +24,7 @@ def reach_first(environment: Any, is_first: bool) -> tuple[Any, Any]:
         is_first: whether this is the first process.
 
     Raises:
-        UsageError: if the port is taken, or the first process not there.
+        UsageError: if the port is taken, or the first process is not there.
     """
     address, port = environment.main_address, environment.main_port
     try:
@@ -40,7 +40,7 @@ def reach_first(environment: Any, is_first: bool) -> tuple[Any, Any]:
 
 
 def server_at(address: str, port: int) -> Any:
-    """A store in this process, which it later shares with its process group; 0 for any port that is free."""
+    """A store in this process, which it later shares with its process group; port 0 means any free one."""
     from torch.distributed import TCPStore  # slow to import
 
     # Of two kinds of server that which torch itself takes here: on Windows it can come without the other.
@@ -59,7 +59,7 @@ def client_of(address: str, port: int) -> Any:
 def _store_of_attempt(address: str, port: int, is_first: bool) -> tuple[Any, Any]:
     """A store of this attempt alone, whose port is in the one that torchrun's agent keeps over all attempts.
 
-    What killed processes have left there, such as their addresses, misleads those after a restart (pytorch#135712).
+    What killed processes left there, such as their addresses, misleads those after a restart (pytorch#135712).
     """
     agents = client_of(address, port)
     if is_first:
@@ -67,7 +67,7 @@ def _store_of_attempt(address: str, port: int, is_first: bool) -> tuple[Any, Any
         agents.set(PORT, str(store.port))
     else:
         until = time.monotonic() + CONNECTING.total_seconds()
-        while not _answers(address, port := int(agents.get(PORT))):  # that of an earlier attempt does not
+        while not _answers(address, port := int(agents.get(PORT))):  # the port of an earlier attempt does not
             if time.monotonic() > until:
                 raise RuntimeError("it has ended")
             time.sleep(0.1)

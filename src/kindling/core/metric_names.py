@@ -1,6 +1,6 @@
-"""What the name of a metric tells: whether less of it is better, or more."""
+"""What the name of a metric says: whether lower or higher is better."""
 
-# The ends of metrics' names.
+# How metrics' names end.
 LOWER_IS_BETTER = ("loss", "mae", "mse", "rmse", "error", "nll", "perplexity", "distance", "divergence")
 HIGHER_IS_BETTER = (
     *("accuracy", "acc", "auroc", "auc", "f1", "precision", "recall", "iou", "dice"),

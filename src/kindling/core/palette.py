@@ -7,7 +7,7 @@ def class_colours(count: int) -> list[tuple[int, int, int]]:
 
 
 def _colour(index: int) -> tuple[int, int, int]:
-    """The bits of the number in turn are bits of red, green and blue, the lowest being the brightest."""
+    """The bits of the index become bits of red, green and blue in turn, the lowest being the brightest."""
     channels = [0, 0, 0]
     for bit in range(8):
         if index >> bit & 1:

@@ -11,7 +11,7 @@ def is_number(value: object, _: type = Number) -> bool:
 
 def as_number(value: int | float) -> int | float:
     if not is_number(value):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return value
 
 

@@ -1,7 +1,7 @@
 """The parts that a config can name: where they are found, and whose short name wins.
 
 A part is a class: a model, a datamodule, a task, a loss, an optimiser, a schedule, a callback, a metric. The engine
-finds those of the projects that are installed by their entry points, as `pyproject.toml` has one:
+finds those of the installed projects by their entry points, such as this one in `pyproject.toml`:
 
     [project.entry-points."kindling.projects"]
     my_project = "my_project"
@@ -29,10 +29,10 @@ ANY_MODULE = "torch.nn.modules.module.Module"
 
 @cache
 def load_projects() -> tuple[str, ...]:
-    """Import every module of the projects that are installed, and return their names, that of this folder first.
+    """Import every module of the installed projects, and return the projects' names, this folder's first.
 
-    One whose package is gone, after a renaming or a move, is skipped with a sentence. Where none is installed, the
-    examples that the engine's wheel has are one.
+    A project whose package is gone, after a renaming or a move, is skipped with a warning. Where none is installed,
+    the examples in the engine's wheel are one.
     """
     found: dict[str, bool] = {}
     for point in dict.fromkeys(entry_points(group=GROUP)) or examples():
@@ -40,7 +40,7 @@ def load_projects() -> tuple[str, ...]:
             package = import_module(point.value)
         except ModuleNotFoundError as error:
             if not f"{point.value}.".startswith(f"{error.name}."):
-                raise  # the package is there, and what it imports is not
+                raise  # the package is there, but something it imports is not
             print(f"warning: {_gone(point)}", file=sys.stderr)
             continue
         for module in _modules_of(package):
@@ -58,7 +58,7 @@ def examples() -> list[EntryPoint]:
 
 
 def _modules_of(package: ModuleType) -> list[str]:
-    """The modules of a package, also those in folders that have no `__init__.py`, by the order of their names."""
+    """The modules of a package, including those in folders without an `__init__.py`, in the order of their names."""
     folders = [Path(folder) for folder in getattr(package, "__path__", [])]  # none if the project is a single file
     files = [(folder, file) for folder in folders for file in folder.rglob("*.py")]
     names = {".".join((package.__name__, *file.relative_to(folder).with_suffix("").parts)) for folder, file in files}
@@ -69,7 +69,7 @@ def _gone(point: EntryPoint) -> str:
     owner = point.dist.name if point.dist else point.value
     return (
         f"the project {point.value} is installed, but its package is gone: pip install --no-deps -e . in the "
-        f"project's folder installs it anew, and pip uninstall {owner} forgets it"
+        f"project's folder installs it again, and pip uninstall {owner} removes it"
     )
 
 
@@ -90,9 +90,9 @@ def choices_of(kind: Any) -> dict[str, type]:
 
 
 def choices_among(paths: Iterable[str], kind: Any) -> list[str]:
-    """The paths that a user can mean for a type: where it is any `nn.Module`, a loss, which has no public base.
+    """The paths that a user can mean for a type; for any `nn.Module`, those of losses, which have no public base.
 
-    A loss is called so, or is in a folder `losses`.
+    A loss is a class whose name ends in `Loss`, or one in a folder `losses`.
     """
     if ANY_MODULE not in map(path_of, bases_of(kind)):
         return list(paths)
@@ -100,19 +100,19 @@ def choices_among(paths: Iterable[str], kind: Any) -> list[str]:
 
 
 def bases_of(kind: Any) -> list[type[Any]]:
-    """The classes that a type (a list or a recipe of it, too) lets one choose from; none if it takes more."""
+    """The classes whose subclasses a type, or a list or a Callable of it, takes; none if it takes other values too."""
     if get_origin(kind) in (Union, UnionType, list, Callable):  # the inputs of a Callable are a list
         parts = [bases_of(part) for part in get_args(kind) if part is not NoneType and not isinstance(part, list)]
         return list(chain.from_iterable(parts)) if all(parts) else []
-    plain = ("builtins", "torch")  # a Tensor is no part
+    plain = ("builtins", "torch")  # a Tensor is not a part
     return [kind] if isinstance(kind, type) and not get_args(kind) and kind.__module__ not in plain else []
 
 
 def preferred(paths: Iterable[str]) -> list[str]:
-    """Paths of classes, sorted, without those whose short name an owner of a higher rank has.
+    """Paths of classes, sorted, without those whose short name also belongs to an owner of higher rank.
 
-    This folder's project comes first, then other projects, then the engine, then libraries. Of the same rank several
-    are left: such a name has to be given by its path.
+    This folder's project comes first, then other projects, then the engine, then libraries. Several of the same
+    rank are all kept: such a name has to be given by its path.
     """
     ranked: dict[str, dict[int, set[str]]] = {}
     for path in paths:
@@ -136,10 +136,10 @@ def in_this_folder(project: str) -> bool:
 def find_class(base: type, name: str) -> type | None:
     """The class that a short name or a path means, if it is imported; None if there is none.
 
-    A path that is gone, as after a renaming, is taken by its last word.
+    A path that is gone, as after a renaming, is resolved by its last word.
 
     Raises:
-        UsageError: if several classes that are equally near have this name.
+        UsageError: if several classes of equal rank have this name.
     """
     classes = classes_of(base)
     paths = paths_meant(name, classes)
@@ -149,9 +149,9 @@ def find_class(base: type, name: str) -> type | None:
 
 
 def paths_meant(name: str, classes: Iterable[str]) -> list[str]:
-    """Which of some classes a short name or a path means; several if they are equally near."""
+    """Which of some classes a short name or a path means; several if they are of equal rank."""
     named = imported(name)
-    path = path_of(named) if isinstance(named, type) else name  # that of the class, where a package offers it again
+    path = path_of(named) if isinstance(named, type) else name  # the class's own, where a package exports it again
     if path in classes:
         return [path]
     return preferred(each for each in classes if short_name(each) == short_name(name))

@@ -22,7 +22,7 @@ def plain(name: str, value: Any) -> Any:
         return type(value)(plain(name, item) for item in value)
     if isinstance(value, type):
         return {"class_path": path_of(value)}
-    if isinstance(value, partial):  # in those of the command line the class is among the arguments
+    if isinstance(value, partial):  # in one of the command line, the class is among the arguments
         cls = next(each for each in (value.func, *value.args) if isinstance(each, type))
         return {"class_path": path_of(cls), "init_args": plain(name, dict(value.keywords))}
     if isinstance(value, nn.Module):  # a task or a loss
@@ -47,7 +47,7 @@ def _arguments(part: nn.Module) -> dict[str, Any]:
 
 
 def _argument_names(cls: type) -> set[str]:
-    """The names of the constructor's arguments, also of those that it hands on to its parent by **kwargs."""
+    """The names of the constructor's arguments, including those that it hands on to its parent by **kwargs."""
     names: set[str] = set()
     for each in cls.__mro__:
         parameters = inspect.signature(each).parameters.values()

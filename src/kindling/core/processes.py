@@ -25,18 +25,18 @@ from kindling.core.tables import print_plain
 STARTER = "KINDLING_STARTER"  # the process that has Lightning start others
 RUN = "kindling/run"  # the name of the run in the store that torchrun's agent keeps
 GRACE = 20.0  # seconds in which a process has to end by itself once another has ended
-OTHERS_COME = 30.0  # seconds that the first stays for the others to hear why it ends, before they have met
+OTHERS_COME = 30.0  # seconds that the first stays, so that the others hear why it ends, before they have met
 OTHERS_HEAR = 3.0  # the same once they have met
 WAITS = 30.0  # seconds after which the first says that it waits for the others
 GONE = "another process of the training ended: see above, or it was killed"
 
 
 class EndsWithOthers(Stopped):
-    """Another process of the training has said why it ends: this one ends as well, without a word."""
+    """Another process of the training has said why it ends: this one ends too, without a word."""
 
 
 class Processes:
-    """This process among those of its command, of which it may be the only one.
+    """This process among those of its command; it may be the only one.
 
     Args:
         launch: which of how many it is.
@@ -53,15 +53,15 @@ class Processes:
         self.store: Any = None
         self.agents: Any = None  # the store that torchrun's agent keeps while it restarts the processes
         self.decisions: dict[str, str] = {}
-        self.code: int | None = None  # with which all end before their time
-        self.know_it = threading.Lock()  # of the two threads that hear of it
+        self.code: int | None = None  # all processes end with it, before their time
+        self.know_it = threading.Lock()  # two threads hear of the code
         self.have_met, self.patience = False, OTHERS_COME
-        self.over: threading.Event | None = None  # what this process does is done
+        self.over: threading.Event | None = None  # set once this process's work is done
         if self.number != 1:
             self._reach_first(self.launch.environment)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Of a copy in a process that Lightning spawns by itself, with a way of its own to the others."""
+        """The state of a copy in a process that Lightning spawns, which reaches the others in a way of its own."""
         return {"pid": self.pid}
 
     @property
@@ -79,11 +79,11 @@ class Processes:
         threading.Thread(target=self._watch, args=(watched, self.over), daemon=True).start()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """End at a launcher's signal outside of the training, which has a way of its own."""
+        """End at a launcher's signal outside the training, which handles signals itself."""
         raise Stopped("stopped", 128 + number, self.run)
 
     def begun_run(self) -> Path | None:
-        """The run that the same processes had, before torchrun started them again."""
+        """The run that the same processes had before torchrun restarted them."""
         known = self.agents and self.agents.check([RUN])
         return Path(self.agents.get(RUN).decode()) if known else None
 
@@ -104,7 +104,7 @@ class Processes:
 
     def refuse_several(self, command: str) -> None:
         """Raise a UsageError if a command that does its work in one process was started in several."""
-        if self.number != 1:  # in a job's script also a command that srun has not started finds its variables
+        if self.number != 1:  # in a job's script even a command that srun did not start finds its variables
             right = "by srun --ntasks=1" if self.launch.name == "srun" else f"without {self.launch.name}"
             raise UsageError(f"kindling {command} works in one process: start it {right}")
 
@@ -116,7 +116,7 @@ class Processes:
             run: the run that they can go on with when one of them is killed.
 
         Raises:
-            UsageError: if the trainer has another number of processes than were started.
+            UsageError: if the trainer's number of processes is not the number that were started.
         """
         self.run = run
         if run and self.agents and self.is_first:
@@ -133,9 +133,9 @@ class Processes:
         number = trainer.num_devices * trainer.num_nodes
         if trainer.num_nodes > 1 and not self.store:
             where = "set MASTER_ADDR, MASTER_PORT and NODE_RANK on each, start with torchrun or srun, or set it to 1"
-            raise UsageError(f"trainer.num_nodes is {trainer.num_nodes}, and nothing says where they are: {where}")
+            raise UsageError(f"trainer.num_nodes is {trainer.num_nodes}, but nothing says where they are: {where}")
         if launch.name == "WORLD_SIZE":
-            self._refuse_a_place_that_is_none(chosen)
+            self._refuse_rank_out_of_range(chosen)
         if launch.environment is None or launch.number is None or launch.settings == chosen:
             return
         starts_others = launch.number == 1 and not launch.environment.creates_processes_externally
@@ -149,8 +149,8 @@ class Processes:
         asked = " and ".join(f"{key} is {value}" for key, value in chosen.items())
         raise UsageError(f"{launch.name} says that there {processes}, but {asked}: {right}")
 
-    def _refuse_a_place_that_is_none(self, chosen: dict[str, int]) -> None:
-        """Of processes that were started by hand, one that was told of fewer would take itself for the only one."""
+    def _refuse_rank_out_of_range(self, chosen: dict[str, int]) -> None:
+        """A process started by hand whose rank is beyond the trainer's number would take itself for the only one."""
         ranks = [("NODE_RANK", self.launch.node_rank, "trainer.num_nodes")]
         ranks += [("LOCAL_RANK", self.launch.local_rank, "trainer.devices")]
         for variable, rank, key in ranks:
@@ -184,12 +184,12 @@ class Processes:
         self.have_met, self.patience = True, OTHERS_HEAR
 
     def _wait(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is true in the store; EndsWithOthers if another process ends before."""
+        """Wait until something is true in the store; EndsWithOthers if another process ends first."""
         try:
             while not condition():
                 self.end_with_others()
                 time.sleep(0.1)
-        except RuntimeError as error:  # of a store whose process is gone
+        except RuntimeError as error:  # the store's process is gone
             self.end_with_others()
             raise Stopped(GONE, 1, self.run) from error
 
@@ -204,12 +204,12 @@ class Processes:
         """The exit code of this process, which ends before its time, and whether it is the one to say why.
 
         Args:
-            code: of this process alone; 0 where it is the first that says why all stop.
+            code: this process's own; 0 where all stop for a reason that the first one states.
         """
         if not self.store:
             return code, True
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends, and has to say why
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending, and has to say why
         while not code and not self.is_first and self.code is None:  # until the thread that watches has heard it
             time.sleep(0.05)
         says = self.code is None and self._is_first_to_end(code)
@@ -222,7 +222,7 @@ class Processes:
         own = json.dumps([code, self.launch.node_rank, self.launch.local_rank])
         try:
             ending = self.store.compare_set("ending", "", own).decode()
-        except RuntimeError:  # the first is gone: of those that are left on a node one says so
+        except RuntimeError:  # the first is gone: on each node, one of those left says so
             return self.launch.local_rank == (1 if self.launch.node_rank == 0 else 0)
         self._note_end(ending)
         return ending == own
@@ -244,7 +244,7 @@ class Processes:
             self.over.set()
 
     def _watch(self, store: Any, over: threading.Event) -> None:
-        """See that another process has ended, and end with it, if need be from the middle of what this one does."""
+        """Watch for the end of another process, and end with it, if need be in the middle of this one's work."""
         while not over.wait(0.3):
             try:
                 if self.code is None and store.check(["ending"]):
@@ -261,9 +261,9 @@ class Processes:
             os._exit(code)
 
     def _end_with_children(self) -> None:
-        """Have the processes that Lightning started watched by its observer as before, but end in a sentence.
+        """Let Lightning's observer still watch the processes that it started, but end with a sentence.
 
-        At the end of one it would kill all others within 5 seconds, this one included.
+        When one ends, it would kill all others within 5 seconds, this one included.
         """
         for thread in threading.enumerate():
             if thread.name == "child-process-observer":

@@ -1,4 +1,4 @@
-"""Names and numbers where people read them: on a terminal and in a spreadsheet, which must take names for text."""
+"""Names and numbers where people read them: on a terminal and in a spreadsheet, which must treat names as text."""
 
 import sys
 from contextlib import suppress
@@ -8,12 +8,12 @@ from unicodedata import category
 if TYPE_CHECKING:  # it takes 0.1 s to import
     from rich.console import Console
 
-CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # with halves of characters, which can't be printed, and ends of lines
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
+CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # including lone surrogates, which can't be printed, and line separators
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 
 
 def plain_cell(text: str) -> str:
-    """A text as it is; after an apostrophe if a spreadsheet would compute it: names of classes and files are no code.
+    """A text as it is; after an apostrophe if a spreadsheet would compute it: names of classes and files are not code.
 
     Numbers, such as a class -1, stay as they are.
     """
@@ -26,7 +26,7 @@ def plain_cell(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text with its control characters as escapes, such as \\x1b, which would command a terminal."""
+    """A text with the control characters that would command a terminal written as escapes, such as \\x1b."""
     return "".join(each.encode("unicode_escape").decode() if category(each) in CONTROLS else each for each in text)
 
 
@@ -36,13 +36,13 @@ def shown(value: float) -> str:
 
 
 def shown_mean(mean: float, deviation: float) -> str:
-    """A mean and its standard deviation, with as many decimals."""
+    """A mean and its standard deviation, with the same number of decimals."""
     ends = ".4f" if shown(mean) == f"{mean:.4f}" else ".4g"
     return f"{mean:{ends}} ±{deviation:{ends}}"
 
 
 def console(wide: bool = False) -> "Console":
-    """Where tables go, in which a name is never markup, an emoji or a number to colour."""
+    """Where tables go: a console that never takes a name for markup, an emoji or a number to colour."""
     from rich.console import Console
 
     width = 1000 if wide and not sys.stdout.isatty() else None

@@ -1,4 +1,4 @@
-"""Lets a checkpoint or a run name known parts alone: it can come from anyone."""
+"""Lets a checkpoint or a run name only known parts, as it can come from anyone."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from torch.overrides import get_overridable_functions
 from kindling.core.parts import ENGINE, LIBRARIES, imported, load_projects
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
-# Whose functions a run may name besides those of the projects and torch's operations on tensors.
+# Modules whose functions a run may name, besides those of the projects and torch's operations on tensors.
 FUNCTIONS = ("torch.nn.init", "torchmetrics.functional", "kindling.data", "kindling.models", "kindling.tasks")
 
 TRANSFORMS = "torchvision.transforms.v2"  # what `transforms` of data names
@@ -25,7 +25,7 @@ set_parsing_settings(import_path_denylist=[], instantiate_subclass_spec_in_any=F
 
 
 def is_trusted(path: str) -> bool:
-    """Whether a checkpoint may name this: a part of models, or a function of torch.nn.functional, that is imported."""
+    """Whether a checkpoint may name this: a part of models or a function of torch.nn.functional, if it is imported."""
     named = imported(path)
     if isinstance(named, type):
         return issubclass(named, nn.Module | Optimizer | LRScheduler)
@@ -35,9 +35,9 @@ def is_trusted(path: str) -> bool:
 def is_trusted_of_run(path: str) -> bool:
     """Whether a run's config may name this: a class or a function of a known package that is imported.
 
-    Of functions, none that loads a file or starts a program: operations on tensors, and what projects define.
+    Of functions, only operations on tensors and what projects define: none that loads a file or starts a program.
     """
-    if path.startswith(f"{TRANSFORMS}."):  # which takes seconds, so that the engine imports it nowhere itself
+    if path.startswith(f"{TRANSFORMS}."):  # importing it takes seconds, so the engine does so nowhere else
         import_module(TRANSFORMS)
     named = imported(path)
     if isinstance(named, type):
@@ -53,7 +53,7 @@ def _is_below(module: str, packages: tuple[str, ...]) -> bool:
 
 @cache
 def _operations() -> set[str]:
-    """The paths of torch's operations on tensors, as torch lists them itself, and of where they are defined."""
+    """The paths of torch's operations on tensors, both as torch lists them and as they are defined."""
     paths = set()
     for module, functions in get_overridable_functions().items():
         for function in functions:
@@ -64,9 +64,9 @@ def _operations() -> set[str]:
 
 @contextmanager
 def imported_parts(may_be_named: Callable[[str], bool] = is_trusted) -> Iterator[None]:
-    """Let the parser look up only what `may_be_named` says yes to, inside of the `with`.
+    """Let the parser look up only what `may_be_named` says yes to, inside the `with`.
 
-    The parser's public lists of allowed and denied paths can't be taken back, and allow all that is below a path.
+    The parser's public lists of allowed and denied paths can't be undone, and allow everything below a path.
     """
     others = _common.parsing_settings["import_path_verdicts"]
     _common.parsing_settings["import_path_verdicts"] = VerdictOnEveryPath(may_be_named)
@@ -77,7 +77,7 @@ def imported_parts(may_be_named: Callable[[str], bool] = is_trusted) -> Iterator
 
 
 class VerdictOnEveryPath(dict[str, bool]):
-    """What the parser asks whether a path may be named: unlike the parser's own dict, it has an answer to every one."""
+    """What the parser asks whether a path may be named: unlike its own dict, this one has an answer for every path."""
 
     def __init__(self, may_be_named: Callable[[str], bool]) -> None:
         super().__init__()

@@ -148,7 +148,7 @@ def name_of(cls: type) -> str:
 def _check_form(spec: Spec) -> None:
     """Refuse what is neither a name nor a name with its arguments."""
     if isinstance(spec, dict) and (beside := set(map(str, spec)) - SPEC_KEYS):
-        raise ValueError(f"{min(beside)} stands beside class_path: put it under init_args")
+        raise ValueError(f"{min(beside)} is beside class_path: put it under init_args")
     is_named = isinstance(class_path_of(spec), str) and (isinstance(spec, str | dict))
     if not is_named or (isinstance(spec, dict) and not isinstance(spec.get("init_args"), dict | NoneType)):
         raise ValueError(f"{spec!r} names no metric: expected CohenKappa, or {{class_path: FBetaScore, init_args: …}}")

@@ -219,4 +219,4 @@ def test_a_run_whose_model_is_gone_is_refused(kindling: Run) -> None:
     run = Path("lightning_logs/digits_mlp/version_0")
     path = run / "config.yaml"
     path.write_text(path.read_text().replace("class_path: MLP", "class_path: kindling.models.mlp.Perceptron"))
-    assert_told(kindling("test", "--run", run), "which is no LightningModule here")
+    assert_told(kindling("test", "--run", run), "which names no LightningModule here")

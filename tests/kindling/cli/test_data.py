@@ -100,7 +100,7 @@ def test_of_many_classes_it_tells_the_extremes() -> None:
     ("argv", "message"),
     [
         (["--model", "MLP"], "nothing says what to train: give --config FILE"),
-        (["--data", "Digitss"], "data is 'Digitss', which is no LightningDataModule here: did you mean Digits?"),
+        (["--data", "Digitss"], "data is 'Digitss', which names no LightningDataModule here: did you mean Digits?"),
         (["--data", "Digits", "--ckpt", "best"], "data has no --ckpt: it looks at the data alone"),
         (["--data", "ImageFolder", "--data.path", "nowhere"], "command line: data.path is 'nowhere'"),
         (["--data", "Digits", "--data.fold", "3"], "data.fold is 3 and folds is 0: expected two folds or more"),

@@ -238,7 +238,7 @@ def refusals(kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -
         ("model.optimizer.lrr: {log: [1e-4, 1e-1]}", "space.yaml: unknown key model.optimizer.lrr: did you mean model.optimizer.lr?"),
         ("model.dropout: {choice: [0.1, much]}", "space.yaml: model.dropout is 'much': expected float"),
         ("model.hidden_sizes: {choice: [[64], 64]}", "space.yaml: model.hidden_sizes is 64: expected list[int]"),
-        ("model: {choice: [MLP, CNM]}", "space.yaml: model is 'CNM', which is no LightningModule here: did you mean CNN"),
+        ("model: {choice: [MLP, CNM]}", "space.yaml: model is 'CNM', which names no LightningModule here: did you mean CNN"),
         ("{model: {choice: [MLP, CNN]}, model.hidden_sizes: {choice: [[8]]}}", "; what only one choice takes stands below it, as in choice: {MLP: {model.dropout: …}, CNN: }"),
         ("trainer.max_epoch: {int: [1, 2]}", "space.yaml: unknown key trainer.max_epoch: did you mean trainer.max_epochs or"),
         ("model.dropout: {float: [1.5, 2]}", "dropout is 1.5: expected a fraction in [0, 1)"),

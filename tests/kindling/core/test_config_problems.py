@@ -33,7 +33,7 @@ def parser() -> ArgumentParser:
         ({"model": "Sized", "model.width": 3}, "what the parser says"),
         ({"model": "Sized", "model.widht": 3}, "x.yaml: unknown key model.widht: did you mean model.width?"),
         ({"model": "Sized", "model.width": "wide"}, "x.yaml: model.width is 'wide': expected int"),
-        ({"model": {"class_path": "Sized", "width": 3}}, "x.yaml: model.width stands beside class_path: put it under init_args"),
+        ({"model": {"class_path": "Sized", "width": 3}}, "x.yaml: model.width is beside class_path: put it under init_args"),
         ({"model.width": 3}, "x.yaml: model has no default: name one first, such as --model "),
         ({"count": None}, "x.yaml: count is null: expected int"),
     ],

@@ -59,7 +59,7 @@ def test_the_launcher_says_which_process_it_is(
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"NODE_RANK": 1}, "MASTER_PORT is not set: processes that are started by hand need MASTER_ADDR"),
+        ({"NODE_RANK": 1}, "MASTER_PORT is not set: processes started by hand need MASTER_ADDR"),
         ({"LOCAL_RANK": 0, "WORLD_SIZE": 2}, "MASTER_PORT is not set"),
         ({"OMPI_COMM_WORLD_SIZE": 2}, "OMPI_COMM_WORLD_SIZE says that MPI started several processes"),
         ({**SLURM, "SLURM_NTASKS_PER_NODE": None}, "srun started several processes without --ntasks-per-node"),

@@ -78,7 +78,7 @@ def test_a_project_whose_package_is_gone_is_skipped_with_a_sentence(
     assert "stars" not in find_projects()
     assert capsys.readouterr().err == (
         "warning: the project stars is installed, but its package is gone: pip install --no-deps -e . in the project's "
-        "folder installs it anew, and pip uninstall stars-distribution forgets it\n"
+        "folder installs it again, and pip uninstall stars-distribution removes it\n"
     )
 
 

@@ -196,7 +196,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "of a whole split": (["AUROC"], "auroc is measured already"),
     "a method's name": ({"update": "CohenKappa"}, "{update: CohenKappa}: 'update' can't be the name of a metric"),
     "an unknown argument": ([{"class_path": "CohenKappa", "init_args": {"wight": 1}}], "can't be built: "),
-    "beside": ([{"class_path": "FBetaScore", "beta": 2}], "beta stands beside class_path: put it under init_args"),
+    "beside": ([{"class_path": "FBetaScore", "beta": 2}], "beta is beside class_path: put it under init_args"),
     "from the data": (
         [{"class_path": "CohenKappa", "init_args": {"num_classes": 3}}],
         "num_classes of CohenKappa comes from the data: leave it out",
