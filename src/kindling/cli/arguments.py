@@ -17,17 +17,8 @@ from kindling.core.processes import Processes
 from kindling.core.settings import COMMAND_LINE, Setting, misnamed_in, settings_in
 from kindling.run.folder import begun_run, find_run, requeued_run
 
-PLAIN = (
-    "board",
-    "compare",
-    "completion",
-    "demo",
-    "export",
-    "folds",
-    "new",
-    "predict",
-    "sweep",
-)  # with options of their own
+# Commands that read their options themselves.
+PLAIN = ("board", "compare", "completion", "demo", "export", "folds", "new", "predict", "sweep")
 
 
 @dataclass
