@@ -17,6 +17,7 @@ from kindling.core.tables import console, print_plain, printable, shown
 from kindling.data.base import Data
 from kindling.data.text import Text
 from kindling.models.base import Model
+from kindling.run.folder import ROOT
 from kindling.run.record import count_parameters
 
 
@@ -99,7 +100,9 @@ def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
     named, again = shlex.quote(str(run)), _flags(parts.foreign)
     to_predict = _flags({key: path for key, path in parts.foreign.items() if key in ("model", "data")})
     print(f"in {run}: {', '.join(file for file in files if (run / file).exists())}\nnext:")
-    print(f"  tensorboard --logdir {run.parent.parent}    # curves and figures")
+    runs = run.parent.parent
+    elsewhere = "" if runs == ROOT else f" {shlex.quote(str(runs))}"
+    print(f"  kindling board{elsewhere}    # curves and figures, in the browser")
     if "test" in metrics or (not parts.arguments.test and is_overridden("test_step", parts.model)):
         print(f"  kindling test --run {named}{again}")
     if isinstance(parts.datamodule, Text):
