@@ -44,6 +44,7 @@ def main(argv: list[str]) -> None:
     with suppress(KeyboardInterrupt):  # the way to end it
         while True:
             time.sleep(3600)
+    print()  # after the terminal's ^C
 
 
 def start(folder: Path, host: str = "localhost", port: int = PORT) -> str:

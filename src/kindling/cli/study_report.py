@@ -105,7 +105,7 @@ def _print_next(trials: Trials) -> None:
     record, storage = ("URL", " --storage URL") if trials.url else (typed(trials.folder / JOURNAL), "")
     print(f"next:\n  kindling compare {folder}    # all runs")
     print(f"  optuna-dashboard {record}    # pip install optuna-dashboard")
-    print(f"  tensorboard --logdir {folder}    # curves, and settings beside results (HParams)")
+    print(f"  kindling board {folder}    # curves, and settings beside results (HParams)")
     print(f"  kindling sweep --study {folder}{storage} --finish    # train the best over {SEEDS} seeds, and test them")
 
 

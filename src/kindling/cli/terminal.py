@@ -17,6 +17,7 @@ from kindling.core.consoles import typed
 from kindling.core.tables import console, print_plain, printable, shown
 from kindling.data.base import Data
 from kindling.data.text import Text
+from kindling.run.folder import ROOT
 
 
 def print_header(parts: Parts, summary: dict[str, Any], run: Path | None, notes: list[str]) -> None:
@@ -81,7 +82,9 @@ def next_commands(parts: Parts, run: Path, is_tested: bool) -> list[tuple[str, s
     """
     named, again = typed(run), _flags(parts.foreign)
     to_predict = _flags({key: path for key, path in parts.foreign.items() if key in ("model", "data")})
-    commands = [(f"kindling board {typed(run.parent.parent)}", "curves and figures")]
+    runs = run.parent.parent
+    elsewhere = "" if runs == ROOT else f" {typed(runs)}"
+    commands = [(f"kindling board{elsewhere}", "curves and figures, in the browser")]
     if not (run / "results.json").exists():
         return [*commands, (f"kindling fit --resume {named}{again}", "go on")]
     if is_tested or (not parts.arguments.test and is_overridden("test_step", parts.model)):

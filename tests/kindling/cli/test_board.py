@@ -197,7 +197,7 @@ def test_ctrl_c_ends_it_quietly_and_it_needs_no_torch(runs: Path) -> None:
         assert process.stdout.readline().startswith(f"{runs / 'mlp'} is shown at http://localhost:")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (0, "0 False\n", "")
+    assert (process.returncode, out, err) == (0, "\n0 False\n", "")
 
 
 @pytest.mark.slow
