@@ -8,7 +8,8 @@
 
 `python scripts/kindling/fault_injection.py kills --only ddp ema --count 10 --seed 1` runs a part. All that a training
 leaves is compared with one that nobody disturbed: every value in `last.ckpt`, the weights in `best.ckpt`, every byte of
-`metrics.csv`, `results.json`, the curves of `report.html`, and at each step the bytes of the batch and of the weights. Times may differ.
+`metrics.csv`, `results.json`, the curves of `report.html`, and at each step the bytes of the batch and of the weights.
+Times may differ.
 
 All but `ranks` takes 6.6 minutes on 2 cores: 30 kills in 10 configurations, 15 kills during saves, 6 full disks and 206
 damaged checkpoints, after all of which everything was identical.
