@@ -331,7 +331,10 @@ def test_one_table_in_one_call(capsys: pytest.CaptureFixture[str]) -> None:
         (["--sort", "accuracy"], "no run has 'accuracy' to sort by: there is val/loss, .*samples_per_second$"),
         (["--sort", ""], "no run has '' to sort by"),
         (["--sort"], "--sort: expected one argument"),
-        (["--sotr", "seconds"], "unknown option --sotr: did you mean --sort\\? kindling compare takes .*--sort, --csv$"),
+        (
+            ["--sotr", "seconds"],
+            "unknown option --sotr: did you mean --sort\\? kindling compare takes .*--sort, --csv$",
+        ),
         (["--csv", "nowhere/all.csv"], "can't write --csv nowhere/all.csv: .*non-existent directory"),
         (["--csv", "empty"], "can't write --csv empty: Is a directory"),
     ],
