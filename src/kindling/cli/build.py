@@ -22,6 +22,7 @@ import kindling.train.model_parallel  # noqa: F401 (its strategy by name)
 from kindling.cli.arguments import Arguments
 from kindling.cli.check_config import check_config
 from kindling.cli.config_of_run import ConfigOfRun
+from kindling.cli.full_help import InWords
 from kindling.cli.library_errors import is_setting, sentence, too_large
 from kindling.core import short_names
 from kindling.core.class_paths import IN_A_LIST, foreign_parts, import_part, is_foreign, shortened, with_class_paths
@@ -58,6 +59,8 @@ def add_keys(parser: LightningArgumentParser, command: str) -> None:
     model, data = L.LightningModule, L.LightningDataModule
     parser.add_lightning_class_args(model, "model", subclass_mode=True, required=not looks_at_data)
     parser.add_lightning_class_args(data, "data", subclass_mode=True, required=looks_at_data)
+    groups = parser.groups or {}
+    groups["model"].title, groups["data"].title = "The model", "The data"
     for name, callback in default_callbacks().items():
         parser.add_lightning_class_args(callback, name)
 
@@ -104,7 +107,9 @@ class Parts(LightningCLI):
             parser_kwargs={
                 "allow_abbrev": False,
                 "exit_on_error": False,
-                "usage": SUPPRESS,  # which the first screen of --help has
+                "formatter_class": InWords,
+                "usage": SUPPRESS,  # it and the description are on the first screen of --help
+                "description": None,
             },
             auto_configure_optimizers=False,
             args=args,
