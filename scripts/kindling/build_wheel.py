@@ -70,8 +70,8 @@ def build(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as temporary:
         stage = Path(temporary)
-        template = copy_files(stage)
-        (stage / "pyproject.toml").write_text(engine_pyproject(["py.typed", *template]), encoding="utf-8")
+        files = copy_files(stage)
+        (stage / "pyproject.toml").write_text(engine_pyproject(files), encoding="utf-8")
         command = [sys.executable, "-c", BUILD, str(folder)]
         finished = subprocess.run(command, cwd=stage, capture_output=True, encoding="utf-8")
     if finished.returncode:
@@ -80,26 +80,27 @@ def build(folder: Path) -> Path:
 
 
 def copy_files(stage: Path) -> list[str]:
-    """Copy the engine to where it is built, and what a project begins with into its folder `template`: those files."""
+    """Copy the engine to where it is built, and what a project begins with into its folder `template`.
+
+    Returns:
+        Those files of the package that are no modules.
+    """
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8")
     if listed.returncode:
         sys.exit(f"build_wheel: git knows no files in {ROOT}: {listed.stderr.strip()}")
-    template = []
+    files = []
     for path in listed.stdout.split("\0")[:-1]:
-        if not (ROOT / path).is_file():
-            continue  # deleted, and not yet committed
-        if path.startswith(ENGINE):
-            target = stage / path
-        elif belongs_to_project(path):
-            target = stage / ENGINE / "template" / path
-            template.append(f"template/{path}")
-        else:
-            continue  # Kindling's own
+        is_engine = path.startswith(ENGINE)
+        if not (is_engine or belongs_to_project(path)) or not (ROOT / path).is_file():
+            continue  # Kindling's own, or deleted and not yet committed
+        target = stage / path if is_engine else stage / ENGINE / "template" / path
+        if not (is_engine and target.suffix == ".py"):
+            files.append(target.relative_to(stage / ENGINE).as_posix())
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, target)
     for path in ("README.md", "LICENSE"):
         shutil.copy2(ROOT / path, stage / path)
-    return template
+    return files
 
 
 def engine_pyproject(files: list[str]) -> str:
