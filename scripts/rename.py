@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     if changes := git("status", "--porcelain", "--untracked-files=normal", "--", "."):
         refuse(f"git has changes that are not committed (first: {changes.splitlines()[0][3:]}): commit or stash them")
     pyproject = renamed_pyproject((ROOT / "pyproject.toml").read_text(encoding="utf-8"), name)
-    pyproject = replaced(pyproject, "pyproject.toml", {rf'"{ENGINE}\[': f'"{name}['})
+    pyproject = replaced(pyproject, "pyproject.toml", {rf'"{ENGINE}\[(?:docs,)?': f'"{name}['})
 
     remove(IN_ANY_CASE if keep else IN_ANY_CASE + ENGINE_TESTS)
     for folder in ("src", "tests"):

@@ -90,11 +90,9 @@ def copy_files(stage: Path) -> list[str]:
         sys.exit(f"build_wheel: git knows no files in {ROOT}: {listed.stderr.strip()}")
     files = []
     for path in listed.stdout.split("\0")[:-1]:
-        if not (ROOT / path).is_file():
-            continue  # deleted, and not yet committed
         is_engine = path.startswith(ENGINE)
-        if not is_engine and not belongs_to_project(path):
-            continue  # Kindling's own
+        if not (is_engine or belongs_to_project(path)) or not (ROOT / path).is_file():
+            continue  # Kindling's own, or deleted and not yet committed
         target = stage / path if is_engine else stage / ENGINE / "template" / path
         if not (is_engine and target.suffix == ".py"):
             files.append(target.relative_to(stage / ENGINE).as_posix())

@@ -8,7 +8,7 @@ from pathlib import Path
 from kindling.cli.arguments import read_arguments
 from kindling.core.errors import UsageError
 from kindling.core.files import is_file
-from kindling.core.template import COPY
+from kindling.core.parts import TEMPLATE
 
 EXPERIMENT = "digits_resnet.yaml"
 
@@ -29,7 +29,7 @@ def experiment() -> Path:
     Raises:
         UsageError: if there is neither.
     """
-    for folder in (Path("configs"), COPY / "configs"):
+    for folder in (Path("configs"), TEMPLATE / "configs"):
         if is_file(folder / EXPERIMENT):
             return folder / EXPERIMENT
     raise UsageError(f"configs/{EXPERIMENT} is not in {Path.cwd()}: start kindling demo in the folder of a clone")

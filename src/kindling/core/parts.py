@@ -19,11 +19,11 @@ from types import ModuleType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 from kindling.core.errors import UsageError
-from kindling.core.project_names import ENGINE
-from kindling.core.template import EXAMPLES, PROJECT
 
 GROUP = "kindling.projects"
+ENGINE = "kindling"
 LIBRARIES = ("lightning", "pytorch_lightning", "torch", "torchmetrics", "torchvision")  # whose classes a run may name
+TEMPLATE = Path(__file__).parents[1] / "template"  # a project to begin with, in the engine's wheel alone
 ANY_MODULE = "torch.nn.modules.module.Module"
 
 
@@ -35,7 +35,7 @@ def load_projects() -> tuple[str, ...]:
     the examples in the engine's wheel are one.
     """
     found: dict[str, bool] = {}
-    for point in dict.fromkeys(entry_points(group=GROUP)) or examples():
+    for point in dict.fromkeys(entry_points(group=GROUP) or _examples()):
         try:
             package = import_module(point.value)
         except ModuleNotFoundError as error:
@@ -49,12 +49,13 @@ def load_projects() -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: not found[name]))
 
 
-def examples() -> list[EntryPoint]:
-    """The project in the wheel's template, made to be found; none in a clone, which is installed as a project."""
-    if not (EXAMPLES / PROJECT).is_dir():
+def _examples() -> list[EntryPoint]:
+    """The project that the engine's wheel brings, for where none is installed."""
+    source = TEMPLATE / "src"
+    if not source.is_dir():
         return []
-    sys.path.append(str(EXAMPLES))
-    return [EntryPoint(PROJECT, PROJECT, GROUP)]
+    sys.path.append(str(source))
+    return [EntryPoint(path.parent.name, path.parent.name, GROUP) for path in source.glob("*/__init__.py")]
 
 
 def _modules_of(package: ModuleType) -> list[str]:

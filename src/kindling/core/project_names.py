@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 
 from kindling.core.errors import UsageError
+from kindling.core.parts import ENGINE
 
-ENGINE = "kindling"
 # What dependencies and tools are imported as, commands that would be hidden, modules of the tests, folders of builds.
 OTHERS = """torch torchvision torchmetrics functorch torchgen lightning lightning_utilities pytorch_lightning tqdm
 jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn sklearn scikit_learn fsspec
 packaging setuptools pillow PIL pyarrow datasets litdata tokenizers onnx onnxruntime onnxscript importlinter grimp
-fastapi httpx timm transformers peft optuna wandb mlflow sqlalchemy alembic filelock
+fastapi httpx timm transformers peft optuna wandb mlflow sqlalchemy alembic filelock jinja2 shtab
 pytest conftest model_cases project_parts stand_ins clones simple_modules class_places cookbook_pages interrupted
-launches recording_logger
-mypy ruff pre_commit pip python python3 git make build dist venv wheels"""
+launches recording_logger windows_like
+mypy ruff pre_commit sphinx myst_parser pydata_sphinx_theme pip python python3 git make build dist venv wheels"""
 TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # Python leaves `test` out of its own list
 
 

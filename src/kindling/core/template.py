@@ -8,12 +8,11 @@ import re
 from pathlib import Path
 
 from kindling.core.errors import UsageError
+from kindling.core.parts import TEMPLATE
 from kindling.core.project_names import title_of
 
 PROJECT = "my_project"
-PACKAGE = Path(__file__).resolve().parents[1]  # src/kindling, or where the wheel is installed
-COPY = PACKAGE / "template"  # in the wheel
-EXAMPLES = COPY / "src"
+CLONE = Path(__file__).resolve().parents[3]  # where this is no wheel
 # Kindling's own: what no project keeps, and what `scripts/rename.py --keep-engine-tests` does.
 IN_ANY_CASE = ["scripts/rename.py", "docs", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"]
 IN_ANY_CASE += ["tests/kindling/test_readme.py", "tests/kindling/test_docs.py"]
@@ -22,7 +21,7 @@ IN_ANY_CASE += ["tests/kindling/docs", "tests/cookbook_pages.py"]
 IN_ANY_CASE += ["tests/kindling/scripts/test_rename.py", "tests/kindling/scripts/test_first_week.py"]
 ENGINE_TESTS = ["tests/kindling", "tests/clones.py", "tests/simple_modules.py"]
 ENGINE_TESTS += ["tests/class_places.py", "tests/interrupted.py", "tests/launches.py", "tests/recording_logger.py"]
-ENGINE_TESTS += ["scripts/kindling"]
+ENGINE_TESTS += ["tests/windows_like.py", "scripts/kindling"]
 # What a project begins with, without those.
 PARTS = ["pyproject.toml", "Makefile", "LICENSE", ".gitignore", ".pre-commit-config.yaml", ".ci", ".github", ".vscode"]
 PARTS += ["Dockerfile", ".dockerignore", ".devcontainer", "lightning_logs/.gitkeep"]
@@ -97,11 +96,10 @@ def find_template() -> Path:
     Raises:
         UsageError: if there is none, as in a clone that was renamed.
     """
-    clone = PACKAGE.parents[1]
-    for folder in (COPY, clone):
+    for folder in (TEMPLATE, CLONE):
         if (folder / "src" / PROJECT).is_dir() and (folder / "pyproject.toml").is_file():
             return folder
-    raise UsageError(f"there is no template in {clone}, which has a project already: install the engine's wheel")
+    raise UsageError(f"there is no template in {CLONE}, which has a project already: install the engine's wheel")
 
 
 def is_below(path: str, folders: list[str]) -> bool:
@@ -133,6 +131,7 @@ def renamed_pyproject(text: str, name: str) -> str:
         r'^description = ".*"$': f'description = "{title_of(name)}: models trained with PyTorch Lightning"',
         r'^dynamic = \["version"\]$': 'version = "0.1.0"',
         r"^\[tool\.setuptools\.dynamic\]\nversion = .*\n\n": "",
+        r"^(?:docs = .*\n)?dev = \[$": "dev = [",
         r'^    "fastapi.*\n    "httpx.*\n': "",  # a page of the cookbook's, which goes
     }
     return replaced(text, "pyproject.toml", replacements).replace(PROJECT, name)

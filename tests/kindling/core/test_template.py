@@ -6,7 +6,7 @@ import pytest
 from clones import git, needs_git
 from conftest import ROOT
 
-from kindling.core import parts, template
+from kindling.core import template
 from kindling.core.errors import UsageError
 
 
@@ -17,14 +17,14 @@ def test_in_a_clone_it_is_the_clone() -> None:
 def test_in_a_wheel_it_is_the_copy_and_a_renamed_clone_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "src" / "kindling"
-    monkeypatch.setattr(template, "PACKAGE", package)
-    monkeypatch.setattr(template, "COPY", package / "template")
+    copy = tmp_path / "src" / "kindling" / "template"
+    monkeypatch.setattr(template, "CLONE", tmp_path)
+    monkeypatch.setattr(template, "TEMPLATE", copy)
     with pytest.raises(UsageError, match="there is no template in .*: install the engine's wheel"):
         template.find_template()
-    (package / "template" / "src" / "my_project").mkdir(parents=True)
-    (package / "template" / "pyproject.toml").touch()
-    assert template.find_template() == package / "template"
+    (copy / "src" / "my_project").mkdir(parents=True)
+    (copy / "pyproject.toml").touch()
+    assert template.find_template() == copy
 
 
 @needs_git
@@ -48,14 +48,3 @@ def test_a_line_that_was_changed_is_named() -> None:
         UsageError, match=r"Makefile has 0 lines like install --quiet, expected one: bring back that of"
     ):
         template.without_engine("Makefile", "all:\n", "0.2.0")
-
-
-def test_the_wheels_examples_are_a_project_where_none_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parts.sys, "path", [])
-    monkeypatch.setattr(parts, "EXAMPLES", tmp_path)
-    assert parts.examples() == []
-    (tmp_path / "my_project").mkdir()
-    assert [(point.value, point.group) for point in parts.examples()] == [("my_project", "kindling.projects")]
-    assert parts.sys.path == [str(tmp_path)]

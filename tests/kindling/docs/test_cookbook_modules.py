@@ -11,7 +11,6 @@ import pytest
 import torch
 from conftest import Result
 from cookbook_pages import blocks_of, commands_of, run
-from sklearn.datasets import load_digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kindling.run.checkpoint_files import load_checkpoint
@@ -136,8 +135,5 @@ def test_from_lightning_hydra_template(project: Path, mine: Any, kindling: Comma
 @pytest.mark.figures
 def test_notebook(project: Path) -> None:
     cells = run("notebook")
-    assert len(cells["curve"]) == 5
-    assert cells["curve"].iloc[-1] > 0.9
     assert min(cells["figure"].size) > 100
-    assert sum(cells["table"]["prediction"] == load_digits().target[:100].astype(str)) > 95
-    assert cells["trainer"].callback_metrics["val/accuracy"] > 0.9
+    assert cells["results"]["test/accuracy"].tolist() == pytest.approx([0.97], abs=0.03)

@@ -1,6 +1,5 @@
 """The engine's own wheel has the template in it, and carries a project that lies elsewhere."""
 
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -13,48 +12,6 @@ from kindling.core.template import files_of
 
 pytestmark = needs_git
 QUIET_PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
-PYPROJECT = """\
-[build-system]
-requires = ["setuptools>=77"]
-build-backend = "setuptools.build_meta"
-
-[project]
-name = "stars"
-version = "0.1.0"
-dependencies = ["kindling"]
-
-[project.entry-points."kindling.projects"]
-stars = "stars"
-"""
-PROJECT = '''\
-"""Stars: a project that has the engine from an index."""
-
-import torch
-from torch import Tensor, nn
-
-from kindling import Data, Model
-
-
-class Line(Model):
-    """One linear layer: (B, F) float32 → (B, outputs)."""
-
-    def __init__(self, **model) -> None:
-        super().__init__(**model)
-        self.head = nn.Linear(self.input_shape[0], self.num_outputs)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(inputs)
-
-
-class Stars(Data):
-    """A hundred stars: is one bright?"""
-
-    classes = ["faint", "bright"]
-
-    def load(self) -> tuple[Tensor, Tensor]:
-        stars = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
-        return stars, (stars[:, 0] > 0).long()
-'''
 
 
 @pytest.fixture(scope="module")
@@ -121,24 +78,24 @@ def test_other_arguments_print_the_help(clone: Path) -> None:
 
 @pytest.mark.slow
 @needs_posix
-def test_a_project_runs_on_the_installed_wheel(wheel: Path, tmp_path: Path) -> None:
+def test_examples_and_a_new_project_work_on_the_installed_wheel(wheel: Path, tmp_path: Path) -> None:
     programs = make_environment(tmp_path / "environment")
     python = programs / "python"
     succeed(tmp_path, python, *QUIET_PIP, "install", "--no-deps", wheel)
-    where = succeed(tmp_path, python, "-c", "import kindling; print(kindling.__file__)")
-    assert str(tmp_path / "environment") in where
-
-    project = tmp_path / "stars"
-    (project / "src" / "stars").mkdir(parents=True)
-    (project / "pyproject.toml").write_text(PYPROJECT)
-    (project / "src" / "stars" / "__init__.py").write_text(PROJECT)
-    succeed(project, python, *QUIET_PIP, "install", "--no-deps", "--no-build-isolation", "-e", ".")
     few = ["--trainer.fast_dev_run", "1", "--trainer.accelerator", "cpu"]
-    trained = fit(project, programs, *few)
-    assert (trained.returncode, trained.stderr) == (0, "")
-    assert "Stars (3 → 2 classes; " in trained.stdout
-    assert "debug run" in trained.stdout
+    tried = succeed(tmp_path, programs / "kindling", "fit", "--model", "MLP", "--data", "Wine", *few)
+    assert "MLP (" in tried  # the examples in the wheel, as no project is installed
 
-
-def fit(project: Path, programs: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return run(project, programs / "kindling", "fit", "--model", "Line", "--data", "Stars", *flags)
+    succeed(tmp_path, programs / "kindling", "new", "galaxies")
+    project = tmp_path / "galaxies"
+    assert [path.name for path in (project / "wheels").glob("*.whl")] == [wheel.name]
+    succeed(project, python, *QUIET_PIP, "install", "--no-deps", "--no-build-isolation", "-e", ".")
+    where = "import kindling, galaxies; print(kindling.__file__, galaxies.__file__)"
+    engine, own = succeed(project, python, "-c", where).split()
+    assert str(tmp_path / "environment") in engine
+    assert str(project / "src") in own
+    tests = ["tests/galaxies/test_data.py", "tests/galaxies/test_configs.py::test_an_experiment_trains"]
+    chosen = succeed(project, python, "-m", "pytest", "-vv", *tests, "-k", "Wine or digits_mlp")
+    assert "test_an_experiment_trains[configs/digits_mlp.yaml] PASSED" in chosen
+    succeed(project, programs / "ruff", "check")
+    succeed(project, programs / "ruff", "format", "--check")
