@@ -162,7 +162,7 @@ def test_what_can_not_be_used_is_refused(saved: Path, kindling: Kindling, monkey
     refused(
         "there is no such folder, and --data.download true downloads it from the hub", "--data.path", "nobody/animals"
     )
-    refused("path is 's3://place/animals', which is no folder here", "--data.path", "s3://place/animals")
+    refused("path is 's3://place/animals', which is not a folder here", "--data.path", "s3://place/animals")
     asked = []
 
     def unreachable(*arguments: Any, **_: Any) -> None:

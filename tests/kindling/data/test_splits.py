@@ -185,7 +185,7 @@ def test_other_sizes_and_times_of_files_are_told(tmp_path: Path) -> None:
     before = look(X, [str(file)])
     assert changes_of(before, look(X, [str(file)])) == []
     os.utime(file, (0, 0))
-    told = "the files have other sizes or times than when the split was drawn; what was looked at is the same"
+    told = "the files' sizes or times have changed since the split was drawn; what was looked at is the same"
     assert changes_of(before, look(X, [str(file)])) == [told]
     by_size = look(X, [str(file)], looks_at_values=False)
     file.write_text("ab")
