@@ -147,7 +147,7 @@ class Arrays(Data):
             if self.kind is None and y.dtype.kind in "iu":
                 self._note(f"y_train holds whole numbers: taken for {len(words)} classes; else --data.kind regression")
         if len(values) < 2:
-            raise ValueError(f"{self.path}: all targets are {values[0]}: expected at least two classes")
+            raise ValueError(f"{self.path}: all targets are {values[0]}: expected several classes")
         self.values = torch.from_numpy(labels.astype(np.int64))
 
     def _check_range(self, values: np.ndarray) -> None:

@@ -439,7 +439,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "lengths of vectors": ({"lengths_train": LENGTHS}, [], "a.npz: lengths_train is for sequences and tokens, but x_train has vectors or images"),
     "lengths of images": ({"x_train": PIXELS, "lengths_train": LENGTHS}, [], "a.npz: lengths_train is for sequences and tokens"),
     "a class of val": ({**OWN, "y_val": LABELS + 1}, [], "a.npz: 2 is a class that y_train lacks"),
-    "one class": ({"y_train": LABELS * 0}, [], "a.npz: all targets are 0: expected at least two classes"),
+    "one class": ({"y_train": LABELS * 0}, [], "a.npz: all targets are 0: expected several classes"),
     "a class of one sample": ({"y_train": (np.arange(SIZE) == 3) * 1}, [], "has too few samples (1): train, val and test need some each"),
     "fewer names": ({"classes": ["a"]}, [], "a.npz: classes has 1 names, but the targets go from 0 to 1"),
     "negative classes": ({"y_train": -LABELS, "classes": ["a", "b"]}, [], "a.npz: classes has 2 names, but the targets go from -1 to 0"),

@@ -129,7 +129,7 @@ def test_numbers_that_are_missing(saved: Path, kindling: Kindling) -> None:
         *FIT, "--model", "MLP", "--data.path", "gaps", "--data.inputs", "[age,row]", "--data.target", "word"
     )
     assert finished.code != 0
-    message = "record 0 (from 0) holds a missing value, or no finite number, in age or row: correct it, or leave such"
+    message = "record 0 (from 0) holds a value in age or row that is missing or not a finite number: correct it"
     assert message in finished.err
     assert "Traceback" not in finished.err
 

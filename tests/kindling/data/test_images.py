@@ -255,11 +255,11 @@ REFUSED: dict[str, tuple[Callable[[pd.DataFrame], None], list[str], str]] = {
     "no path": (changed(3, path=None), LABEL, "labels.csv, row 3 (from 0) has no value in path: expected the path of an image"),
     "a row after rows without a label": (lambda table: (changed(0, label=None)(table), changed(3, path="x.png")(table)), LABEL, "labels.csv, row 3 (from 0): there is no file photos/x.png"),
     "no label at all": (lambda table: table.__setitem__("label", None), LABEL, "data.target is 'label': labels.csv has no row with a value there"),
-    "one class": (lambda table: table.__setitem__("label", "cat"), LABEL, "data.target is 'label', which is cat in every row: expected at least two classes"),
+    "one class": (lambda table: table.__setitem__("label", "cat"), LABEL, "data.target is 'label', which is cat in every row: expected several classes"),
     "words as numbers": (as_it_is, [*LABEL, "--data.kind", "regression"], "data.target is 'label', where row 0 (from 0) has 'dog': expected finite numbers"),
-    "a separator of no classes": (as_it_is, [*LABEL, "--data.kind", "regression", "--data.label_separator", ";"], "data.label_separator is ';': expected a character such as ';', one column as target, and no other kind than classification"),
-    "a broken image": (lambda _: Path("photos/cat/01.png").write_bytes(b""), LABEL, "photos/cat/01.png can't be read: it is empty; --data.broken skip leaves such out"),
-    "some in folders for splits": (mixed_folders, LABEL, "photos has folders for splits, but not for all images (dog/00.png): expected train besides"),
+    "a separator of no classes": (as_it_is, [*LABEL, "--data.kind", "regression", "--data.label_separator", ";"], "data.label_separator is ';': expected a character such as ';', one column as target, and no kind other than classification"),
+    "a broken image": (lambda _: Path("photos/cat/01.png").write_bytes(b""), LABEL, "photos/cat/01.png can't be read: it is empty; --data.broken skip leaves such files out"),
+    "some in folders for splits": (mixed_folders, LABEL, "photos has folders for splits, but not for all images (dog/00.png): expected train too"),
 }  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def test_other_images_beside_those_of_splits_are_refused(tmp_path: Path, monkeyp
     with pytest.raises(ValueError, match=r"images has folders for splits, but not for all images \(00.png\)"):
         read()
     write(Path("a"), Path("b"), [f"val/{index:02}.png" for index in range(12)])
-    with pytest.raises(ValueError, match=r"\(none in train\): expected train besides"):
+    with pytest.raises(ValueError, match=r"\(none in train\): expected train too"):
         read(path="a", masks="b")
 
 
@@ -145,16 +145,16 @@ MISTAKES: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "lossy": (
         lambda: Path("masks/03.png").rename("masks/03.jpg"), {}, "masks/03.jpg is in a format that changes numbers: expected masks/03.png",
     ),
-    "size": (mask(GREY.T), {}, "images/03.png can't be used: its mask masks/03.png has 20×30 pixels, and the image 30×20"),
+    "size": (mask(GREY.T), {}, "images/03.png can't be used: its mask masks/03.png has 20×30 pixels, but the image 30×20"),
     "value": (mask(GREY + 3), NAMED, "images/03.png can't be used: its mask masks/03.png holds the value 3: expected 0, 1, 2, 255"),
     "too large": (mask(GREY.astype(np.uint16) + 300), {}, "its mask masks/03.png holds the value 300: expected at most 255"),
     "colour": (mask(np.zeros((20, 30, 3), np.uint8)), {}, "its mask masks/03.png is an image of mode RGB: expected one whole number"),
     "damaged": (lambda: Path("masks/03.png").write_bytes(b"none"), {}, "its mask masks/03.png can't be read: cannot identify"),
     "broken image": (lambda: Path("images/03.png").write_bytes(b""), {}, "images/03.png can't be used: it is empty"),
-    "one class": (all_masks(GREY), {}, "masks has one class: its masks hold 0 alone"),
+    "one class": (all_masks(GREY), {}, "masks has one class: its masks hold only 0"),
     "255 as a class": (
         all_masks(np.where(np.eye(20, 30), 255, 0).astype(np.uint8)), {},
-        r"hold 0 alone and 255, which is no class unless you say --data.values '\[0, 255\]'",
+        r"hold only 0 and 255, which is not a class unless you say --data.values '\[0, 255\]'",
     ),
     "no folder": (lambda: None, {"masks": "mask"}, "masks is 'mask': there is no such folder"),
     "no images": (lambda: [path.unlink() for path in Path("images").iterdir()], {}, "images has no images"),

@@ -139,7 +139,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"path": "book.txt", "tokens": "none.json"}, "tokens is 'none.json': expected bytes, bpe or a tokenizer.json"),
     (
         {"path": "book.txt", "length": 5000},
-        r"book.txt has .* tokens for val, and a window has 5000: take a longer text, or a smaller data.length",
+        r"book.txt has .* tokens for val, but a window has 5000: use a longer text, or a smaller data.length",
     ),
 ]
 
@@ -203,7 +203,7 @@ class TestPiecesOfWords:
         assert own.tokens.plain == LearntTokens(data.tokens.plain).plain
         assert texts_of(own) == texts_of(data)
         Path("tokenizer.json").write_text("{}")
-        with pytest.raises(ValueError, match=r"tokens is 'tokenizer.json': it is no tokenizer's JSON"):
+        with pytest.raises(ValueError, match=r"tokens is 'tokenizer.json': it is not a tokenizer's JSON"):
             Text(book, tokens="tokenizer.json")
 
     def test_a_short_text_gives_fewer_and_wrong_bytes_are_told(self, book: str) -> None:
