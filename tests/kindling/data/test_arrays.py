@@ -252,7 +252,9 @@ def test_a_hole_in_a_mapped_array_is_told(split: str, value: float, normalize: b
     parts = {f"x_{each}": hole(VECTORS, value) if each == split else VECTORS for each in ("train", "val", "test")}
     targets = {f"y_{each}": LABELS for each in ("train", "val", "test")}
     data = arrays(tmp_path, True, {"normalize": normalize}, **parts, **targets)
-    told = rf"^x_{split}, sample 3 \(from 0\) holds a value that is not a finite number, and is for {split}: correct it$"
+    told = (
+        rf"^x_{split}, sample 3 \(from 0\) holds a value that is not a finite number, and is for {split}: correct it$"
+    )
     with pytest.raises(Stopped, match=told):
         data.setup("fit")
     if split != "test":

@@ -108,11 +108,15 @@ def test_what_could_run_code_is_refused(project: Path, kindling: Kindling) -> No
     write(project / "shards", [{"image": Touch(), "label": 0}])
     assert_refused(kindling(*FIT), "shards/index.json: image is written as pickle, which is not read since it could")
     index = write(project / "lists", [[1, 2], [3, 4]]) / "index.json"
-    assert_refused(kindling(*FIT, "--data.path", "lists"), "lists/index.json has samples other than flat dicts of values")
+    assert_refused(
+        kindling(*FIT, "--data.path", "lists"), "lists/index.json has samples other than flat dicts of values"
+    )
     content = json.loads(index.read_text())
     content["config"]["data_spec"] = content["config"]["data_spec"].replace("builtins.list", "collections.defaultdict")
     index.write_text(json.dumps(content))
-    assert_refused(kindling(*FIT, "--data.path", "lists"), "lists/index.json has samples other than flat dicts of values")
+    assert_refused(
+        kindling(*FIT, "--data.path", "lists"), "lists/index.json has samples other than flat dicts of values"
+    )
     index.write_text("{}")
     assert_refused(kindling(*FIT, "--data.path", "lists"), "lists/index.json can't be read as the index of shards")
     assert not Path("ran").exists()
