@@ -1,14 +1,14 @@
 """Makes this clone your own project: `python scripts/rename.py galaxies`.
 
-The project, its distribution and its tests are called galaxies then. The engine, `src/kindling`, stays as it is to the
-byte, and the command stays `kindling`. README.md becomes a short one of the new project, LICENSE keeps its line, and
-what is Kindling's own goes: its tests, its scripts, its documents, and this script. Runs trained before go on.
+The project, its distribution and its tests are then called galaxies. The engine, `src/kindling`, stays the same to the
+byte, and the command stays `kindling`. README.md becomes a short one for the new project, LICENSE keeps its line, and
+what is Kindling's own goes: its tests, its scripts, its documents, and this script. Earlier runs still work.
 
-  --keep-engine-tests   keep tests/kindling and scripts/kindling, to work on the engine. They use the example models,
-                        data and experiments and need them: don't delete those then.
+  --keep-engine-tests   keep tests/kindling and scripts/kindling, to work on the engine. They need the example models,
+                        data and experiments: keep those too.
 
-The project is installed anew in `.venv`; where there is none, the lines that do it are printed. All changes are staged
-and nothing is committed, so `git reset --hard` takes them back.
+The project is installed again in `.venv`; if there is none, the commands that do it are printed. All changes are staged
+and nothing is committed, so `git reset --hard` undoes them.
 """
 
 import builtins
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT, ENGINE = "my_project", "kindling"
 PYTHON = ROOT / ".venv" / "bin" / "python"
 INSTALL = ["install", "--no-deps", "-e", "."]
-# What dependencies and tools are imported as, commands that would be hidden, modules of the tests, folders of builds.
+# Import names of dependencies and tools, commands that would be hidden, modules of the tests, build folders.
 OTHERS = """torch torchvision torchmetrics functorch torchgen lightning lightning_utilities pytorch_lightning tqdm
 jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn sklearn scikit_learn fsspec
 packaging setuptools pillow PIL pyarrow datasets litdata tokenizers onnx onnxruntime onnxscript importlinter grimp
@@ -57,32 +57,32 @@ kindling predict --run latest --input FILES
 kindling compare lightning_logs               # runs in one table
 ```
 
-`kindling --help` lists all commands, `kindling fit --model.help NAME` what a model takes. `make lint` checks style and
-types.
+`kindling --help` lists all commands, `kindling fit --model.help NAME` shows what a model takes. `make lint` checks
+style and types.
 
 ## Find your way
 
 ```
-src/{name}/     the project: models/, data/, losses/ …; a class in a new file there is at once a name for YAML and flags
+src/{name}/     the project: models/, data/, losses/ …; the classes in a new file there can be named in YAML and flags
 configs/        experiments, one YAML each; trainer/ has overlays for cpu, gpu and debug
-tests/{name}/   every model learns, every data set fits what it declares, every experiment trains
-src/kindling/   the engine: nothing in it is to be edited
+tests/{name}/   every model learns, every data set is what it declares, every experiment trains
+src/kindling/   the engine: not to be edited
 lightning_logs/ runs: config, checkpoints, metrics, figures
 ```
 
 What you would change for your problem is the project's; what must be right for every problem is the engine's.
-`from kindling import Model, Data, Task, Trainer, load` is all that is needed of it.
+`from kindling import Model, Data, Task, Trainer, load` is all that you need from it.
 
 ## Credit, and a later Kindling
 
-The engine is [Kindling](src/kindling/__init__.py) {version} (MIT: [LICENSE](LICENSE)). To take over a later one,
-replace the folder `src/kindling` by its folder, take over what its `pyproject.toml` has changed in `dependencies`, and
+The engine is [Kindling](src/kindling/__init__.py) {version} (MIT: [LICENSE](LICENSE)). To move to a later one,
+replace the folder `src/kindling` with its folder, copy what its `pyproject.toml` has changed in `dependencies`, and
 run `make test`.
 """
 
 
 def main(arguments: list[str]) -> None:
-    """Check everything, and only then change the first file."""
+    """Check everything before changing the first file."""
     if arguments in (["-h"], ["--help"]):
         print(__doc__, end="")
         return
@@ -93,9 +93,9 @@ def main(arguments: list[str]) -> None:
     name = names[0]
     check_name(name)
     if not (ROOT / "src" / PROJECT).is_dir():
-        refuse(f"src/{PROJECT} is not here: this clone has a name already")
+        refuse(f"src/{PROJECT} is not here: this clone has been renamed already")
     if changes := git("status", "--porcelain", "--untracked-files=normal", "--", "."):
-        refuse(f"git has changes that are not committed (first: {changes.splitlines()[0][3:]}): commit or stash them")
+        refuse(f"git has uncommitted changes (first: {changes.splitlines()[0][3:]}): commit or stash them")
     pyproject = renamed_pyproject((ROOT / "pyproject.toml").read_text(encoding="utf-8"), name)
 
     remove(IN_ANY_CASE if keep else IN_ANY_CASE + ENGINE_TESTS)
@@ -110,7 +110,7 @@ def main(arguments: list[str]) -> None:
     for line in install():
         print(f"  {line}")
     print("  make test && make lint")
-    print(f'  git commit -m "Rename to {name}"   # git reset --hard would take the renaming back')
+    print(f'  git commit -m "Rename to {name}"   # git reset --hard would undo the renaming')
 
 
 def check_name(name: str) -> None:
@@ -127,7 +127,7 @@ def title_of(name: str) -> str:
 def renamed_pyproject(text: str, name: str) -> str:
     """The distribution's name, description and version, and wherever the project is named.
 
-    A version of its own, since the engine's tells nothing of the project.
+    It gets a version of its own, since the engine's says nothing about the project.
     """
     replacements = {
         r'^name = "kindling"$': f'name = "{name}"',
@@ -135,12 +135,12 @@ def renamed_pyproject(text: str, name: str) -> str:
         r'^dynamic = \["version"\]$': 'version = "0.1.0"',
         r"^\[tool\.setuptools\.dynamic\]\nversion = .*\n\n": "",
         r'"kindling\[': f'"{name}[',
-        r'^    "fastapi.*\n    "httpx.*\n': "",  # a page of the cookbook's, which goes
+        r'^    "fastapi.*\n    "httpx.*\n': "",  # for a page of the cookbook, which goes
     }
     for pattern, replacement in replacements.items():
         text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
         if count != 1:
-            refuse(f"pyproject.toml has {count} lines like {pattern}, expected one: bring back that of Kindling")
+            refuse(f"pyproject.toml has {count} lines like {pattern}, expected one: restore Kindling's own")
     return text.replace(PROJECT, name)
 
 
@@ -151,7 +151,7 @@ def new_readme(name: str) -> str:
 
 
 def remove(paths: list[str]) -> None:
-    """Remove files and folders from git and from here; what Python has cached of them goes too."""
+    """Remove files and folders from git and from here; what Python has cached for them goes too."""
     git("rm", "-r", "--quiet", "--ignore-unmatch", "--", *paths)
     for folder in (ROOT / path for path in paths):
         for cache in list(folder.rglob("__pycache__")):
@@ -162,7 +162,7 @@ def remove(paths: list[str]) -> None:
 
 
 def reword(name: str) -> list[Path]:
-    """Give the project its new name wherever git's files say the old one; return the files of Python among them."""
+    """Give the project its new name wherever files in git have the old one; return the Python files among them."""
     changed = []
     for path in git("ls-files", "-z").split("\0")[:-1]:
         file = ROOT / path
@@ -176,7 +176,7 @@ def reword(name: str) -> list[Path]:
 
 
 def tidy(files: list[Path]) -> None:
-    """Sort the imports anew, and break the lines, that have another name in them now."""
+    """Sort the imports and wrap the lines that contain the new name now."""
     ruff = PYTHON.with_name("ruff")
     if files and ruff.exists():
         for options in (["check", "--select", "I", "--fix"], ["format"]):
@@ -184,7 +184,7 @@ def tidy(files: list[Path]) -> None:
 
 
 def install() -> list[str]:
-    """Install the project in the place of the distribution that was called kindling; return the lines that are left."""
+    """Install the project in place of the distribution that was called kindling; return the commands that are left."""
     shutil.rmtree(ROOT / "src" / "kindling.egg-info", ignore_errors=True)  # or the old name would still look installed
     lines = [f"pip uninstall -y {ENGINE}", "pip " + " ".join(INSTALL)]
     if not PYTHON.exists():
