@@ -24,7 +24,7 @@ from kindling.core.tables import print_plain
 
 STARTER = "KINDLING_STARTER"  # the process that has Lightning start others
 RUN = "kindling/run"  # the name of the run in the store that torchrun's agent keeps
-GRACE = 20.0  # seconds in which a process has to end by itself once another has ended
+GRACE = 20.0  # seconds within which a process has to end by itself once another has ended
 OTHERS_COME = 30.0  # seconds that the first stays, so that the others hear why it ends, before they have met
 OTHERS_HEAR = 3.0  # the same once they have met
 WAITS = 30.0  # seconds after which the first says that it waits for the others

@@ -12,7 +12,7 @@ ROLES = ("x", "y", "lengths")  # each array of a split is named by its role and 
 NAMES = {f"{role}_{split}" for role in ROLES for split in SPLITS} | {"classes", "groups", "times"}
 DIMENSIONS = {"vectors": (2,), "tokens": (2,), "sequences": (3,), "images": (3, 4)}  # of x
 
-# What NumPy calls `kind` of a type: the letters that stand for whole numbers (and truth values), and for any numbers.
+# The `kind` of a NumPy type: the letters for whole numbers (and truth values), and for any numbers.
 WHOLE, NUMERIC = "iub", "iubf"
 
 
@@ -114,7 +114,7 @@ def problem_of_inputs(name: str, x: np.ndarray, form: str | None) -> str | None:
 
 
 def fit_together(role: str, one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two splits' arrays can be joined: of the same shape but for their length, and of the same type."""
+    """Whether two splits' arrays can be joined: of the same shape except for their length, and of the same type."""
     if one.shape[1:] != other.shape[1:]:
         return False
     if role == "x":

@@ -26,7 +26,7 @@ class Arrays(Data):
 
     They are called `x_train`, `y_train`, `x_val`, `y_val`, `x_test`, `y_test`; a split that is missing is drawn from
     `train`. There can also be `classes` (names), `lengths_train` … (of padded sequences), and, for the samples of
-    `train`, `groups` (none of which a split cuts) or `times` (by which the splits follow each other).
+    `train`, `groups` (no split cuts one) or `times` (the splits follow each other in this order).
 
     Inputs are vectors (N, F), sequences (N, L, C) or (N, C, L), tokens (N, L), images (N, H, W), (N, H, W, C) or
     (N, C, H, W). Images of uint8 stand for 0 to 1. Targets are whole numbers or text (N,) for classes, 0 and 1 (N, K)

@@ -133,7 +133,7 @@ def batch_size_of(batch: Any) -> int:
 
 
 def start_worker(worker_id: int) -> None:
-    """Prepare a worker process of a loader: random numbers as Lightning seeds them, and an end when it is told to."""
+    """Prepare a worker process of a loader: seed it as Lightning does, and let it end when it is told to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all, and the main process finishes its step first
     if hasattr(signal, "sigwaitinfo"):  # Linux
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

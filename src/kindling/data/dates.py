@@ -30,7 +30,7 @@ def are_dates(words: list[str]) -> bool:
 
 
 def are_dates_as_numbers(numbers: np.ndarray) -> bool:
-    """Whether all numbers, but for missing ones, are dates such as 20240131, from 1900 to 2099."""
+    """Whether all numbers, except missing ones, are dates such as 20240131, from 1900 to 2099."""
     known = numbers[np.isfinite(numbers)]
     return len(known) > 0 and _are_days(known[:100]) and _are_days(known)  # nearly always the first few tell
 

@@ -114,7 +114,7 @@ def load_splits(
     revision: str | None = None,
     splits: dict[str, str] | None = None,
 ) -> Any:
-    """The splits of a data set by their names, or one alone.
+    """The splits of a data set by their names, or a single data set.
 
     Raises:
         ValueError: if there is no such data set, or it can't be reached.
@@ -168,7 +168,7 @@ def by_split(loaded: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def without_decoding(library: ModuleType, part: Any) -> Any:
-    """A data set whose pictures stay files until they are asked for; its numbers and arrays as NumPy's."""
+    """A data set whose pictures stay files until they are asked for; its numbers and arrays as NumPy arrays."""
     pictures = [name for name, feature in part.features.items() if isinstance(feature, library.Image)]
     for name in pictures:
         part = part.cast_column(name, library.Image(decode=False))

@@ -114,7 +114,7 @@ def _swapped(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def _pixels(image: Image.Image, shape: tuple[int, ...], resize: str, region: Box | None = None) -> np.ndarray:
-    """The pixels of an image, of which only a region may count, in coordinates of the image once it is turned."""
+    """The pixels of an image, perhaps of a region of it only, in coordinates of the image once it is turned."""
     if shape[0] not in (1, 3):
         raise ValueError(f"an image file has 1 or 3 channels, but the model takes {shape[0]}")
     image.load()
@@ -122,7 +122,7 @@ def _pixels(image: Image.Image, shape: tuple[int, ...], resize: str, region: Box
         image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("its pixels are floats: expected 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16 bits, of which PIL would cut off the lower 8
+    if image.mode.startswith("I"):  # 16 bits, which PIL would clip to 8
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")

@@ -14,7 +14,7 @@ from kindling.core.files import made_by_one, whole_file
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 KINDS = 5  # of files left out that a note names, at most
-JUST_NOW = 2  # seconds in which a file system may give two changes the same time
+JUST_NOW = 2  # seconds within which a file system may give two changes the same time
 
 
 @dataclass

@@ -38,7 +38,7 @@ class Images(StoredImages):
         label_separator: the text between the classes of an image in the target, such as ';', if it can have several
             (the separator alone stands for no class); null for one.
         group: a column that no split may cut, such as the patient.
-        time: a column, of numbers or dates, in whose order the splits follow each other.
+        time: a column of numbers or dates; the splits follow each other in its order.
         separator: the character between two values of a CSV; \\t for a tab.
         decimal: the decimal mark of numbers: a point or a comma.
         time_format: how the dates of `time` are written, such as %d/%m/%Y; null to find out.

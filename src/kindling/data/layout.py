@@ -17,7 +17,7 @@ def layout_of(shape: tuple[int, ...], form: str, longest: int | None = None) -> 
     Args:
         shape: of all samples.
         form: what the inputs are.
-        longest: of the lengths of padded sequences, which tells how many steps there are.
+        longest: the longest of the lengths of padded sequences, which shows how many steps there are.
     """
     if form == "sequences":
         return _layout_of_sequences(shape[1], shape[2], longest)
@@ -44,7 +44,7 @@ def _layout_of_images(one: int, middle: int, other: int) -> Layout | None:
 
 
 def layout_of_before(shape: tuple[int, ...], form: str) -> Layout | None:
-    """The layout with which older runs were trained, which keep no look of their inputs: their weights belong to it."""
+    """The layout of older runs, which keep no look of their inputs: their weights belong to it."""
     if form != "images" or len(shape) == 3:
         return {"images": "first", "sequences": "last"}.get(form)  # type: ignore[return-value]
     return "last" if shape[1] not in CHANNELS and shape[3] in CHANNELS else "first"

@@ -57,7 +57,7 @@ def _scale(data: Data, deviation: Tensor, mean: Tensor) -> dict[str, list[float]
     if data.scaled is not None:
         unscaled = ~torch.tensor(data.scaled)
         mean, deviation = mean.masked_fill(unscaled, 0.0), deviation.masked_fill(unscaled, 1.0)
-    # What is constant but for rounding, or has one sample (whose deviation is NaN), is left in its unit.
+    # Features that are constant except for rounding, or have one sample (deviation NaN), are left in their unit.
     constant = ~(deviation > 1e-6 * mean.abs())
     return {"mean": mean.tolist(), "std": deviation.float().masked_fill(constant, 1.0).tolist()}
 

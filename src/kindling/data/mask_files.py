@@ -80,7 +80,7 @@ def paired(images: list[str], masks: list[str], image_root: Path, mask_root: Pat
 
     Args:
         images: names of the images, below their folder.
-        masks: names of the masks, likewise.
+        masks: names of the masks, below theirs.
         image_root: the folder of the images.
         mask_root: the folder of the masks.
 

@@ -14,7 +14,7 @@ DECIMALS = (".", ",")
 
 
 class OpenTable:
-    """The rows of a CSV or Parquet file, of which those without a target can be left out.
+    """The rows of a CSV or Parquet file; those without a target can be left out.
 
     Args:
         argument: the argument of the data by which the user named the file.

@@ -26,7 +26,7 @@ from kindling.data.table_target import FEW, Kind, read_target
 
 
 class ParquetFolder(Data):
-    """The rows of all Parquet files below a folder, (F,) float32, of which a few row groups are in memory at a time.
+    """The rows of all Parquet files below a folder, (F,) float32, with a few row groups in memory at a time.
 
     Columns become inputs as those of Table do, by what a sample of the training rows holds. A split takes whole row
     groups: of the folders train, val and test if there are any, or else drawn. A training goes through the groups in

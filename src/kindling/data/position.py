@@ -9,7 +9,7 @@ import lightning as L
 import numpy as np
 import torch
 
-NUMPY: Any = np.random  # whose type hints leave out two functions
+NUMPY: Any = np.random  # its type hints leave out two functions
 
 
 def run_seed() -> int:

@@ -39,7 +39,7 @@ class Preprocessing(nn.Module):
         shape: of one input.
         dtype: of raw inputs: uint8 (0 to 255), float32, or int64 for tokens.
         mean: of each feature or channel, uint8 being divided by 255; null for no normalisation.
-        std: likewise; not zero.
+        std: of each of these; not zero.
         channels: where the channels of images and sequences were in the training's own arrays, first or last; null for
             an older checkpoint, and for other inputs.
         divisor: what a user's float images are divided by to be like those of `dtype`, such as 255 for 0 to 1.

@@ -20,7 +20,7 @@ from kindling.data.lazy_inputs import LazyInputs, MappedArray
 SOME = 1000  # images by which to judge how dark they are,
 FEW = 50  # or this many if each has to be decoded for that
 LOOKED_AT = 10_000  # files whose sizes and times tell whether a lazy folder has changed
-DARK = 32  # of 255: 16-bit images of which 12 bits are used go up to 15
+DARK = 32  # of 255: 16-bit images that use 12 bits go up to 15
 
 
 class StoredImages(Data, ABC):

@@ -35,7 +35,7 @@ class Table(Data):
         categorical: columns of numbers that are names rather than amounts, such as a postcode.
         text: columns of text whose words are inputs, such as a review.
         group: a column that no split may cut, such as the patient; it is left out of the inputs.
-        time: a column, of numbers or dates, in whose order the splits follow each other; likewise left out.
+        time: a column of numbers or dates; the splits follow each other in its order, and it is left out of the inputs.
         separator: the character between two values of a CSV; \\t for a tab.
         decimal: the decimal mark of numbers: a point or a comma.
         time_format: how the dates of `time` are written, such as %d/%m/%Y; null to find out.

@@ -1,4 +1,4 @@
-"""Columns of text as the weights of their words (TF-IDF), of which a checkpoint keeps the words and their weights."""
+"""Columns of text as the weights of their words (TF-IDF), a checkpoint keeps the words and their weights."""
 
 from typing import Any
 

@@ -92,7 +92,7 @@ class Model(Loadable):
             takes = f"{type(self).__name__} takes {' or '.join(self.takes)}"
             raise ValueError(f"{takes}: the data has {form} {self.input_shape}")
         if not (classes or targets) and self.task.fits in TASK_FOR:
-            instead = "; of tokens alone, model.task NextToken learns" if vocabulary else ""
+            instead = "; for tokens alone, use model.task NextToken" if vocabulary else ""
             raise ValueError(f"classes and targets are empty: a model needs the names of one or the other{instead}")
         self.task.input_shape, self.task.vocabulary = self.input_shape, vocabulary
         self.task.build(wanted, len(targets or classes or []))

@@ -27,7 +27,7 @@ def names_by_pattern(module: nn.Module, patterns: Iterable[str], setting: str) -
     """The names of a module's parameters by the first pattern that fits each; None for those that none fits.
 
     Args:
-        module: whose parameters are meant.
+        module: the one whose parameters are meant.
         patterns: in the order in which they are tried.
         setting: what an error calls them.
 
@@ -65,7 +65,7 @@ def parameter_groups(module: nn.Module, options: dict[str, dict[str, Any]], deca
     """Groups for an optimiser: those that no pattern fits come first.
 
     Args:
-        module: whose parameters they are.
+        module: the one whose parameters they are.
         options: of the optimiser, by pattern.
         decay: all, or weights to exempt biases and norms from weight decay unless a pattern's options give them one.
 

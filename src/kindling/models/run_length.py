@@ -21,7 +21,7 @@ def steps_of(trainer: L.Trainer) -> float:
 def adapt_to_run_length(trainer: L.Trainer) -> None:
     """Tell the schedules how long the run is, and log each epoch at least once, as far as its length is known.
 
-    A schedule with a method `start` is told the number of steps; its attribute `interval` says when it steps. Call it
+    A schedule with a method `start` gets the number of steps; its attribute `interval` says when it steps. Call it
     when the training starts; a second call changes nothing.
 
     Raises:

@@ -45,7 +45,7 @@ class OverTheRun(LRScheduler):
             group["lr"] = lr
 
     def state_dict(self) -> dict[str, Any]:
-        """The position alone: the shape and the length are the resumed run's own."""
+        """Only the position: the shape and the length are the resumed run's own."""
         return {key: value for key, value in super().state_dict().items() if key in ("last_epoch", "base_lrs")}
 
 

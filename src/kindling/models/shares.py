@@ -1,4 +1,4 @@
-"""Tensors that are shared out over processes, torch's DTensor, of which each process has a part."""
+"""Tensors that are shared out over processes, torch's DTensor: each process has a part."""
 
 from typing import Any
 

@@ -31,8 +31,8 @@ class Task(nn.Module):
 
     fits: str = ""  # the targets that it is for, as TASK_FOR has them; with a word of its own it is given any data
     figures: tuple[str, ...] = ()  # modules of `kindling/figures/` that suit it, or paths of modules with a `draw`
-    metrics: Specs | None = None  # measured on a split besides the task's own: see own_metrics.py
-    metrics_of: tuple[str, ...] = ("torchmetrics.classification", "torchmetrics.regression")  # whose metrics suit it
+    metrics: Specs | None = None  # measured on a split in addition to the task's own: see own_metrics.py
+    metrics_of: tuple[str, ...] = ("torchmetrics.classification", "torchmetrics.regression")  # where its metrics are
     samples_drawn: int | None = None  # how many of a split's first samples the figures need; None for all
     input_shape: tuple[int, ...]  # of the model's first input, without the batch; set by the model before `build`
     vocabulary: int | None = None  # number of different tokens, if that is tokens; likewise
@@ -134,7 +134,7 @@ class Task(nn.Module):
         return self.prediction(outputs, batch)
 
     def sureness(self, scores: Any, targets: Any) -> Tensor | None:
-        """How right each sample is, (B,), by which figures choose the worst: the probability of its class; or None."""
+        """How right each sample is, (B,): the probability of its class; or None. Figures choose the worst by it."""
         if targets.dim() != 1 or scores.dim() > 2:
             return None
         both = torch.stack([1 - scores, scores], dim=1) if scores.dim() == 1 else scores

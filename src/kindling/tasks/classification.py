@@ -109,7 +109,7 @@ class Classification(_Classes):
         return super().loss_of(outputs, targets)
 
     def loss_weight(self, targets: Tensor) -> Tensor | None:
-        """The sum of the weights of the classes, by which these losses divide."""
+        """The sum of the weights of the classes, which these losses divide by."""
         weights = getattr(self.criterion, "weight", None)
         divides = isinstance(self.criterion, nn.CrossEntropyLoss | nn.NLLLoss) and not targets.is_floating_point()
         return weights[targets].sum() if divides and weights is not None else None

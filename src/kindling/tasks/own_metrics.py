@@ -40,7 +40,7 @@ class OfSplit(Kept):
 
     Args:
         make: builds the metric.
-        of_each: whether it gives a value for each target, of which the mean is taken.
+        of_each: whether it gives a value for each target, to take the mean of.
     """
 
     def __init__(self, make: Callable[[], Metric], of_each: bool) -> None:

@@ -70,5 +70,5 @@ class Regression(Task):
 
     @staticmethod
     def _numbers(values: Tensor, names: list[str], column: str) -> dict[str, Any]:
-        """In float64, which tells a table to keep all digits: far from zero the last ones are what varies."""
+        """In float64, so that a table keeps all digits: far from zero only the last ones vary."""
         return {f"{column}_{name}": each.double().numpy() for name, each in zip(names, values.T, strict=True)}
