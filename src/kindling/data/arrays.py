@@ -94,7 +94,7 @@ class Arrays(Data):
         layout = layout_of(x.shape, self.inputs, int(max(lengths)) if lengths else None)
         if layout is None and self.inputs == "images":
             raise ValueError(
-                f"{self.path}: x_train has the shape {x.shape}, which does not tell which side the channels are: set "
+                f"{self.path}: x_train has the shape {x.shape}, which does not tell which axis is the channels: set "
                 "data.channels to first or last"
             )
         return layout

@@ -66,7 +66,7 @@ def learnt_columns(learnt: dict[str, Any] | None, features: list[str], path: str
         if column["name"] not in features:
             raise ValueError(
                 f"{path} has no column {column['name']!r} among its inputs, but the model was trained on it: "
-                f"there are {', '.join(features)}"
+                f"it has {', '.join(features)}"
             )
     return columns
 
@@ -127,7 +127,7 @@ class Encoded:
     def _words(self, values: Values, column: Column) -> np.ndarray:
         """The weights of the words of each row, (N, words); all 0 for a missing text, or one of only unknown words."""
         block, missing = encode_text(values, column), int((values.words.places < 0).sum())
-        self._count("texts without a word of the training", values.name, int((~block.any(axis=1)).sum()) - missing)
+        self._count("texts without a word from the training", values.name, int((~block.any(axis=1)).sum()) - missing)
         self._count("missing values", values.name, missing)
         return block
 

@@ -40,7 +40,7 @@ class PairReader:
         values = _values(path)
         if values.shape != size[::-1]:
             width, height = values.shape[::-1]
-            raise ValueError(f"its mask {path} has {width}×{height} pixels, but the image {size[0]}×{size[1]}")
+            raise ValueError(f"its mask {path} has {width}×{height} pixels, but the image has {size[0]}×{size[1]}")
         table = np.zeros(256, np.uint8)
         for value in np.unique(values).tolist():
             if value not in self.class_of:

@@ -59,7 +59,7 @@ class Masks(Data):
         if values and (len(set(values)) < len(values) or not all(0 <= value <= 255 for value in values)):
             raise ValueError(f"values is {values}: expected different numbers from 0 to 255")
         if values and classes and len(values) != len(classes):
-            raise ValueError(f"values has {len(values)} numbers, and classes has {len(classes)} names")
+            raise ValueError(f"values has {len(values)} numbers, but classes has {len(classes)} names")
         self.root, self.mask_root = Path(path), Path(masks)
         self.shape, self.resize = (3 if colour else 1, *sides_of(image_size)), resize
         self.preparation = {"resize": resize}
@@ -91,7 +91,7 @@ class Masks(Data):
         if not largest:
             beside = f" and {IGNORED}, which is not a class unless you say --data.values '[0, {IGNORED}]'"
             raise ValueError(f"{self.mask_root} has one class: its masks hold only 0{beside * bool(masks.max())}")
-        told = f"the masks hold classes from 0 to {largest}: {largest + 1} classes; name them with --data.classes"
+        told = f"the masks hold values from 0 to {largest}: {largest + 1} classes; name them with --data.classes"
         self.notes = [*self.notes, told]
         return [str(number) for number in range(largest + 1)]
 

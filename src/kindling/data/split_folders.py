@@ -48,6 +48,6 @@ def order_by_split(names: Sequence[str], root: Path) -> tuple[list[int], int, in
         return list(range(len(names))), 0, 0
     if not all(splits) or "train" not in splits:
         other = names[splits.index(None)] if None in splits else "none in train"
-        raise ValueError(f"{root} has folders for splits, but not for all images ({other}): expected train too")
+        raise ValueError(f"{root} has folders for splits, but not all images are in one ({other}); train needs some")
     places = sorted(range(len(names)), key=lambda place: SPLITS.index(str(splits[place])))
     return places, splits.count("val"), splits.count("test")

@@ -223,7 +223,7 @@ class _Csv:
         else:
             place = (row.number or 0) - 2 - self.blank_lines  # Arrow counts from 1, and the header too
             values = f"{row.actual_columns} value{'s' * (row.actual_columns != 1)}"
-            self.wrong.append((place, f"has {values}, but the header {len(self.header)}"))
+            self.wrong.append((place, f"has {values}, but the header has {len(self.header)}"))
         return "skip"
 
     def _refuse_open_quote(self, table: pa.Table | None) -> None:

@@ -71,7 +71,7 @@ class Text(Data):
             self.notes = [f"empty files, which are left out: {len(empty):,}, such as {empty[0]}"]
         texts = by_name(pieces) or {"train": pieces}
         if len(texts) > 1:
-            self.notes = [*self.notes, f"files are called {', '.join(texts)}, and so are those splits"]
+            self.notes = [*self.notes, f"files are called {', '.join(texts)}: they are those splits"]
         rest = 1.0
         if "test" not in texts:
             texts["train"], texts["test"] = cut(texts["train"], self.test_fraction)
@@ -105,7 +105,7 @@ class Text(Data):
             plain = self._learn_bpe(vocabulary)
         tokens = LearntTokens(plain)
         if tokens.size < vocabulary:
-            self.notes = [*self.notes, f"the text gives {tokens.size:,} tokens, not {vocabulary:,}: it is short"]
+            self.notes = [*self.notes, f"the text is short: it gives {tokens.size:,} tokens, not {vocabulary:,}"]
         return tokens
 
     def _learn_bpe(self, vocabulary: int) -> str:

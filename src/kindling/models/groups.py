@@ -96,7 +96,7 @@ def try_groups(optimizer: Any, schedule: Any, options: dict[str, dict[str, Any]]
         refused = f"groups is {{{pattern}: {own}}}: {type(usual).__name__}"
         if unknown := own.keys() - usual.defaults.keys():
             known = ", ".join(sorted(usual.defaults))
-            raise ValueError(f"{refused} has no option {min(map(str, unknown))}, but {known}")
+            raise ValueError(f"{refused} has no option {min(map(str, unknown))}: it has {known}")
         try:
             type(usual)([_weight()], **own)
             both = optimizer([{"params": [_weight()]}, {"params": [_weight()], **own}])

@@ -24,7 +24,7 @@ UNDEFINED = {  # when
     "auroc": "without samples of the class and of others",
     "iou": "without a pixel of the class",
     "dice": "without a pixel of the class",
-    "r2": "where all targets are alike",
+    "r2": "where all targets are equal",
     "psnr": "for images that don't lie between 0 and 1",
     "perplexity": "without a token that counts",
     "bits_per_byte": "without a token that counts",

@@ -64,7 +64,7 @@ class Backbone(Model):
         self.size = size or (wanted.size if pretrained else None)
         self.hparams["size"] = self.size  # in case the library's weights want another one day
         if self.size and sides != [self.size, self.size]:
-            other = "" if size else f", as {name}'s weights want them (--model.size for another)"
+            other = "" if size else f", as {name}'s weights expect (--model.size for another)"
             self.notes.append(f"images are resized from {sides[0]} × {sides[1]} to {self.size} × {self.size}{other}")
         self.wanted = wanted if pretrained else None
         self.register_buffer("scale", torch.ones(channels, 1, 1))

@@ -452,7 +452,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "numbers of text": ({"y_train": LABELS.astype(str)}, ["--data.kind", "regression"], "a.npz: y_train holds <U21 of shape (40,): expected whole numbers or text (N,), 0 and 1 (N, K), or floats"),
     "classes in columns": ({"y_train": VECTORS}, ["--data.kind", "classification"], "a.npz: y_train holds float32 of shape (40, 3): expected whole numbers"),
     "targets of three dimensions": ({"y_train": SERIES}, [], "a.npz: y_train holds float32 of shape (40, 7, 2): expected"),
-    "a layout that nothing tells": ({"x_train": numbered(7, 7, 7)}, [], "a.npz: x_train has the shape (40, 7, 7, 7), which does not tell which side the channels are: set data.channels to first or last"),
+    "a layout that nothing tells": ({"x_train": numbered(7, 7, 7)}, [], "a.npz: x_train has the shape (40, 7, 7, 7), which does not tell which axis is the channels: set data.channels to first or last"),
     "one-hot with two": ({"y_train": np.ones((SIZE, 2), int)}, ["--data.kind", "one_hot"], "a.npz: data.kind is one_hot: expected 0 and 1 (N, K) in y_train, one 1 per row"),
     "divisor": ({}, ["--data.divisor", "0"], "command line: data.divisor is 0.0: expected a positive number"),
     "Python objects": ({"y_train": np.array(["a", 1] * 20, dtype=object)}, [], "a.npz can't be read: it is not a NumPy file, or holds Python objects"),

@@ -259,7 +259,7 @@ REFUSED: dict[str, tuple[Callable[[pd.DataFrame], None], list[str], str]] = {
     "words as numbers": (as_it_is, [*LABEL, "--data.kind", "regression"], "data.target is 'label', where row 0 (from 0) has 'dog': expected finite numbers"),
     "a separator of no classes": (as_it_is, [*LABEL, "--data.kind", "regression", "--data.label_separator", ";"], "data.label_separator is ';': expected a character such as ';', one column as target, and no kind other than classification"),
     "a broken image": (lambda _: Path("photos/cat/01.png").write_bytes(b""), LABEL, "photos/cat/01.png can't be read: it is empty; --data.broken skip leaves such files out"),
-    "some in folders for splits": (mixed_folders, LABEL, "photos has folders for splits, but not for all images (dog/00.png): expected train too"),
+    "some in folders for splits": (mixed_folders, LABEL, "photos has folders for splits, but not all images are in one (dog/00.png); train needs some"),
 }  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def test_rows_of_another_width_keep_their_place(block: int, tmp_path: Path, monk
     for row in range(100):
         count = 3 if 10 < row < 30 else int(rng.choice([1, 2, 3, 3, 3, 3, 4]))
         lines += [",".join([f'"{row}\n"'] * count), *["", "  "][: rng.integers(3)]]
-        said = f"the row has {count} value{'s' * (count > 1)}, but the header 3"
+        said = f"the row has {count} value{'s' * (count > 1)}, but the header has 3"
         expected.append("" if count == 3 else said)
     (tmp_path / "a.csv").write_text("\n".join(lines))
     rows, reasons = in_parts(tmp_path / "a.csv")

@@ -67,7 +67,7 @@ def test_texts_without_words_and_missing_ones_are_told(tmp_path: Path) -> None:
     data = table(tmp_path, known)
     assert not data.samples[0][[3, 40, held_out], :-1].any()
     assert "missing values: 2 (review 2)" in data.notes
-    (told,) = [note for note in data.notes if note.startswith("texts without a word of the training")]
+    (told,) = [note for note in data.notes if note.startswith("texts without a word from the training")]
     assert told.split("(")[1] in ("review 1)", "review 2)")  # row 5 as well, if it is not of the training
 
 

@@ -131,7 +131,7 @@ def test_one_rate_for_all_stays_the_peak_as_it_was_typed() -> None:
         ({"groups": {"[": {"lr": 1}}}, r"'\[' is not a regular expression \(unterminated character set"),
         (
             {"groups": {"net": {"rate": 1}}},
-            r"groups is \{net: \{'rate': 1\}\}: AdamW has no option rate, but amsgrad, betas",
+            r"groups is \{net: \{'rate': 1\}\}: AdamW has no option rate: it has amsgrad, betas",
         ),
         ({"groups": {"net": {"lr": -1}}}, r"groups is .*: AdamW refuses it: Invalid learning rate: -1"),
         ({"groups": {"net": {"lr": "high"}}}, r"groups is .*: AdamW refuses it: "),
