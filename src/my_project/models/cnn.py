@@ -46,9 +46,7 @@ class CNN(Model):
     ) -> None:
         super().__init__(optimizer=optimizer, **model)
         if not channels or min(channels) < 1 or kernel_size % 2 == 0:
-            raise ValueError(
-                f"channels is {channels}, kernel_size is {kernel_size}: expected positive, the size odd"
-            )
+            raise ValueError(f"channels is {channels}, kernel_size is {kernel_size}: expected positive, the size odd")
         layers: dict[str, Any]
         if len(self.input_shape) == 3:
             layers = LAYERS_2D
