@@ -1,14 +1,14 @@
 """Makes this clone your own project: `python scripts/rename.py galaxies`.
 
-The project, its distribution and its tests are called galaxies then. The engine, `src/kindling`, stays as it is to the
-byte, and the command stays `kindling`. README.md becomes a short one of the new project, LICENSE keeps its line, and
-what is Kindling's own goes: its tests, its scripts, its documents, and this script. Runs trained before go on.
+The project, its distribution and its tests are then called galaxies. The engine, `src/kindling`, stays the same to the
+byte, and the command stays `kindling`. README.md becomes a short one for the new project, LICENSE keeps its line, and
+what is Kindling's own goes: its tests, its scripts, its documents, and this script. Earlier runs still work.
 
-  --keep-engine-tests   keep tests/kindling and scripts/kindling, to work on the engine. They use the example models,
-                        data and experiments and need them: don't delete those then.
+  --keep-engine-tests   keep tests/kindling and scripts/kindling, to work on the engine. They need the example models,
+                        data and experiments: keep those too.
 
-The project is installed anew in `.venv`; where there is none, the lines that do it are printed. All changes are staged
-and nothing is committed, so `git reset --hard` takes them back.
+The project is installed again in `.venv`; if there is none, the commands that do it are printed. All changes are staged
+and nothing is committed, so `git reset --hard` undoes them.
 """
 
 import shutil
@@ -41,7 +41,7 @@ INSTALL = ["install", "--no-deps", "-e", "."]
 
 
 def main(arguments: list[str]) -> None:
-    """Check everything, and only then change the first file."""
+    """Check everything before changing the first file."""
     if arguments in (["-h"], ["--help"]):
         print(__doc__, end="")
         return
@@ -52,9 +52,9 @@ def main(arguments: list[str]) -> None:
     name = names[0]
     check_name(name, ROOT)
     if not (ROOT / "src" / PROJECT).is_dir():
-        refuse(f"src/{PROJECT} is not here: this clone has a name already")
+        refuse(f"src/{PROJECT} is not here: this clone has been renamed already")
     if changes := git("status", "--porcelain", "--untracked-files=normal", "--", "."):
-        refuse(f"git has changes that are not committed (first: {changes.splitlines()[0][3:]}): commit or stash them")
+        refuse(f"git has uncommitted changes (first: {changes.splitlines()[0][3:]}): commit or stash them")
     pyproject = renamed_pyproject((ROOT / "pyproject.toml").read_text(encoding="utf-8"), name)
     pyproject = replaced(pyproject, "pyproject.toml", {rf'"{ENGINE}\[(?:docs,)?': f'"{name}['})
 
@@ -71,11 +71,11 @@ def main(arguments: list[str]) -> None:
     for line in install():
         print(f"  {line}")
     print("  make test && make lint")
-    print(f'  git commit -m "Rename to {name}"   # git reset --hard would take the renaming back')
+    print(f'  git commit -m "Rename to {name}"   # git reset --hard would undo the renaming')
 
 
 def remove(paths: list[str]) -> None:
-    """Remove files and folders from git and from here; what Python has cached of them goes too."""
+    """Remove files and folders from git and from here; what Python has cached for them goes too."""
     git("rm", "-r", "--quiet", "--ignore-unmatch", "--", *paths)
     for folder in (ROOT / path for path in paths):
         for cache in list(folder.rglob("__pycache__")):
@@ -93,7 +93,7 @@ def reword(name: str) -> list[Path]:
 
 
 def tidy(files: list[Path]) -> None:
-    """Sort the imports anew, and break the lines, that have another name in them now."""
+    """Sort the imports and wrap the lines that contain the new name now."""
     ruff = PYTHON.with_name("ruff")
     if files and ruff.exists():
         for options in (["check", "--select", "I", "--fix"], ["format"]):
@@ -101,7 +101,7 @@ def tidy(files: list[Path]) -> None:
 
 
 def install() -> list[str]:
-    """Install the project in the place of the distribution that was called kindling; return the lines that are left."""
+    """Install the project in place of the distribution that was called kindling; return the commands that are left."""
     shutil.rmtree(ROOT / "src" / "kindling.egg-info", ignore_errors=True)  # or the old name would still look installed
     lines = [f"pip uninstall -y {ENGINE}", "pip " + " ".join(INSTALL)]
     if not PYTHON.exists():

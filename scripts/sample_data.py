@@ -1,10 +1,10 @@
 """Writes small real data as files, to try `ImageFolder`, `Table` and `Arrays` on: `python scripts/sample_data.py`.
 
-All of it ships with scikit-learn. In the folder `data/samples`, or the one that is named as argument:
+All of it ships with scikit-learn. It goes to the folder `data/samples`, or to the one given as argument:
 
-  digits/        1,797 PNGs of handwritten digits, a folder a class
+  digits/        1,797 PNGs of handwritten digits, one folder per class
   digits.npz     the same images as arrays
-  rows.npz       the same images as sequences: eight steps, a row of pixels each
+  rows.npz       the same images as sequences: eight steps, one row of pixels each
   patients.csv   442 patients of the diabetes study: numbers, two columns of categories, and missing values
 """
 

@@ -1,1 +1,1 @@
-"""This project: what one changes for a problem of one's own. A new file here is at once a name for YAML and flags."""
+"""This project: what you change for your own problem. The classes in a new file here can be named in YAML and flags."""

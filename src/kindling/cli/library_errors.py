@@ -71,7 +71,7 @@ SENTENCES: dict[str, Told] = {
     "install psutil",
     "Overflow when unpacking|overflowed|multiplication overflow|failed to unpack the object": _largest_number,
     r"Error\(s\) in loading state_dict|Invalid device string": None,
-    "val_check_interval|conditioned on metric|no finite number": None,
+    "val_check_interval|conditioned on metric|no(t a)? finite number": None,
 }
 
 

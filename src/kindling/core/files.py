@@ -125,7 +125,7 @@ def is_left_over(part: Path, gone: str = "") -> bool:
 
     Args:
         part: a file of any name.
-        gone: a process that is known to have gone, wherever it ran: nothing else tells for one on another machine.
+        gone: a process that is known to have gone, wherever it ran: there is no other sign for one on another machine.
     """
     match = re.fullmatch("part-(([0-9]+)@([^@]+))@.+", part.name)
     if not match:

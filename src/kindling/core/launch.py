@@ -79,7 +79,7 @@ def _environment() -> Any:
 
 
 def _by_hand(launch: Launch) -> Launch:
-    """A process that was started with variables alone: each by itself, or one on each node, which starts the others."""
+    """A process that was started with only variables: each by itself, or one on each node, which starts the others."""
     if "MASTER_PORT" in os.environ:
         each_by_itself = {"LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
         launch.number = int(os.environ["WORLD_SIZE"]) if each_by_itself else None

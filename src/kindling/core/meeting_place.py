@@ -10,7 +10,7 @@ from typing import Any
 from kindling.core import system
 from kindling.core.errors import UsageError
 
-CONNECTING = timedelta(minutes=10)  # in which the first process has to be there
+CONNECTING = timedelta(minutes=10)  # within which the first process has to be there
 PORT = "kindling/port"  # the name of the port of this attempt in the store that torchrun's agent keeps
 
 
@@ -57,7 +57,7 @@ def client_of(address: str, port: int) -> Any:
 
 
 def _store_of_attempt(address: str, port: int, is_first: bool) -> tuple[Any, Any]:
-    """A store of this attempt alone, whose port is in the one that torchrun's agent keeps over all attempts.
+    """A store for this attempt only; its port is in the store that torchrun's agent keeps over all attempts.
 
     What killed processes left there, such as their addresses, misleads those after a restart (pytorch#135712).
     """

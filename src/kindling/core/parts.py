@@ -145,7 +145,7 @@ def find_class(base: type, name: str) -> type | None:
     classes = classes_of(base)
     paths = paths_meant(name, classes)
     if len(paths) > 1:
-        raise UsageError(f"{short_name(name)} is the name of several classes: say which, {' or '.join(paths)}")
+        raise UsageError(f"{short_name(name)} is the name of several classes: give a path, {' or '.join(paths)}")
     return classes[paths[0]] if paths else None
 
 

@@ -24,7 +24,7 @@ from kindling.core.tables import print_plain
 
 STARTER = "KINDLING_STARTER"  # the process that has Lightning start others
 RUN = "kindling/run"  # the name of the run in the store that torchrun's agent keeps
-GRACE = 20.0  # seconds in which a process has to end by itself once another has ended
+GRACE = 20.0  # seconds within which a process has to end by itself once another has ended
 OTHERS_COME = 30.0  # seconds that the first stays, so that the others hear why it ends, before they have met
 OTHERS_HEAR = 3.0  # the same once they have met
 WAITS = 30.0  # seconds after which the first says that it waits for the others
@@ -105,7 +105,7 @@ class Processes:
     def refuse_several(self, command: str) -> None:
         """Raise a UsageError if a command that does its work in one process was started in several."""
         if self.number != 1:  # in a job's script even a command that srun did not start finds its variables
-            right = "by srun --ntasks=1" if self.launch.name == "srun" else f"without {self.launch.name}"
+            right = "with srun --ntasks=1" if self.launch.name == "srun" else f"without {self.launch.name}"
             raise UsageError(f"kindling {command} works in one process: start it {right}")
 
     def join(self, trainer: Any, run: Path | None) -> None:
@@ -144,7 +144,7 @@ class Processes:
         typed = " ".join(f"--{key} {value}" for key, value in launch.settings.items())
         right = f"leave both out, or type {typed}" if typed else f"their product has to be {launch.number}"
         if launch.name == "srun" and not typed:
-            right = f"start it by srun --ntasks-per-node={trainer.num_devices}, or type --trainer.devices 1"
+            right = f"start it with srun --ntasks-per-node={trainer.num_devices}, or type --trainer.devices 1"
         processes = f"are {launch.number} processes" if launch.number > 1 else "is 1 process"
         asked = " and ".join(f"{key} is {value}" for key, value in chosen.items())
         raise UsageError(f"{launch.name} says that there {processes}, but {asked}: {right}")

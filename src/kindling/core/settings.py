@@ -48,6 +48,6 @@ def misnamed_in(key: str, value: Any) -> str | None:
     if not isinstance(path, str):
         return f"{key}.class_path is {path!r}: expected the name of a class"
     if not isinstance(arguments, dict | NoneType):
-        return f"{key}.init_args is {arguments!r}: expected the arguments of the class by their names"
+        return f"{key}.init_args is {arguments!r}: expected the arguments of the class by name"
     names = {"init_args": key, "dict_kwargs": key}
     return next(filter(None, (misnamed_in(names.get(name, f"{key}.{name}"), value[name]) for name in value)), None)

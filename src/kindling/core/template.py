@@ -58,35 +58,35 @@ kindling predict --run latest --input FILES
 kindling compare lightning_logs               # runs in one table
 ```
 
-`kindling --help` lists all commands, `kindling fit --model.help NAME` what a model takes. `make lint` checks style and
-types.
+`kindling --help` lists all commands, `kindling fit --model.help NAME` shows what a model takes. `make lint` checks
+style and types.
 
 ## Find your way
 
 ```
-src/{name}/     the project: models/, data/, losses/ …; a class in a new file there is at once a name for YAML and flags
+src/{name}/     the project: models/, data/, losses/ …; the classes in a new file there can be named in YAML and flags
 configs/        experiments, one YAML each; trainer/ has overlays for cpu, gpu and debug
-tests/{name}/   every model learns, every data set fits what it declares, every experiment trains
+tests/{name}/   every model learns, every data set is what it declares, every experiment trains
 notebooks/      first_steps.ipynb trains, plots and predicts
 {engine}
 lightning_logs/ runs: config, checkpoints, metrics, figures
 ```
 
 What you would change for your problem is the project's; what must be right for every problem is the engine's.
-`from kindling import Model, Data, Task, Trainer, load` is all that is needed of it.
+`from kindling import Model, Data, Task, Trainer, load` is all that you need from it.
 
 ## Credit, and a later Kindling
 
 {credit}
 """
-ENGINE_IN_CLONE = "src/kindling/   the engine: nothing in it is to be edited"
+ENGINE_IN_CLONE = "src/kindling/   the engine: not to be edited"
 CREDIT_IN_CLONE = """\
-The engine is [Kindling](src/kindling/__init__.py) {version} (MIT: [LICENSE](LICENSE)). To take over a later one,
-replace the folder `src/kindling` by its folder, take over what its `pyproject.toml` has changed in `dependencies`, and
+The engine is [Kindling](src/kindling/__init__.py) {version} (MIT: [LICENSE](LICENSE)). To move to a later one,
+replace the folder `src/kindling` with its folder, copy what its `pyproject.toml` has changed in `dependencies`, and
 run `make test`."""
 ENGINE_AS_WHEEL = "wheels/         the engine's wheel, from which pip and uv install it: no public index has it"
 CREDIT_AS_WHEEL = """\
-The project began with the examples of Kindling {version}, its engine (MIT: [LICENSE](LICENSE)). To take over a later
+The project began with the examples of Kindling {version}, its engine (MIT: [LICENSE](LICENSE)). To move to a later
 one, replace the wheel in `wheels/` and run `pip install --upgrade --find-links wheels kindling` and `make test`."""
 
 
@@ -124,7 +124,7 @@ def files_of(template: Path) -> list[str]:
 def renamed_pyproject(text: str, name: str) -> str:
     """The distribution's name, description and version, and wherever the project is named.
 
-    A version of its own, since the engine's tells nothing of the project.
+    It gets a version of its own, since the engine's says nothing about the project.
     """
     replacements = {
         r'^name = "kindling"$': f'name = "{name}"',
@@ -146,7 +146,7 @@ def replaced(text: str, path: str, replacements: dict[str, str]) -> str:
     for pattern, replacement in replacements.items():
         text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
         if count != 1:
-            raise UsageError(f"{path} has {count} lines like {pattern}, expected one: bring back that of Kindling")
+            raise UsageError(f"{path} has {count} lines like {pattern}, expected one: restore Kindling's own")
     return text
 
 

@@ -8,16 +8,16 @@ import numpy as np
 
 from kindling.data.splits import SPLITS
 
-ROLES = ("x", "y", "lengths")  # each array of a split is called by its role and its split, such as x_train
+ROLES = ("x", "y", "lengths")  # each array of a split is named by its role and its split, such as x_train
 NAMES = {f"{role}_{split}" for role in ROLES for split in SPLITS} | {"classes", "groups", "times"}
 DIMENSIONS = {"vectors": (2,), "tokens": (2,), "sequences": (3,), "images": (3, 4)}  # of x
 
-# What NumPy calls `kind` of a type: the letters that stand for whole numbers (and truth values), and for any numbers.
+# The `kind` of a NumPy type: the letters for whole numbers (and truth values), and for any numbers.
 WHOLE, NUMERIC = "iub", "iubf"
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz, or of a folder of .npy, which are mapped; a ValueError if one can't be read."""
+    """All arrays of an .npz, or of a folder of .npy, which are memory-mapped; a ValueError if one can't be read."""
     if path.is_dir():
         arrays: dict[str, np.ndarray] = {}
         for file in sorted(path.glob("*.npy")):
@@ -56,12 +56,12 @@ def problem(arrays: dict[str, np.ndarray], form: str | None, splits: list[str], 
     x = arrays["x_train"]
     is_sequence = x.ndim == 3 and x.dtype != np.uint8 and form != "images"
     if "lengths_train" in names and form != "tokens" and not is_sequence:
-        return "lengths_train is there, which is for sequences and tokens: x_train has vectors or images"
+        return "lengths_train is for sequences and tokens, but x_train has vectors or images"
     return None
 
 
 def needed(names: list[str], splits: list[str], labelled: bool) -> set[str]:
-    """The arrays that have to be there beside those of these names."""
+    """The arrays that have to be there, given that these are."""
     own = {name.partition("_")[2] for name in names if "_" in name} | {"train"}
     wanted = {f"{role}_{split}" for role in ("x", "y")[: 1 + labelled] for split in own}
     if any(name.startswith("lengths") for name in names):
@@ -83,12 +83,12 @@ def problem_of(name: str, arrays: dict[str, np.ndarray], form: str | None) -> st
     if role == "x" and (wrong := problem_of_inputs(name, array, form)):
         return wrong
     if role != "classes" and len(array) != len(x):
-        return f"x_{split or 'train'} has {len(x):,} samples, and {name} has {len(array):,}"
+        return f"x_{split or 'train'} has {len(x):,} samples, but {name} has {len(array):,}"
     if not fit_together(role, array, train):
-        return f"{name} holds {array.dtype} of shape {array.shape}, and {role}_train {train.dtype} of {train.shape}"
+        return f"{name} holds {array.dtype} of shape {array.shape}, but {role}_train {train.dtype} of {train.shape}"
     is_mapped_input = role == "x" and isinstance(array, np.memmap)  # too large to look at it all
     if not is_mapped_input and (row := first_non_finite(array)) is not None:
-        return f"{name} holds a value that is no finite number, in sample {row} (from 0)"
+        return f"{name} holds a value that is not a finite number, in sample {row} (from 0)"
     if not is_mapped_input and array.dtype == np.float64:
         with np.errstate(over="ignore"):
             row = first_non_finite(array.astype(np.float32))
@@ -99,7 +99,7 @@ def problem_of(name: str, arrays: dict[str, np.ndarray], form: str | None) -> st
     if role == "lengths" and (array.min() < 1 or array.max() > max(x.shape[1:])):
         return f"{name} goes from {array.min()} to {array.max()}: expected whole numbers from 1 to {x.shape[1]}"
     if role == "x" and form == "tokens" and (array.dtype.kind not in "iu" or array.min() < 0):
-        return f"{name} holds {array.dtype} from {array.min()} on: expected whole numbers from 0, for tokens"
+        return f"{name} holds {array.dtype} from {array.min()} upwards: expected whole numbers from 0, for tokens"
     return None
 
 
@@ -114,7 +114,7 @@ def problem_of_inputs(name: str, x: np.ndarray, form: str | None) -> str | None:
 
 
 def fit_together(role: str, one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two splits' arrays can be one: of the same shape but for their length, and of the same type."""
+    """Whether two splits' arrays can be joined: of the same shape except for their length, and of the same type."""
     if one.shape[1:] != other.shape[1:]:
         return False
     if role == "x":
@@ -125,7 +125,7 @@ def fit_together(role: str, one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def first_non_finite(array: np.ndarray) -> int | None:
-    """The number of the first sample with a value that is missing or infinite."""
+    """The index of the first sample with a value that is missing or infinite."""
     if array.dtype.kind not in "fM":  # floats and dates
         return None
     is_fine = np.isfinite(array).reshape(len(array), -1).all(axis=1)

@@ -18,28 +18,28 @@ from kindling.data.precision import notes_of_columns, notes_of_precision
 from kindling.data.preprocessing import arranged
 from kindling.data.splits import SPLITS, read_saved
 
-SOME = 1000  # samples that are looked at, of a mapped array or for their precision
+SOME = 1000  # samples that are looked at in a mapped array, or for their precision
 
 
 class Arrays(Data):
-    """NumPy arrays: an `.npz`, or a folder of `.npy` that are memory-mapped and so can be larger than the memory.
+    """NumPy arrays: an `.npz`, or a folder of `.npy`, which are memory-mapped and so can be larger than memory.
 
     They are called `x_train`, `y_train`, `x_val`, `y_val`, `x_test`, `y_test`; a split that is missing is drawn from
-    `train`. Beside them can stand `classes` (names), `lengths_train` … (of padded sequences), and, for the samples of
-    `train`, `groups` (which no split cuts) or `times` (in whose order the splits follow each other).
+    `train`. There can also be `classes` (names), `lengths_train` … (of padded sequences), and, for the samples of
+    `train`, `groups` (no split cuts one) or `times` (the splits follow each other in this order).
 
     Inputs are vectors (N, F), sequences (N, L, C) or (N, C, L), tokens (N, L), images (N, H, W), (N, H, W, C) or
     (N, C, H, W). Images of uint8 stand for 0 to 1. Targets are whole numbers or text (N,) for classes, 0 and 1 (N, K)
-    for several classes a sample, or floats (N,) or (N, T). What is decided by the shape or the values is told. Inputs
+    for several classes per sample, or floats (N,) or (N, T). A note says what is guessed from shape or values. Inputs
     alone, without targets, are for a task such as Reconstruction.
 
     Args:
         path: the file or the folder.
         inputs: what the inputs are; null to decide: three dimensions are images if they are uint8, and else sequences.
         channels: whether the channels of images and sequences come first or last; null to decide: 1, 3 or 4 are the
-            channels of images, or else the odd side; and sequences have more steps than channels.
+            channels of images, or else the side unlike the others; and sequences have more steps than channels.
         divisor: what images of other types than uint8 are divided by; null to decide: 255 if they go above 1.5.
-        kind: classification, regression, or one_hot for classes of which each has a column of y, with 1 where it is;
+        kind: classification, regression, or one_hot where each class has a column of y, which is 1 for its samples;
             unlabelled for inputs alone; null to decide by the targets.
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize, augment, workers: see Data.
 
@@ -87,20 +87,20 @@ class Arrays(Data):
             self.vocabulary = int(largest) + 1
 
     def _guessed_layout(self, x: np.ndarray) -> Layout | None:
-        """Where the channels are, by the shape; a ValueError if that does not tell."""
+        """Where the channels are, by the shape; a ValueError if the shape does not tell."""
         if self.split_file and not has_look(read_saved(self.split_file)):
             return layout_of_before(x.shape, self.inputs)
         lengths = [self.arrays[name].max() for name in self.arrays if name.startswith("lengths_")]
         layout = layout_of(x.shape, self.inputs, int(max(lengths)) if lengths else None)
         if layout is None and self.inputs == "images":
             raise ValueError(
-                f"{self.path}: x_train has the shape {x.shape}, and nothing tells which side are the channels: set "
+                f"{self.path}: x_train has the shape {x.shape}, which does not tell which axis is the channels: set "
                 "data.channels to first or last"
             )
         return layout
 
     def _check_lengths(self) -> None:
-        """Refuse lengths beyond the steps that there are."""
+        """Refuse lengths beyond the number of steps."""
         if not self.lengths:
             return
         steps = self.arrays["x_train"].shape[2 if self.channels == "first" else 1]
@@ -111,7 +111,7 @@ class Arrays(Data):
                 raise ValueError(f"{self.path}: {given}: expected whole numbers from 1 to {steps}")
 
     def _read_targets(self, y: np.ndarray) -> None:
-        """Take the targets for classes, several classes a sample, or numbers: as `kind` says, or else by their type."""
+        """Take the targets for classes, several classes per sample, or numbers: as `kind` says, else by their type."""
         is_whole, is_text = y.dtype.kind in WHOLE, y.dtype.kind == "U"
         if y.ndim == 2 and y.shape[1] == 1 and (is_whole or is_text):
             y = y[:, 0]
@@ -133,7 +133,7 @@ class Arrays(Data):
             )
 
     def _read_classes(self, y: np.ndarray) -> None:
-        """One class a sample: whole numbers or text (N,)."""
+        """One class per sample: whole numbers or text (N,)."""
         values, positions = np.unique(y, return_inverse=True)  # y is values[positions]
         if unseen := set(values) - set(np.unique(self.arrays["y_train"])):
             raise ValueError(f"{self.path}: {min(unseen)} is a class that y_train lacks")
@@ -147,7 +147,7 @@ class Arrays(Data):
             if self.kind is None and y.dtype.kind in "iu":
                 self._note(f"y_train holds whole numbers: taken for {len(words)} classes; else --data.kind regression")
         if len(values) < 2:
-            raise ValueError(f"{self.path}: all targets are {values[0]}: expected two classes")
+            raise ValueError(f"{self.path}: all targets are {values[0]}: expected several classes")
         self.values = torch.from_numpy(labels.astype(np.int64))
 
     def _check_range(self, values: np.ndarray) -> None:
@@ -155,34 +155,34 @@ class Arrays(Data):
         count = len(self.classes or [])
         if values[0] < 0 or values[-1] >= count:
             raise ValueError(
-                f"{self.path}: classes has {count} names, and the targets go from {values[0]} to {values[-1]}"
+                f"{self.path}: classes has {count} names, but the targets go from {values[0]} to {values[-1]}"
             )
 
     def _places(self, words: list[str]) -> np.ndarray:
         """The place of each word among the names of the classes."""
         names = self.classes or []
         if unnamed := set(words) - set(names):
-            raise ValueError(f"{self.path}: {min(unnamed)} is in y_train and not in classes: {', '.join(names)}")
+            raise ValueError(f"{self.path}: {min(unnamed)} is in y_train but not in classes: {', '.join(names)}")
         return np.array([names.index(word) for word in words])
 
     def _read_one_hot(self, y: np.ndarray) -> None:
-        """One class a sample, by the place of its 1: 0 and 1 (N, K)."""
+        """One class per sample, by the place of its 1: 0 and 1 (N, K)."""
         if not is_one_hot(y):
-            raise ValueError(f"{self.path}: data.kind is one_hot: expected 0 and 1 (N, K) in y_train, with one 1 a row")
+            raise ValueError(f"{self.path}: data.kind is one_hot: expected 0 and 1 (N, K) in y_train, one 1 per row")
         self._read_labels(y)
         self.multilabel, self.values = False, self.values.argmax(dim=1)
 
     def _read_labels(self, y: np.ndarray) -> None:
-        """Several classes a sample: 0 and 1 (N, K)."""
+        """Several classes per sample: 0 and 1 (N, K)."""
         count = y.shape[1]
         self.classes, self.multilabel = self._class_names(range(count)), True
         if len(self.classes) != count:
-            raise ValueError(f"{self.path}: classes has {len(self.classes)} names, and y_train {count} columns")
+            raise ValueError(f"{self.path}: classes has {len(self.classes)} names, but y_train has {count} columns")
         self.values = torch.from_numpy(y.astype(np.int64))
         if self.kind is None and is_one_hot(y):
             self._note(
-                f"y_train has exactly one 1 a row: taken for {count} classes of which a sample can have several; if it "
-                "has one alone, as one-hot labels say, set --data.kind one_hot"
+                f"y_train has exactly one 1 per row: taken for {count} classes of which a sample can have several; if "
+                "each has only one (one-hot labels), set --data.kind one_hot"
             )
 
     def _read_numbers(self, y: np.ndarray) -> None:
@@ -193,7 +193,7 @@ class Arrays(Data):
         if count == 1 and self.kind is None and not np.any(y % 1) and len(np.unique(y)) < 20:
             self._note("y_train is taken for numbers, since it holds floats; else --data.kind classification")
         elif count > 1 and self.kind is None and np.isin(y, (0, 1)).all():
-            better = "one_hot for a class a row" if is_one_hot(y) else "classification for several classes a row"
+            better = "one_hot for one class per row" if is_one_hot(y) else "classification for several classes per row"
             self._note(f"y_train holds floats of 0 and 1: taken for {count} numbers; else --data.kind {better}")
         for name, column in zip(self.targets, y.reshape(len(y), -1).T, strict=True):
             self.notes = [*self.notes, *notes_of_precision(f"target {name}", column)]
@@ -233,7 +233,7 @@ class Arrays(Data):
         return inputs, *lengths, self.values
 
     def _scale_images(self, arrays: list[np.ndarray]) -> float:
-        """What brings images of other types than uint8 to 0 to 1: as somebody says, or as their values tell."""
+        """What brings images of types other than uint8 to 0 to 1: the user's divisor, or one by their values."""
         some = np.concatenate([some_of(array) for array in arrays])
         low, high = some.min(), some.max()
         divisor = self.divisor or (255.0 if high > 1.5 and low >= 0 else 1.0)
@@ -243,7 +243,7 @@ class Arrays(Data):
         return divisor
 
     def _note_precision(self, some: np.ndarray) -> None:
-        """Note the first feature that float32 can hardly tell apart."""
+        """Note the first feature whose values float32 can hardly tell apart."""
         features = some.swapaxes(1, 2) if some.ndim == 3 and self.channels == "first" else some
         notes = notes_of_columns(features.reshape(-1, features.shape[-1]))
         more = f" (and {len(notes) - 1} more columns)" if len(notes) > 1 else ""
@@ -251,14 +251,14 @@ class Arrays(Data):
 
 
 def some_of(x: np.ndarray) -> np.ndarray:
-    """An array, or samples of a mapped one that lie evenly."""
+    """An array, or evenly spaced samples of a mapped one."""
     if not isinstance(x, np.memmap):
         return x
     return np.asarray(x[:: max(1, len(x) // SOME)])
 
 
 def form_by_shape(x: np.ndarray) -> str:
-    """What form inputs have if nobody says."""
+    """What form inputs have if none is given."""
     if x.ndim == 2:
         return "vectors"
     return "images" if x.ndim == 4 or x.dtype == np.uint8 else "sequences"

@@ -6,5 +6,5 @@ from torch import nn
 class Augmentation(nn.Module):
     """Base of what changes training batches at random: `forward(inputs, targets, num_classes)` → inputs, targets.
 
-    Randomness comes from torch's global generator, which is seeded anew for every batch: each repeats on a resume.
+    Randomness comes from torch's global generator, which is seeded again for every batch: a resume repeats it.
     """

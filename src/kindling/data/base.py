@@ -22,7 +22,7 @@ from kindling.data.position import Position, Seeded
 from kindling.data.preprocessing import LEARNT, Preprocessing
 from kindling.data.splits import SPLITS, Splitter, draw_splits, read_saved, read_splits
 
-SPLITS_OF_STAGE = {"validate": ("val",), "test": ("test",), "predict": ("test",)}  # what a stage of Lightning's reads
+SPLITS_OF_STAGE = {"validate": ("val",), "test": ("test",), "predict": ("test",)}  # what a Lightning stage reads
 
 
 class Data(L.LightningDataModule):
@@ -32,21 +32,21 @@ class Data(L.LightningDataModule):
     sample has one class. Statistics for the normalisation come from the training split alone.
 
     Args:
-        batch_size: samples a batch; the last, smaller batch of a training epoch is left out.
+        batch_size: samples per batch; the last, smaller batch of a training epoch is left out.
         val_fraction: share of the samples used for validation, in (0, 1), unless the data has a validation split; of
             all samples, or of those that are not in the data's own test split.
         test_fraction: share of all samples held out for the test, in (0, 1), unless the data has a test split.
         split_seed: seed of the split.
-        folds: number of folds of all samples that are not for the test, at least 2; 0 for none.
-        fold: which of them is the validation split, from 0 on.
-        split_file: takes the split from here instead, such as the `splits.npz` of a run; null to draw it.
+        folds: number of folds, at least 2, of all samples that are not for the test; 0 for none.
+        fold: which of them is the validation split, counted from 0.
+        split_file: a file to take the split from instead, such as the `splits.npz` of a run; null to draw it.
         normalize: bring the inputs to mean 0 and variance 1, per channel of an image and per column of a vector.
         augment: changes training batches at random, such as ImageAugmentation; null for none.
-        transforms: change the input of each training sample at random, one after the other, before it is normalised: of
+        transforms: random changes to the input of each training sample, in this order, before it is normalised: of
             torchvision.transforms.v2, by path; they run where samples are read, so give `workers` as well.
-        workers: processes that load batches; 0 to load them in the training's own.
-        statistics_samples: how many samples of the training split mean and variance are taken from, at most, where each
-            has to be read for that, such as of a lazy folder of images.
+        workers: processes that load batches; 0 to load them in the training process itself.
+        statistics_samples: the most training samples that mean and variance are taken from, where each has to be read
+            for that, as in a lazy folder of images.
 
     Raises:
         ValueError: if an argument is out of range or the fractions leave no sample for training.
@@ -64,7 +64,7 @@ class Data(L.LightningDataModule):
     lazy_samples: LazySamples | None = None  # if `load` gives a data set
     preparation: dict[str, Any] = {}  # arguments of Preprocessing besides the statistics
     scaled: list[bool] | None = None  # which features are normalised; None for all
-    notes: list[str] = []  # what a user should know of the data, a sentence each
+    notes: list[str] = []  # what a user should know of the data, one sentence each
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Data(L.LightningDataModule):
         are further inputs of a sample, such as the row of a table beside an image, and stay as they are.
 
         Or a map-style data set of samples (input, …, target), each of which is read when a batch asks for it; or a dict
-        of one for `train` and, if there are any, `val` and `test`. Their `classes` and `targets` count.
+        of one for `train` and, if there are any, `val` and `test`. Its `classes` and `targets` are used.
 
         It may set `notes`, `preparation` and `scaled`, and `splits` if it has to know which samples are for training.
         """
@@ -145,10 +145,10 @@ class Data(L.LightningDataModule):
         return default_collate(samples)
 
     def change(self, sample: Any) -> Any:
-        """Change a sample (input, …, target) of the training split at random, here by `transforms` of the input.
+        """Change a sample (input, …, target) of the training split at random: here, the input by `transforms`.
 
         It runs where samples are read, such as in a worker, with the same random numbers for the same seed of the run,
-        epoch and sample. Where input and target have to change alike, as an image and its mask, define this anew.
+        epoch and sample. Where input and target have to change alike, like an image and its mask, override this.
         """
         first, *others = sample
         return reduce(lambda changed, transform: transform(changed), self.transforms, first), *others
@@ -164,7 +164,7 @@ class Data(L.LightningDataModule):
 
     @property
     def train_targets(self) -> Tensor:
-        """The targets of the training split; of those that are read one by one, `statistics_samples` at most."""
+        """The targets of the training split; if they are read one by one, at most `statistics_samples`."""
         return self.samples[-1][some_of_train(self, self.samples[-1])]
 
     @cached_property
@@ -201,7 +201,7 @@ class Data(L.LightningDataModule):
             targets = self.samples[-1][indices]
             if self.multilabel:
                 sizes = targets.sum(dim=0)
-            else:  # without what is no class, such as the 255 of a pixel that does not count
+            else:  # without what is not a class, such as the 255 of a pixel that does not count
                 sizes = torch.bincount(targets.flatten(), minlength=len(self.classes))[: len(self.classes)]
             counts[split] = dict(zip(self.classes, sizes.tolist(), strict=True))
         return counts
@@ -217,7 +217,7 @@ class Data(L.LightningDataModule):
 
     @property
     def takes_only_finite(self) -> bool:
-        """Whether NaN or infinity in the inputs is a mistake, rather than for a model that may know what they mean."""
+        """Whether NaN or infinity in the inputs is a mistake, rather than something that the model may understand."""
         return self.normalize or isinstance(self.samples[0], LazyInputs)
 
     def refuse_non_finite(self, splits: Iterable[str]) -> None:
@@ -229,7 +229,7 @@ class Data(L.LightningDataModule):
             index = first_non_finite(inputs, self.splits[split]) if self.takes_only_finite else None
             if index is not None:
                 place = inputs.place_of(index) if isinstance(inputs, LazyInputs) else f"sample {index} (from 0)"
-                raise Stopped(f"{place} holds a value that is no finite number, and is for {split}: correct it")
+                raise Stopped(f"{place} holds a value that is not a finite number, and is for {split}: correct it")
 
     def setup(self, stage: str) -> None:
         self.refuse_non_finite(SPLITS_OF_STAGE.get(stage, ("val", "test") if self.normalize else SPLITS))
@@ -254,7 +254,7 @@ class Data(L.LightningDataModule):
         transform: Any = self.preprocessing
         if isinstance(inputs, Tensor):  # in memory: transformed once and for all
             inputs, transform = transform(inputs, *others[:-1]), None
-            if self.trainer and not self.workers:  # no process that loads batches could share a GPU's memory
+            if self.trainer and not self.workers:  # processes that load batches can't share a GPU's memory
                 inputs, *others = on_gpu([inputs, *others], self.trainer.strategy.root_device)
         return {
             name: Batches(inputs, *others, indices=index, transform=transform) for name, index in self.splits.items()

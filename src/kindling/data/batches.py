@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from kindling.data.position import Position, run_seed
 
-GATHERED = 2**18  # numbers that a loader gathers at once: more are memory that the system hands out anew each time
+GATHERED = 2**18  # numbers that a loader gathers at once: for more, the system hands out new memory each time
 PRELOADED = ("kindling.data.base", "torchvision.transforms.v2")  # with torch and Lightning
 GPU_SHARE = 0.25  # of a GPU's free memory that a data set may take
 
@@ -50,13 +50,13 @@ class Batches(Dataset):
 class BatchIndices(DistributedSampler):
     """Yields the indices of whole batches. The order depends on the seed of the run and the epoch, and on nothing else.
 
-    With several processes each takes every n-th sample; in training all take equally many.
+    With several processes each takes every n-th sample; in training all take the same number.
 
     Args:
         size: number of samples.
-        batch_size: samples a batch.
+        batch_size: samples per batch.
         shuffle: whether to draw an order and leave out the last, smaller batch, as in training.
-        position: of a training, whose epoch it is; one that goes on after an interruption has seen some of its batches.
+        position: where the training is: in which epoch, and how many of its batches it saw before an interruption.
     """
 
     def __init__(self, size: int, batch_size: int, shuffle: bool, position: Position | None = None) -> None:
@@ -69,7 +69,7 @@ class BatchIndices(DistributedSampler):
         self.position = position
 
     def take_position(self) -> int:
-        """Take up the epoch of the training; how many of its batches that has seen."""
+        """Take up the epoch of the training, and say how many of its batches have been seen."""
         if not self.position:
             return 0
         self.epoch = self.position.epoch  # on a resume Lightning calls set_epoch too late (its issue 21938)
@@ -115,7 +115,7 @@ class MemoryLoader(DataLoader):
 
 
 def on_gpu(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
-    """Tensors on a GPU if all fit there, so that no batch has to be brought there; otherwise as they are."""
+    """Tensors on a GPU if all fit there, so that no batch has to be moved there; otherwise as they are."""
     if device.type != "cuda":
         return tensors
     free, _ = torch.cuda.mem_get_info(device)
@@ -144,7 +144,7 @@ def of_workers(count: int) -> dict[str, Any]:
 
 
 def start_worker(worker_id: int) -> None:
-    """Prepare a worker process of a loader: random numbers as Lightning seeds them, and an end when it has to end."""
+    """Prepare a worker process of a loader: seed it as Lightning does, and let it end when it is told to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all, and the main process finishes its step first
     if hasattr(signal, "sigwaitinfo"):  # Linux
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -154,7 +154,7 @@ def start_worker(worker_id: int) -> None:
 
 
 def _end_when_told() -> None:
-    """End at a SIGTERM from the main process; one that a cluster sends to all processes is for that one."""
+    """End at a SIGTERM from the main process; one that a cluster sends to all is for the main process."""
     main = multiprocessing.parent_process()
     while main and signal.sigwaitinfo({signal.SIGTERM}).si_pid != main.pid:
         pass

@@ -18,7 +18,7 @@ NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
 def as_column(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Numbers as they are, but with as many bits as Arrow computes with; anything else as text, missing as null."""
+    """Numbers as they are, but of a width that Arrow computes with; anything else as text, missing as null."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         return as_column(values.cast(kind.value_type))
@@ -32,7 +32,7 @@ def as_column(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def as_table(frame: Any) -> pa.Table:
-    """A DataFrame of pandas as the readers of files give a table; an Arrow table stays as it is."""
+    """A pandas DataFrame as the table that a reader of files would give; an Arrow table stays as it is."""
     if isinstance(frame, pa.Table):
         return frame
     from pandas import isna
@@ -50,7 +50,7 @@ def as_table(frame: Any) -> pa.Table:
 
 
 def refuse_duplicates(names: Iterable[str]) -> None:
-    """A ValueError if two columns have the same name."""
+    """Raise a ValueError if two columns have the same name."""
     for name, count in Counter(names).items():
         if count > 1:
             raise ValueError(f"two of its columns are called {name}")
@@ -89,7 +89,7 @@ class Values:
     Args:
         name: of the column.
         column: numbers or text, see as_column.
-        decimal: what stands before the fraction of a number in text.
+        decimal: the decimal mark of numbers in text.
     """
 
     def __init__(self, name: str, column: pa.ChunkedArray, decimal: str = ".") -> None:
@@ -110,7 +110,7 @@ class Values:
         for trim in (lambda text: text, pc.ascii_trim_whitespace):
             try:
                 return _to_numpy(trim(self._with_point(self.column)).cast(pa.float64()))
-            except pa.ArrowInvalid:  # a value is no number
+            except pa.ArrowInvalid:  # a value is not a number
                 pass
         texts = pc.ascii_trim_whitespace(self._with_point(self._encoded.dictionary))
         is_number = pc.match_substring_regex(texts, NUMBER)
@@ -118,7 +118,7 @@ class Values:
         return np.append(values, np.nan)[self._places]
 
     def _with_point(self, text: Any) -> Any:
-        """Text with a point before the fraction of a number; text that had a point before is no number."""
+        """Text with a point before the fraction of a number; text that already had a point is not a number."""
         if self.decimal == ".":
             return text
         return pc.replace_substring(pc.replace_substring(text, ".", "_"), self.decimal, ".")
@@ -155,7 +155,7 @@ class Values:
 
     @property
     def _are_gaps_null(self) -> bool:
-        """Whether whatever is no finite number is null, so that no text has to be looked at."""
+        """Whether everything that is not a finite number is null, so that no text has to be looked at."""
         return int(np.isnan(self.numbers).sum()) == self.column.null_count
 
     @cached_property
@@ -171,11 +171,11 @@ class Values:
         return int(np.isfinite(self.numbers[rows]).sum()), int(self.is_wrong[rows].sum())
 
     def is_numeric(self, rows: Any = slice(None)) -> bool:
-        """Whether some rows hold numbers; a few values, a tenth at most, may be none by mistake."""
+        """Whether some rows hold numbers; up to a tenth of the values may be something else by mistake."""
         return are_numbers(*self.given(rows))
 
     def refuse_other_decimal(self, rows: Any = slice(None), otherwise: str = "set data.kind to classification") -> None:
-        """A ValueError if some rows, which hold text, would be numbers with the other decimal mark."""
+        """Raise a ValueError if some rows, which hold text, would be numbers with the other decimal mark."""
         other = "," if self.decimal == "." else "."
         read_so = Values(self.name, self.column, other)
         is_such = np.isfinite(read_so.numbers) & np.isnan(self.numbers)
@@ -183,8 +183,8 @@ class Values:
             return
         raise ValueError(
             f"column {self.name} has numbers such as {self.text(int(is_such.argmax()))!r}, but data.decimal is "
-            f"{self.decimal!r}: set it to {other!r} if that stands before the fraction, take the separators of "
-            f"thousands out, or {otherwise}"
+            f"{self.decimal!r}: set it to {other!r} if that is the decimal mark, remove the thousands separators, "
+            f"or {otherwise}"
         )
 
 

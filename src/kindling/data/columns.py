@@ -1,4 +1,4 @@
-"""Turns the columns of a table into numbers, for training and ever after in the same way."""
+"""Turns the columns of a table into numbers, in the same way for training and ever after."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ from kindling.data.text_columns import are_texts, encode_text
 
 AT_ONCE = 4096  # rows whose columns are put side by side: few enough for the processor's cache
 
-Column = dict[str, Any]  # what is to be known of a column, as plain values: see fit_column
+Column = dict[str, Any]  # what to keep of a column, as plain values: see fit_column
 Counts = Counter[tuple[str, str]]  # (what was counted, name of the column) → how often
 
 
 def fit_column(values: Values, rows: Any, is_categorical: bool, limit: int) -> Column:
-    """What is to be known of a column of the training rows, as plain values.
+    """What to keep of a column of the training rows, as plain values.
 
     A numeric column has a `fill` for missing values, its median. Any other has `categories`: one number each, 1 or 0;
-    all are 0 for a missing value and for one never seen. (One of text has `words`: see text_columns.fit_text.)
+    all are 0 for a missing value and for one never seen. (A column of text has `words`: see text_columns.fit_text.)
 
     Raises:
         ValueError: if the column is empty, has more than `limit` categories, or numbers with another decimal mark.
@@ -65,14 +65,14 @@ def learnt_columns(learnt: dict[str, Any] | None, features: list[str], path: str
     for column in columns:
         if column["name"] not in features:
             raise ValueError(
-                f"{path} has no column {column['name']!r} among its inputs, and the model was trained on it: "
-                f"there are {', '.join(features)}"
+                f"{path} has no column {column['name']!r} among its inputs, but the model was trained on it: "
+                f"it has {', '.join(features)}"
             )
     return columns
 
 
 def names_of(column: Column) -> list[str]:
-    """What the numbers are called that a column becomes."""
+    """What the numbers that a column becomes are called."""
     name = column["name"]
     if "words" in column:
         return [f"{name}: {word}" for word in column["words"]]
@@ -96,7 +96,7 @@ class Encoded:
     """Columns as numbers.
 
     Args:
-        blocks: of each column float32 (N, width).
+        blocks: float32 (N, width) for each column.
         counts: what was missing or never seen.
         reasons: why a row can't be encoded, by position.
     """
@@ -125,9 +125,9 @@ class Encoded:
         return inputs
 
     def _words(self, values: Values, column: Column) -> np.ndarray:
-        """The weights of the words of each row, (N, words); all 0 for a missing text, or one of unknown words."""
+        """The weights of the words of each row, (N, words); all 0 for a missing text, or one of only unknown words."""
         block, missing = encode_text(values, column), int((values.words.places < 0).sum())
-        self._count("texts without a word of the training", values.name, int((~block.any(axis=1)).sum()) - missing)
+        self._count("texts without a word from the training", values.name, int((~block.any(axis=1)).sum()) - missing)
         self._count("missing values", values.name, missing)
         return block
 

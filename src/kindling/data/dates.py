@@ -25,12 +25,12 @@ MONTH = re.compile(r"(0?[1-9]|1[0-2])\.(19|20)\d\d")  # such as 03.2015, which i
 
 
 def are_dates(words: list[str]) -> bool:
-    """Whether all of some values look like dates."""
+    """Whether all values look like dates."""
     return all(map(DATE.fullmatch, words))
 
 
 def are_dates_as_numbers(numbers: np.ndarray) -> bool:
-    """Whether all numbers, but for missing ones, are dates such as 20240131, of 1900 to 2099."""
+    """Whether all numbers, except missing ones, are dates such as 20240131, from 1900 to 2099."""
     known = numbers[np.isfinite(numbers)]
     return len(known) > 0 and _are_days(known[:100]) and _are_days(known)  # nearly always the first few tell
 
@@ -42,7 +42,7 @@ def _are_days(numbers: np.ndarray) -> bool:
 
 
 def read_times(values: Values, date_format: str | None = None) -> np.ndarray:
-    """Numbers as they are, NaN for any other value; or dates as most are written, datetime64 (N,), NaT for any other.
+    """Numbers as they are, NaN for any other value; or dates as most of them are written, datetime64 (N,), else NaT.
 
     Args:
         values: of the column.

@@ -37,7 +37,7 @@ class Decoder:
         return pixels[:count]
 
     def in_cache(self, folder: str, name: str) -> np.ndarray:
-        """Likewise, in a file of a folder, whose name begins with `name`; only mapped if it is there."""
+        """The same, but in a file of a folder, whose name begins with `name`; only mapped if it is there already."""
         path = Path(folder, f"{name}-{self._digest()}.pixels")
         if (pixels := self._kept(path)) is not None:
             return pixels
@@ -64,7 +64,7 @@ class Decoder:
             part.write_text(json.dumps(self.reasons), encoding="utf-8")
 
     def _digest(self) -> str:
-        """Of these images as they are now, in this size."""
+        """What identifies these images as they are now, in this size."""
         content = hashlib.sha256(json.dumps([self.shape, self.resize, f"JPEG drafted to {DRAFT}"]).encode())
         for path in self.paths:
             stat = os.stat(path)

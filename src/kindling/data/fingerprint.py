@@ -1,4 +1,4 @@
-"""By what a kept split is known later to be of the same data: of its samples, its inputs and its files."""
+"""How a kept split is recognised later as one of the same data: by its samples, its inputs and its files."""
 
 import os
 import zlib
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from kindling.data.lazy_inputs import LazyInputs
 
-NAMES = 2**16  # of samples that are looked at at once
-VALUES = 2**13  # numbers of the inputs that are looked at, and kept: 32 KB
-CLOSE = 1e-4  # by which they may differ, since another machine computes, and decodes, with other last bits
+NAMES = 2**16  # of samples that are read at a time
+VALUES = 2**13  # numbers of the inputs that are looked at and kept: 32 KB
+CLOSE = 1e-4  # by how much they may differ, since another machine computes, and decodes, with other last bits
 
 
 def fingerprint(targets: Tensor | LazyInputs, names: Sequence[str] | None) -> int:
-    """A number by which to see later whether the samples are still the same, and in the same order."""
+    """A number that shows later whether the samples are still the same, and in the same order."""
     values = b"" if isinstance(targets, LazyInputs) else targets.contiguous().numpy().tobytes()
     content = values or repr(tuple(targets.shape)).encode()  # lazy targets, or samples without any
     number = zlib.crc32(content)
@@ -30,13 +30,13 @@ def fingerprint(targets: Tensor | LazyInputs, names: Sequence[str] | None) -> in
 def look_of(inputs: Any, files: Iterable[str], looks_at_values: bool = True) -> dict[str, Any]:
     """What inputs look like, as arrays to keep beside a split.
 
-    `form` is their type and shape, `values` are some of them, float32, or else `sizes` stands for those of their files;
-    and `files` for the sizes and times of all files.
+    `form` is their type and shape; `values` are some of them, float32, or else `sizes` stands for the sizes of their
+    files; and `files` stands for the sizes and times of all files.
 
     Args:
-        inputs: of all samples; nothing is known of them if they are no tensor and no LazyInputs.
+        inputs: of all samples; nothing is known of them if they are neither a tensor nor LazyInputs.
         files: that they are read from.
-        looks_at_values: rather than at the sizes of the files.
+        looks_at_values: whether to look at values rather than at the sizes of the files.
     """
     is_array = isinstance(inputs, Tensor | LazyInputs)
     states = [os.stat(file) for file in files]
@@ -50,7 +50,7 @@ def look_of(inputs: Any, files: Iterable[str], looks_at_values: bool = True) -> 
 
 
 def _some_of(inputs: Tensor | LazyInputs) -> np.ndarray:
-    """At most VALUES numbers, of samples, and of places in them, that lie evenly."""
+    """At most VALUES numbers, from evenly spaced samples and evenly spaced places in them."""
     width = max(1, int(np.prod(inputs.shape[1:])))
     rows = evenly(inputs.shape[0], max(1, VALUES // min(width, VALUES)))
     some = inputs[rows].flatten(1)
@@ -58,12 +58,12 @@ def _some_of(inputs: Tensor | LazyInputs) -> np.ndarray:
 
 
 def evenly(count: int, limit: int) -> Tensor:
-    """Places from 0 to `count`, at most `limit`; the first and the last among them."""
+    """Evenly spaced places below `count`, at most `limit`; the first and the last among them."""
     return torch.linspace(0, count - 1, min(count, limit), dtype=torch.float64).round().long()
 
 
 def has_look(kept: dict[str, Any]) -> bool:
-    """Whether what is kept beside a split has a look of the inputs; an older one has none."""
+    """Whether what is kept beside a split has a look of the inputs; older splits have none."""
     return "form" in kept
 
 
@@ -79,7 +79,7 @@ def differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def changes_of(kept: dict[str, Any], look: dict[str, Any]) -> list[str]:
     """A note if inputs are not those that a split was drawn for, or may not be."""
     if differ(kept, look):
-        return ["the inputs are not those that the split was drawn for, as their shape, type, values or sizes tell"]
+        return ["the inputs are not those that the split was drawn for, as their shape, type, values or sizes show"]
     if int(kept["files"]) != look["files"]:
-        return ["the files have other sizes or times than when the split was drawn; what was looked at is the same"]
+        return ["the files' sizes or times have changed since the split was drawn; what was looked at is the same"]
     return []

@@ -1,6 +1,6 @@
 """Data sets of Hugging Face: `kindling fit --model CNN --data HuggingFace --data.path NAME --data.inputs image …`.
 
-They need `pip install -e '.[hub]'`. No code of a data set is run, which the library refuses since its version 4.
+They need `pip install -e '.[hub]'`. No code of a data set is run: the library has refused to since version 4.
 """
 
 import sys
@@ -22,19 +22,19 @@ SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves in a fol
 
 
 class HuggingFace(_Records):
-    """A data set of the Hugging Face hub, or of a folder: Arrow files, of which a batch reads its rows by number.
+    """A data set of the Hugging Face hub, or of a folder: Arrow files, from which a batch reads its rows by number.
 
     Its splits train, validation and test are taken as they are, and those that it lacks are drawn. Classes come from a
     ClassLabel, or from the values. Pictures are decoded when a batch asks for them.
 
     Args:
-        path: a folder, of `save_to_disk` or of files such as Parquet, CSV or images; or a name on the hub, such as
+        path: a folder, from `save_to_disk` or of files such as Parquet, CSV or images; or a name on the hub, such as
             ylecun/mnist.
         inputs: the column of a picture, of numbers or of an array; or several of numbers.
         download: whether to download what is not in the library's cache yet.
-        subset: which of several configurations the data set has; null for its only one.
+        subset: which configuration of the data set, if it has several; null for its only one.
         revision: a commit or tag on the hub, so that the data stay the same; null for the newest.
-        splits: the data set's names for splits, or parts of them, by train, val and test, such as
+        splits: the data set's names for train, val and test, or for parts of splits, such as
             {train: 'train[:90%]', val: 'train[90%:]'}; null to go by their names.
         **records: target, kind, image_size, colour, resize, batch_size …: see _Records.
 
@@ -69,7 +69,7 @@ class HuggingFace(_Records):
         self.take(records, list(self.features), lambda name: self._column(columns, name))
 
     def _has_labels(self, split: str, part: Any) -> bool:
-        """Whether a split has labels, in place of which the hub writes -1 in the tests of contests."""
+        """Whether a split has labels: on the hub, tests of competitions have -1 instead."""
         names = [name for name in self.target if hasattr(part.features.get(name), "names")]
         if split == "train" or not any((np.asarray(part.with_format("numpy")[name][:]) < 0).any() for name in names):
             return True
@@ -83,11 +83,11 @@ class HuggingFace(_Records):
         if names is None:
             return pa.array(values)
         if (values < 0).any():
-            raise ValueError(f"target {name} has no label (-1) in record {(values < 0).argmax()}: leave such out")
+            raise ValueError(f"target {name} has no label (-1) in record {(values < 0).argmax()}: leave those out")
         return pa.DictionaryArray.from_arrays(values, names)
 
     def source_files(self) -> list[str]:
-        """The Arrow files of a folder of `save_to_disk`; those of the library's own cache are made anew at times."""
+        """The Arrow files of a folder of `save_to_disk`; those of the library's own cache are rewritten at times."""
         return sorted(map(str, Path(self.path).rglob("*.arrow"))) if is_saved(self.path) else []
 
 
@@ -114,7 +114,7 @@ def load_splits(
     revision: str | None = None,
     splits: dict[str, str] | None = None,
 ) -> Any:
-    """The splits of a data set by their names, or one alone.
+    """The splits of a data set by their names, or a single data set.
 
     Raises:
         ValueError: if there is no such data set, or it can't be reached.
@@ -122,7 +122,7 @@ def load_splits(
     if splits is not None and not {"train"} <= {*splits} <= {*NAMES}:
         raise ValueError(f"splits is {splits}: expected a name for train, and perhaps for val and test")
     if "://" in path and not download:
-        raise ValueError(f"path is {path!r}, which is no folder here: --data.download true reads it all the same")
+        raise ValueError(f"path is {path!r}, which is not a folder here: --data.download true reads it anyway")
     try:
         if is_saved(path):
             saved = library.load_from_disk(path)
@@ -137,7 +137,7 @@ def load_splits(
 
 @contextmanager
 def _network(library: ModuleType, allowed: bool) -> Iterator[None]:
-    """Let the library use the network or not, by its public setting, whatever a data set's files name."""
+    """Let the library use the network or not, by its public setting, whatever a data set's files refer to."""
     before = library.config.HF_HUB_OFFLINE
     library.config.HF_HUB_OFFLINE = before or not allowed
     try:
@@ -156,7 +156,7 @@ def _way_out(path: str, download: bool) -> str:
 
 
 def by_split(loaded: Any) -> tuple[dict[str, Any], list[str]]:
-    """The parts of a data set by Kindling's names for splits, and what is left out; one without splits is for train."""
+    """The parts of a data set by Kindling's names for splits, and what is left out; all is for train without splits."""
     if not isinstance(loaded, dict):
         return {"train": loaded}, []
     called = {split: next((name for name in names if name in loaded), None) for split, names in NAMES.items()}
@@ -164,11 +164,11 @@ def by_split(loaded: Any) -> tuple[dict[str, Any], list[str]]:
     if len(loaded) == 1 and not parts:
         return {"train": next(iter(loaded.values()))}, []
     left = [name for name in loaded if name not in called.values()]
-    return parts, [f"splits that are left out: {', '.join(left)} (data.splits names others)"] * bool(left)
+    return parts, [f"splits that are left out: {', '.join(left)} (data.splits can name them)"] * bool(left)
 
 
 def without_decoding(library: ModuleType, part: Any) -> Any:
-    """A data set whose pictures stay files until they are asked for; its numbers and arrays as NumPy's."""
+    """A data set whose pictures stay files until they are asked for; its numbers and arrays as NumPy arrays."""
     pictures = [name for name, feature in part.features.items() if isinstance(feature, library.Image)]
     for name in pictures:
         part = part.cast_column(name, library.Image(decode=False))

@@ -17,7 +17,7 @@ class ImageAugmentation(Augmentation):
     probabilities (B, K), for the task Classification with cross-entropy.
 
     Args:
-        crop: pixels of zeros padded on every side before a crop of the old size, that is, the largest shift.
+        crop: pixels of zeros padded on every side before a crop of the original size, that is, the largest shift.
         flip: probability of a horizontal flip.
         erase: probability that a rectangle, 2 to 33 % of the image, becomes zero (Zhong et al., 2020).
         mixup: alpha of the beta distribution that draws the mixture of two images; 0 for no mixup.
@@ -86,7 +86,7 @@ class ImageAugmentation(Augmentation):
         return mixes[chosen](images, targets)
 
     def _crop(self, images: Tensor) -> Tensor:
-        """A window of the old size at a random place of each padded image: (B, C, H, W)."""
+        """A window of the original size at a random place of each padded image: (B, C, H, W)."""
         size, _, height, width = images.shape
         device = images.device
         top, left = torch.randint(2 * self.crop + 1, (2, size, 1), device=device)

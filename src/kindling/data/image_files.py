@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from kindling.data.batches import of_workers
 
-# What a file may hold, whatever its name says: PIL knows others, of which EPS would start another program.
+# What a file may hold, whatever its name says: PIL knows other formats, one of which (EPS) starts another program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 BATCH = 32  # images that a worker reads at once
-DRAFT = 2  # how many times the size that is wanted a JPEG is decoded at, at least: see `_draft`
-# Which side of a stored image (left, top, right, bottom) is where, once it is turned as this EXIF orientation says.
+DRAFT = 2  # a JPEG is decoded at this many times the size that is wanted, or more: see `_draft`
+# Which sides of a stored image become left, top, right and bottom, once turned as an EXIF orientation says.
 SIDES = {
     2: (2, 1, 0, 3),
     3: (2, 3, 0, 1),
@@ -30,10 +30,10 @@ SIDES = {
     8: (1, 2, 3, 0),
 }
 
-SIDEWAYS = (5, 6, 7, 8)  # orientations that make a wide image high
+SIDEWAYS = (5, 6, 7, 8)  # orientations that make a wide image tall
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom, in pixels
-Read = Callable[[str, tuple[int, ...], str], np.ndarray]  # of a file: pixels of a shape, brought to it by a resize
+Read = Callable[[str, tuple[int, ...], str], np.ndarray]  # reads a file as pixels of a shape, by a way to resize
 
 
 def sides_of(image_size: int | list[int]) -> list[int]:
@@ -61,10 +61,10 @@ def read_pixels(file: str | Path | bytes, shape: tuple[int, ...], resize: str) -
 def pixels(image: Image.Image, shape: tuple[int, ...], resize: str) -> np.ndarray:
     """The pixels of an image, (1 or 3, H, W) uint8, turned as its EXIF data says; what is transparent becomes white.
 
-    A JPEG that is not decoded yet is decoded as `read_pixels` does it, apart from the image, which stays as it is.
+    A JPEG that is not decoded yet is decoded as `read_pixels` does it, separately from the image, which stays as it is.
 
     Raises:
-        ValueError: if the shape has another number of channels, or the pixels are floats.
+        ValueError: if the shape has a number of channels other than 1 or 3, or the pixels are floats.
     """
     if isinstance(image, JpegImageFile) and image.fp and image.tile and not image.tell():  # not decoded, first frame
         with _opened(image.fp) as same:
@@ -73,7 +73,7 @@ def pixels(image: Image.Image, shape: tuple[int, ...], resize: str) -> np.ndarra
 
 
 def _opened(file: str | Path | IO[bytes]) -> Image.Image:
-    Image.preinit()  # the common formats: otherwise `open` imports all that there are
+    Image.preinit()  # the common formats: otherwise `open` imports all of them
     return Image.open(file, formats=FORMATS)
 
 
@@ -83,11 +83,11 @@ def _pixels_of_file(image: Image.Image, shape: tuple[int, ...], resize: str) -> 
 
 
 def _draft(image: JpegImageFile, shape: tuple[int, ...], resize: str) -> Box | None:
-    """Have a large JPEG decoded at 1/2, 1/4 or 1/8 of its size; what of it is the image, once it is turned.
+    """Have a large JPEG decoded at 1/2, 1/4 or 1/8 of its size; returns which part of it, once turned, is the image.
 
-    libjpeg then computes fewer of the pixels. At least twice as many a side are left as are wanted, so that there is
-    still much for the filter to average. What that changes is bounded by test_large_jpegs.py: a photograph of 12
-    megapixels at 224×224 by at most 4 of 255, and 0.3 on average; where it is just twice as many, by 15 and 0.8.
+    libjpeg then computes fewer of the pixels. Each side keeps at least twice as many as are wanted, so that the filter
+    still has plenty to average. test_large_jpegs.py bounds the change: for a photograph of 12 megapixels at 224×224
+    it is at most 4 of 255, and 0.3 on average; where just twice as many are kept, 15 and 0.8.
     None if the image is not large enough for that: it is decoded as it is.
     """
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -114,15 +114,15 @@ def _swapped(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def _pixels(image: Image.Image, shape: tuple[int, ...], resize: str, region: Box | None = None) -> np.ndarray:
-    """The pixels of an image, of which only a region may count, in coordinates of the image once it is turned."""
+    """The pixels of an image, perhaps of a region of it only, in coordinates of the image once it is turned."""
     if shape[0] not in (1, 3):
-        raise ValueError(f"an image file has 1 or 3 channels, and the model takes {shape[0]}")
+        raise ValueError(f"an image file has 1 or 3 channels, but the model takes {shape[0]}")
     image.load()
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("its pixels are floats: expected 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16 bits, of which PIL would cut off the lower 8
+    if image.mode.startswith("I"):  # 16 bits, which PIL would clip to 8
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -143,15 +143,15 @@ def resized(
     resample: Image.Resampling = Image.Resampling.BILINEAR,
     border: int | tuple[int, ...] = 0,
 ) -> Image.Image:
-    """Bring an image to a size: stretch it, crop what is too long in the middle, or pad what is too short in black.
+    """Bring an image to a size: stretch it, crop what is too long to its middle, or pad what is too short with black.
 
     Args:
         image: of any size.
         width: in pixels.
         height: in pixels.
         resize: stretch, crop or pad.
-        region: what of the image is taken; None for all.
-        resample: how a pixel is made of those there were.
+        region: the part of the image that is taken; None for all.
+        resample: how a pixel is computed from those of the image.
         border: what is padded with; 0 for black.
     """
     region = region or (0, 0, *image.size)
@@ -167,7 +167,7 @@ def resized(
 
 
 def _size_inside(width: float, height: float, most_width: int, most_height: int) -> tuple[int, int]:
-    """The largest size of the same shape that has room in another."""
+    """The largest size of the same proportions that fits into another."""
     scale = min(most_width / width, most_height / height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 

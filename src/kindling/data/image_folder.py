@@ -18,7 +18,7 @@ LIKE_A_SPLIT = re.compile(rf"({'|'.join(SPLIT_OF_FOLDER)}|dev|eval)[\W\d_]*(set|
 
 
 class ClassFolder(NamedTuple):
-    """The images of a class that are of one split, by their names below the whole folder."""
+    """The images of one class in one split, by their names below the whole folder."""
 
     split: str
     label: str
@@ -26,16 +26,16 @@ class ClassFolder(NamedTuple):
 
 
 class ImageFolder(StoredImages):
-    """Image files in a folder a class: `path/cat/1.jpg`, or `path/train/cat/1.jpg` beside `val` and `test`.
+    """Image files in one folder per class: `path/cat/1.jpg`, or `path/train/cat/1.jpg` beside `val` and `test`.
 
-    Linked folders are followed, and what is left out, such as hidden files and those of other formats, is told. Without
-    a folder `val` or `test` that split is drawn. What files can be, and how they are decoded: see StoredImages. Images
+    Linked folders are followed, and what is left out, such as hidden files and other formats, is noted. Without a
+    folder `val` or `test` that split is drawn. Which files are read, and how: see StoredImages. Images
     without classes, for a task such as Reconstruction, can lie in any folders below `path`.
 
     Args:
         path: the folder.
-        labelled: false for images without classes: folders mean nothing then, but for train, val and test.
-        group: a regular expression that finds in a file's path what no split may cut, such as 'patient(\\d+)'.
+        labelled: false for images without classes: folders then mean nothing, except for train, val and test.
+        group: a regular expression for the group in a file's path, which no split cuts, such as 'patient(\\d+)'.
         **images: image_size, colour, resize, broken, lazy, cache, batch_size …: see StoredImages.
 
     Raises:
@@ -94,7 +94,7 @@ class ImageFolder(StoredImages):
     def _unlabelled_folders(self, split_folders: dict[str, str], listing: Listing) -> list[ClassFolder]:
         """All images of each split, at any depth; sets the notes."""
         if "" in split_folders.values():
-            listing = Listing(self.root, listing.cache)  # to which no image is outside of a class
+            listing = Listing(self.root, listing.cache)  # for which no image lies outside a class
         found = [ClassFolder(split, "", self._images(folder, listing)) for split, folder in split_folders.items()]
         self.classes, self.notes = None, listing.notes()
         return found
@@ -111,7 +111,7 @@ class ImageFolder(StoredImages):
             return {"train": ""}
         own = [name for name in folders if name in split_folders.values()]
         if "train" not in split_folders:
-            raise ValueError(f"{self.root} has a folder {own[0]}, and no folder train beside it")
+            raise ValueError(f"{self.root} has a folder {own[0]}, but no folder train beside it")
         for name in folders:
             if name not in own:
                 listing.leave_out("folder beside the splits", name)
@@ -120,7 +120,7 @@ class ImageFolder(StoredImages):
     def _refuse_without_classes(self, split_folder: str) -> None:
         folder = self.root / split_folder
         count = len(Listing(folder).images())
-        content = f"{count:,} images but no folder a class" if count else "no images"
+        content = f"{count:,} images but no folder per class" if count else "no images"
         without = "; for images without classes: --data.labelled false" if count else ""
         raise ValueError(f"{folder} has {content}: expected {folder}/<class>/<image>{without}")
 
@@ -136,11 +136,11 @@ class ImageFolder(StoredImages):
 
     @staticmethod
     def _group_of(name: str, pattern: re.Pattern[str]) -> str:
-        """What the pattern's first group finds in the name of a file, or all that it finds."""
+        """What the pattern's first group matches in the name of a file, or all that the pattern does if it has none."""
         match = pattern.search(name)
         found = match and match[1 if pattern.groups else 0]
         if found is None:
-            raise ValueError(f"group is {pattern.pattern!r}, which finds nothing in {name}")
+            raise ValueError(f"group is {pattern.pattern!r}, which matches nothing in {name}")
         return found
 
 

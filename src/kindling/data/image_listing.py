@@ -1,4 +1,4 @@
-"""Finds the image files in folders and below, in an order that splits can depend on, and tells what else is there."""
+"""Finds the image files in folders and below, in an order that splits can depend on, and says what else is there."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ from pathlib import Path
 from kindling.core.files import made_by_one, whole_file
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-KINDS = 5  # of what is left out, that are told
-JUST_NOW = 2  # seconds in which a file system may give two changes the same time
+KINDS = 5  # of files left out that a note names, at most
+JUST_NOW = 2  # seconds within which a file system may give two changes the same time
 
 
 @dataclass
@@ -23,8 +23,8 @@ class Found:
 
     Attributes:
         names: of the images.
-        left_out: how many files, or folders, of each kind are no images.
-        examples: the name of one of each kind.
+        left_out: how many files, or folders, of each kind are not images.
+        examples: one name of each kind.
         times: when each of the folders was changed, in nanoseconds, by its path.
     """
 
@@ -42,7 +42,7 @@ class Found:
             self.leave_out(kind, other.examples[kind], count)
 
     def write(self, path: Path, started: float) -> None:
-        """Keep this, unless a folder was changed so lately that its time could hide another change."""
+        """Keep this, unless a folder was changed so recently that its time could hide another change."""
         if max(self.times.values()) < (started - JUST_NOW) * 1e9:
             with whole_file(path) as part:
                 part.write_text(json.dumps(vars(self)), encoding="utf-8")
@@ -66,24 +66,24 @@ class Listing:
 
     Args:
         root: the folder.
-        cache: a folder to keep what was found in, by which another listing looks at the times of the folders alone;
+        cache: a folder to keep what was found in, so that another listing need only look at the times of the folders;
             None to keep nothing.
     """
 
     def __init__(self, root: Path, cache: str | None = None) -> None:
         self.root, self.cache = root, cache
-        self._all, self._found = Found(), Found()  # what all calls have found, and what one does
+        self._all, self._found = Found(), Found()  # what all calls have found, and what the latest has
         self._known: list[Path] = []  # where links have led to
 
     @property
     def left_out(self) -> Counter[str]:
-        """How many files, or folders, of each kind are no images."""
+        """How many files, or folders, of each kind are not images."""
         return self._all.left_out
 
     def images(self, folder: str = "") -> list[str]:
         """The names of all images in a folder below the root, sorted by the parts of their paths.
 
-        Linked folders count too, but for those whose images are found anyway.
+        Linked folders count too, except those whose images are found anyway.
 
         Raises:
             ValueError: if a folder can't be read.
@@ -178,7 +178,7 @@ class Listing:
         return images, folders
 
     def _leads_elsewhere(self, folder: os.DirEntry[str]) -> bool:
-        """Whether the images in a folder are not found already: it is no link, or one to where none is known."""
+        """Whether the images in a folder are not found already: it is not a link, or is one to an unknown place."""
         if not folder.is_symlink():
             return True
         target = Path(folder.path).resolve()
@@ -197,7 +197,7 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _is(what: Callable[[], bool]) -> bool:
-    """Whether an entry is a file, or a folder; a link to itself is none."""
+    """Whether an entry is a file, or a folder; a link to itself is neither."""
     try:
         return what()
     except OSError:

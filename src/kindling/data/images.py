@@ -1,4 +1,4 @@
-"""Your own images and a table of what is on them: `kindling fit --model CNN --data Images --data.table labels.csv`."""
+"""Your own images and a table of what they show: `kindling fit --model CNN --data Images --data.table labels.csv`."""
 
 import os
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from kindling.data.stored_images import StoredImages
 from kindling.data.table_files import Name
 from kindling.data.table_target import Kind, read_target
 
-TARGETS = ("label", "labels", "target", "targets", "class")  # what the column to predict is called if nobody says
+TARGETS = ("label", "labels", "target", "targets", "class")  # names of the column to predict, if none is given
 
 
 class Images(StoredImages):
-    """Image files and a table with a row for each: its path, and what is on it: classes or numbers.
+    """Image files and a table with a row for each: its path, and what it shows, as classes or numbers.
 
-    Paths are relative to the folder of the images, or to that of the table if the first is found there alone. Rows
-    without a target are left out, and images that no row names. Where all images are in folders `train`, `val` and
+    Paths are relative to the folder of the images, or to that of the table if the first is found only there. Rows
+    without a target are left out, as are images that no row names. Where all images are in folders `train`, `val` and
     `test`, those are the splits; without `val` or `test` that split is drawn. The target is read as in `Table`: text
-    and few whole numbers are classes, other numbers are targets, several columns of 0 and 1 are several classes an
+    and few whole numbers are classes, other numbers are targets, several columns of 0 and 1 are several classes per
     image.
 
     Args:
@@ -33,19 +33,19 @@ class Images(StoredImages):
         path: the folder of the images; null for that of the table.
         image: the column of the paths; null for the first that holds names such as 1.jpg.
         target: the column to predict, or several; null for the only other one, or the one called label or target.
-        kind: classification, regression, or one_hot for columns of 0 and 1 that are a class each; null to decide by the
+        kind: classification, regression, or one_hot for one column of 0 and 1 per class; null to decide by the
             target.
-        label_separator: what stands between the classes of an image in the target, such as ';', if it can have several
-            (the separator alone is none of them); null for one.
+        label_separator: the text between the classes of an image in the target, such as ';', if it can have several
+            (the separator alone stands for no class); null for one.
         group: a column that no split may cut, such as the patient.
-        time: a column, of numbers or dates, in whose order the splits follow each other.
-        separator: what stands between two values of a CSV; \\t for a tab.
-        decimal: what stands before the fraction of a number: a point or a comma.
+        time: a column of numbers or dates; the splits follow each other in its order.
+        separator: the character between two values of a CSV; \\t for a tab.
+        decimal: the decimal mark of numbers: a point or a comma.
         time_format: how the dates of `time` are written, such as %d/%m/%Y; null to find out.
         **images: image_size, colour, resize, broken, lazy, cache, batch_size …: see StoredImages.
 
     Raises:
-        ValueError: if the file is no table with such columns, an image is missing, named twice or outside of the
+        ValueError: if the file is not a table with such columns, an image is missing, named twice or outside the
             folder, or a file can't be read.
     """
 
@@ -89,7 +89,7 @@ class Images(StoredImages):
         self.notes = [*self.notes, *sentences]
 
     def _choose_columns(self, columns: dict[str, list[str]]) -> None:
-        """Add the columns of the images and the target where nobody says, and note what was guessed or is not used."""
+        """Add the columns of the images and the target where none is given; note what was guessed or is not used."""
         is_guess = not columns["image"] or self.roles["target"] is None
         columns["image"] = columns["image"] or self._column_of_paths()
         if self.roles["target"] is None:
@@ -141,7 +141,7 @@ class Images(StoredImages):
         """The image of each row, by its name below the folder; notes those that no row names.
 
         Raises:
-            ValueError: if one is missing, named twice, or outside of the folder.
+            ValueError: if one is missing, named twice, or outside the folder.
         """
         words = self.table.values(column).words
         if (words.places < 0).any():
@@ -173,12 +173,12 @@ class Images(StoredImages):
         path, start = os.path.normpath(os.path.join(base, written)), os.path.join(root, "")
         if not os.path.normcase(path).startswith(os.path.normcase(start)):
             raise ValueError(
-                f"{self._row(row)}: {written} lies outside of {self.root}: set data.path to a folder of all"
+                f"{self._row(row)}: {written} lies outside {self.root}: set data.path to a folder that holds all"
             )
         return path[len(start) :].replace(os.sep, "/")
 
     def _refuse_missing(self, names: Sequence[str], there: set[str]) -> None:
-        """Those that no listing has can be there all the same, such as files without an ending."""
+        """Those that the listing lacks can still be there, such as files without an ending."""
         missing = [
             row
             for row, name in enumerate(names)
@@ -195,5 +195,5 @@ class Images(StoredImages):
             first = rows.setdefault(name, row)
             if first != row:
                 raise ValueError(
-                    f"{self._row(row)}: {name} is in {self.table.place_of(first)} too: keep one row an image"
+                    f"{self._row(row)}: {name} is in {self.table.place_of(first)} too: keep one row per image"
                 )

@@ -10,13 +10,14 @@ Layout = Literal["first", "last"]
 def layout_of(shape: tuple[int, ...], form: str, longest: int | None = None) -> Layout | None:
     """Where the channels of images (N, H, W), (N, C, H, W) or (N, H, W, C), or of sequences, most likely are.
 
-    None where nothing tells, or where there are none. Of images with other than 1, 3 or 4 channels two sides are alike,
-    or channels are fewest. Sequences are (N, L, C), or (N, C, L) if that gives more steps, as in archives of series.
+    None where the shape does not tell, or there are none. Of images with other than 1, 3 or 4 channels, the side unlike
+    two equal ones is the channels, or else the shortest. Sequences are (N, L, C), or (N, C, L) if that gives more
+    steps, as in archives of series.
 
     Args:
         shape: of all samples.
         form: what the inputs are.
-        longest: of the lengths of padded sequences, which tells how many steps there are.
+        longest: the longest of the lengths of padded sequences, which shows how many steps there are.
     """
     if form == "sequences":
         return _layout_of_sequences(shape[1], shape[2], longest)
@@ -43,7 +44,7 @@ def _layout_of_images(one: int, middle: int, other: int) -> Layout | None:
 
 
 def layout_of_before(shape: tuple[int, ...], form: str) -> Layout | None:
-    """As runs were trained that keep no look of their inputs: their weights belong to it."""
+    """The layout of older runs, which keep no look of their inputs: their weights belong to it."""
     if form != "images" or len(shape) == 3:
         return {"images": "first", "sequences": "last"}.get(form)  # type: ignore[return-value]
     return "last" if shape[1] not in CHANNELS and shape[3] in CHANNELS else "first"

@@ -16,10 +16,10 @@ from kindling.data.lazy_inputs import LazyInputs
 class PackedNames(Sequence[str]):
     """Names as one string of bytes: each takes its length and 8 bytes, where a list takes 57 bytes more.
 
-    Worker processes share it, since to read an array writes nothing, unlike to read a list.
+    Worker processes share it, since reading an array writes nothing, unlike reading a list.
 
     Args:
-        parts: of names, that follow each other.
+        parts: lists of names, one after the other.
     """
 
     bytes: np.ndarray
@@ -84,7 +84,7 @@ class LazyImages(LazyInputs):
                 pixels[row] = read_pixels(path, self.shape[1:], self.resize)
             except ValueError as error:
                 raise UnreadableSample(
-                    f"{path} can't be read: {error}; mend or remove it, or leave out data.lazy and set data.broken skip"
+                    f"{path} can't be read: {error}; fix or remove it, or leave out data.lazy and set data.broken skip"
                 ) from None
         return torch.from_numpy(pixels)
 

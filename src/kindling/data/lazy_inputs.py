@@ -26,7 +26,7 @@ class LazyInputs:
     Attributes:
         shape: (N, *input_shape).
         dtype: uint8, from 0 to 255, float32, or int64 for tokens.
-        is_slow: whether to read one takes so long that a command does not go through all before the training.
+        is_slow: whether reading one takes so long that a command does not go through all before the training.
     """
 
     shape: tuple[int, ...]
@@ -57,7 +57,7 @@ class LazyInputs:
 
 
 class MappedArray(LazyInputs):
-    """Arrays (N, …) one after the other. Memory-mapped ones can be larger than the memory.
+    """Arrays (N, …) one after the other. Memory-mapped ones can be larger than memory.
 
     Args:
         *arrays: of the same shape and type but for their lengths.
@@ -96,7 +96,7 @@ class MappedArray(LazyInputs):
 
 
 def as_place(array: Any) -> Any:
-    """An array for a worker process, which maps a file itself rather than get a copy of it all."""
+    """An array for a worker process, which maps a file itself rather than getting a copy of it all."""
     if not isinstance(array, np.memmap):
         return array
     order = "C" if array.flags.c_contiguous else "F"

@@ -13,7 +13,7 @@ from kindling.data.batches import BatchIndices
 from kindling.data.lazy_inputs import LazyInputs
 from kindling.data.position import Seeded, run_seed, seed_of
 
-SMALL = 64  # numbers of a target: larger ones, such as masks, are not read before the training
+SMALL = 64  # numbers in a target: larger ones, such as masks, are not read before the training
 
 Change = Callable[[Any], Any]
 
@@ -22,17 +22,17 @@ class LazySamples:
     """The samples of a data set, each a tuple (input, …, target), and their parts.
 
     Args:
-        dataset: with a length, and a sample for each number.
+        dataset: with a length, and a sample for each index.
 
     Raises:
-        ValueError: if it is no such data set.
+        ValueError: if it is not such a data set.
     """
 
     def __init__(self, dataset: Any) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise ValueError(
-                f"load() gives {type(dataset).__name__}, which has no length, so that no split can be drawn from it: "
-                "write a LightningDataModule with a loader a split"
+                f"load() gives {type(dataset).__name__}, which has no length, so no split can be drawn from it: "
+                "write a LightningDataModule with one loader per split"
             )
         self.dataset, self.shape = dataset, (len(dataset),)
         first = dataset[0] if len(dataset) else None
@@ -42,7 +42,7 @@ class LazySamples:
             )
         if hasattr(first[0], "getbands"):  # of PIL
             raise ValueError(
-                f"the input of sample 0 of {type(dataset).__name__} is a picture of PIL: expected a tensor, such as "
+                f"the input of sample 0 of {type(dataset).__name__} is a PIL image: expected a tensor, such as "
                 "transform=torchvision.transforms.v2.PILToTensor() makes"
             )
         if not is_array(first[-1]):
@@ -61,7 +61,7 @@ class LazySamples:
     def parts(self) -> tuple[Any, ...]:
         """Inputs (N, …), further inputs, and targets (N, …), as `Data.load` gives them.
 
-        Inputs that are no arrays, such as a dict or a text, stay these samples themselves.
+        Where inputs are not arrays, but a dict or a text, these samples themselves stand for them.
         """
         inputs = SamplePart(self, 0) if is_array(self.first[0]) else self
         others = [SamplePart(self, place) for place in range(1, len(self.first) - 1)]
@@ -108,7 +108,7 @@ class SamplePart(LazyInputs):
             shapes = sorted({str(tuple(part.shape)) for part in parts})
             raise ValueError(
                 f"part {self.place} of the samples has different shapes, such as {shapes[0]} and {shapes[1]}: bring "
-                "them to one, or set data.normalize false and define collate"
+                "them to one shape, or set data.normalize false and define collate"
             )
         return torch.stack(parts) if parts else torch.empty(0, *self.shape[1:], dtype=self.dtype)
 
@@ -134,8 +134,8 @@ class SampleBatches(Dataset):
         samples: of all splits.
         indices: of this split.
         collate: makes a batch of a list of samples.
-        prepare: brings the raw inputs of a batch, and what comes after them, to the model's; None to leave them.
-        change: of a sample at random, as in training: the same in the same epoch, whoever reads it; None for none.
+        prepare: turns the raw inputs of a batch, and what comes after them, into the model's; None to leave them.
+        change: changes a sample at random, as in training: alike in the same epoch, whoever reads it; None for none.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class SampleBatches(Dataset):
 
 
 class EpochIndices(BatchIndices):
-    """Yields the epoch beside the indices of a batch, since a worker process that goes on doesn't know it."""
+    """Yields the epoch beside the indices of a batch, since a worker process that lives on doesn't know it."""
 
     def __iter__(self) -> Any:
         for positions in super().__iter__():
@@ -192,7 +192,7 @@ def joined(datasets: Mapping[str, Any]) -> tuple[Any, int, int]:
 
 
 def targets_kept_by(dataset: Any) -> Any:
-    """What a data set, or all that it consists of, keep as `targets` or `labels`, one a sample; None if they don't."""
+    """The `targets` or `labels` that a data set, or each of its parts, keeps, one per sample; None if they don't."""
     if isinstance(dataset, ConcatDataset):
         kept = [targets_kept_by(each) for each in dataset.datasets]
         return None if any(each is None for each in kept) else torch.cat([as_tensor(each) for each in kept])
@@ -214,13 +214,13 @@ def as_targets(values: Any) -> Tensor:
 
 
 def as_tensor(value: Any) -> Tensor:
-    """Numbers as torch has them; those of 64 bits with a fraction as float32, as models take them."""
+    """Numbers as a tensor; float64 becomes float32, as models take it."""
     tensor = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value)
     return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
 def is_array(value: Any) -> bool:
-    """Whether something is a number, or an array of numbers of one shape; a picture of PIL is none."""
+    """Whether something is a number, or an array of numbers of one shape; a PIL image is not."""
     if isinstance(value, Tensor):
         return True
     if not isinstance(value, np.ndarray | np.generic | int | float | list | tuple):

@@ -1,4 +1,4 @@
-"""Learns from the training split how raw inputs are brought to what a model takes."""
+"""Learns from the training split how raw inputs become what a model takes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def learn_preprocessing(data: Data) -> Preprocessing:
     """The preprocessing of raw inputs, with the statistics of the training split.
 
     Raises:
-        Stopped: if it holds values that are no finite numbers.
-        ValueError: if its mean is none, though they are.
+        Stopped: if it holds values that are not finite numbers.
+        ValueError: if its mean is not one, though they are.
     """
     inputs, *others, _ = data.samples
     lengths = others[: int(data.lengths)]  # one, or none
@@ -39,9 +39,9 @@ def learn_preprocessing(data: Data) -> Preprocessing:
 
 
 def some_of_train(data: Data, values: Any) -> Tensor:
-    """What of the training split is looked at before the training: all, or some at random where each has to be read."""
+    """What to look at of the training split before the training: all, or some at random where each has to be read."""
     train = data.splits["train"]
-    if hasattr(train, "some"):  # rows of which a few are only cheap together
+    if hasattr(train, "some"):  # rows that are cheap to read only side by side
         return train.some(data.statistics_samples)
     if not getattr(values, "is_slow", False) or len(train) <= data.statistics_samples:
         return train
@@ -53,11 +53,11 @@ def _scale(data: Data, deviation: Tensor, mean: Tensor) -> dict[str, list[float]
     """The `mean` and `std` that Preprocessing takes, from those of the training split, (F,) each."""
     if not mean.isfinite().all():
         data.refuse_non_finite(["train"])
-        raise ValueError("the inputs of the training split are too large: their mean is no finite number")
+        raise ValueError("the inputs of the training split are too large: their mean is not a finite number")
     if data.scaled is not None:
         unscaled = ~torch.tensor(data.scaled)
         mean, deviation = mean.masked_fill(unscaled, 0.0), deviation.masked_fill(unscaled, 1.0)
-    # What is constant but for rounding, or has one sample (whose deviation is NaN), is left in its unit.
+    # Features that are constant except for rounding, or have one sample (deviation NaN), are left in their unit.
     constant = ~(deviation > 1e-6 * mean.abs())
     return {"mean": mean.tolist(), "std": deviation.float().masked_fill(constant, 1.0).tolist()}
 

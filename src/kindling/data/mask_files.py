@@ -9,8 +9,8 @@ from PIL import ExifTags, Image
 from kindling.data.image_files import FORMATS, SIDEWAYS, read_pixels, resized
 from kindling.tasks.segmentation import IGNORED
 
-LOSSY = (".jpg", ".jpeg", ".webp")  # what may change the numbers
-MODES = ("1", "L", "P", "I;16", "I")  # of an image with one whole number a pixel
+LOSSY = (".jpg", ".jpeg", ".webp")  # these may change the numbers
+MODES = ("1", "L", "P", "I;16", "I")  # of an image with one whole number per pixel
 
 
 class PairReader:
@@ -28,7 +28,7 @@ class PairReader:
         self.class_of.setdefault(IGNORED, IGNORED)
 
     def __call__(self, path: str, shape: tuple[int, ...], resize: str) -> np.ndarray:
-        """A ValueError with the reason if one of them can't be read, or they don't fit each other."""
+        """A ValueError with the reason if one of them can't be read, or they differ in size."""
         pixels = read_pixels(path, (shape[0] - 1, *shape[1:]), resize)
         mask = self._read_mask(self.masks[path], _size(path))
         nearest = Image.Resampling.NEAREST
@@ -40,7 +40,7 @@ class PairReader:
         values = _values(path)
         if values.shape != size[::-1]:
             width, height = values.shape[::-1]
-            raise ValueError(f"its mask {path} has {width}×{height} pixels, and the image {size[0]}×{size[1]}")
+            raise ValueError(f"its mask {path} has {width}×{height} pixels, but the image has {size[0]}×{size[1]}")
         table = np.zeros(256, np.uint8)
         for value in np.unique(values).tolist():
             if value not in self.class_of:
@@ -62,7 +62,7 @@ def _values(path: str) -> np.ndarray:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ValueError(f"its mask {path} can't be read: {reason}") from None
     if mode not in MODES:
-        raise ValueError(f"its mask {path} is an image of mode {mode}: expected one whole number a pixel")
+        raise ValueError(f"its mask {path} is an image of mode {mode}: expected one whole number per pixel")
     if values.size and values.max() > 255:
         raise ValueError(f"its mask {path} holds the value {values.max()}: expected at most 255")
     return values.astype(np.uint8)
@@ -76,11 +76,11 @@ def _size(path: str) -> tuple[int, int]:
 
 
 def paired(images: list[str], masks: list[str], image_root: Path, mask_root: Path) -> dict[str, str]:
-    """The path of each image's mask: of the same name in the other folder, but for the ending.
+    """The path of each image's mask: the same name in the other folder, except for the ending.
 
     Args:
         images: names of the images, below their folder.
-        masks: names of the masks, likewise.
+        masks: names of the masks, below theirs.
         image_root: the folder of the images.
         mask_root: the folder of the masks.
 

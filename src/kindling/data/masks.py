@@ -24,8 +24,8 @@ from kindling.tasks.segmentation import IGNORED
 class Masks(Data):
     """Image files and a mask for each, a class for each pixel: `images/cat/1.jpg` and `masks/cat/1.png`.
 
-    A mask has the name of its image but for the ending, and its size. It holds a whole number a pixel, grey or by a
-    palette: 0, 1, 2 … for the classes, or `values`; 255 is a pixel that does not count, unless it is one of `values`.
+    A mask has the size of its image, and its name except for the ending. It holds one whole number per pixel, grey or
+    by a palette: 0, 1, 2 … for the classes, or `values`; 255 is a pixel that does not count, unless `values` has it.
     Images and masks are brought to one size together, masks without mixing neighbours. Where all images are in folders
     `train`, `val` and `test`, those are the splits; without `val` or `test` that split is drawn.
 
@@ -41,7 +41,7 @@ class Masks(Data):
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize, augment: see Data.
 
     Raises:
-        ValueError: if a file can't be read, a mask is missing or of another size, or a value is none of the classes.
+        ValueError: if a file can't be read, a mask is missing or of another size, or a value is of no class.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Masks(Data):
         if values and (len(set(values)) < len(values) or not all(0 <= value <= 255 for value in values)):
             raise ValueError(f"values is {values}: expected different numbers from 0 to 255")
         if values and classes and len(values) != len(classes):
-            raise ValueError(f"values has {len(values)} numbers, and classes has {len(classes)} names")
+            raise ValueError(f"values has {len(values)} numbers, but classes has {len(classes)} names")
         self.root, self.mask_root = Path(path), Path(masks)
         self.shape, self.resize = (3 if colour else 1, *sides_of(image_size)), resize
         self.preparation = {"resize": resize}
@@ -72,7 +72,7 @@ class Masks(Data):
         self.classes = self.classes or self._classes_by_value()
 
     def _find(self) -> list[str]:
-        """The names of all images, split by split; sets their masks, the own splits, and the notes."""
+        """The names of all images, split by split; sets their masks, the data's own splits, and the notes."""
         listing, mask_listing = Listing(self.root), Listing(self.mask_root)
         images, masks = listing.images(), mask_listing.images()
         if not images:
@@ -89,9 +89,9 @@ class Masks(Data):
         masks = self.samples[-1]
         largest = int(masks.where(masks != IGNORED, 0).max())
         if not largest:
-            beside = f" and {IGNORED}, which is no class unless you say --data.values '[0, {IGNORED}]'"
-            raise ValueError(f"{self.mask_root} has one class: its masks hold 0 alone{beside * bool(masks.max())}")
-        told = f"the masks hold classes from 0 to {largest}: {largest + 1} classes; name them with --data.classes"
+            beside = f" and {IGNORED}, which is not a class unless you say --data.values '[0, {IGNORED}]'"
+            raise ValueError(f"{self.mask_root} has one class: its masks hold only 0{beside * bool(masks.max())}")
+        told = f"the masks hold values from 0 to {largest}: {largest + 1} classes; name them with --data.classes"
         self.notes = [*self.notes, told]
         return [str(number) for number in range(largest + 1)]
 
@@ -123,7 +123,7 @@ class Masks(Data):
         return [*paths, *(self.mask_of[path] for path in paths)]
 
     def look_of_inputs(self, inputs: Any) -> dict[str, Any]:
-        """The sizes of the files rather than pixels, to which another decoder would give other last bits."""
+        """A look at the sizes of the files rather than at pixels, whose last bits depend on the decoder."""
         return look_of(inputs, self.source_files(), looks_at_values=False)
 
     def _paths(self) -> list[str]:

@@ -14,13 +14,13 @@ DECIMALS = (".", ",")
 
 
 class OpenTable:
-    """The rows of a CSV or Parquet file, of which those without a target can be left out.
+    """The rows of a CSV or Parquet file; those without a target can be left out.
 
     Args:
-        argument: of the data, by which the user has named the file.
+        argument: the argument of the data by which the user named the file.
         path: the file.
-        separator: what stands between two values of a CSV; \\t for a tab.
-        decimal: what stands before the fraction of a number: a point or a comma.
+        separator: the character between two values of a CSV; \\t for a tab.
+        decimal: the decimal mark of numbers: a point or a comma.
 
     Attributes:
         rows: the numbers of the rows in the file, from 0.
@@ -40,7 +40,7 @@ class OpenTable:
         self.table = read_table(Path(path), self.separator)
         if self.table.num_columns < 2:
             raise ValueError(
-                f"{path} has one column, {', '.join(self.columns)!r}: does {self.separator!r} stand between its "
+                f"{path} has one column, {', '.join(self.columns)!r}: is {self.separator!r} the character between its "
                 "values (data.separator)?"
             )
         self.rows = np.arange(len(self.table))
@@ -61,14 +61,14 @@ class OpenTable:
         return Values(name, self.table.column(name), self.decimal)
 
     def place_of(self, row: int) -> str:
-        """A row that is left, by its number in the file."""
+        """A row that is kept, by its number in the file."""
         return f"row {self.rows[row]} (from 0)"
 
     def leave_out_rows_without(self, target: list[str]) -> list[str]:
-        """Keep the rows that have a value in each column of the target; a note of those that have none.
+        """Keep the rows that have a value in each column of the target; a note about those that don't.
 
         Raises:
-            ValueError: if no row has.
+            ValueError: if no row does.
         """
         has_no_target = np.any([self.values(name).is_missing for name in target], axis=0)
         if has_no_target.all():
@@ -87,7 +87,7 @@ class OpenTable:
         return np.array(words.words)[words.places]
 
     def times(self, name: str, time_format: str | None) -> np.ndarray:
-        """When each row was taken, (N,); a ValueError if one is no date and no number."""
+        """When each row was taken, (N,); a ValueError if one is neither a date nor a number."""
         values = self.values(name)
         times = read_times(values, time_format)
         is_missing = np.isnan(times) if times.dtype.kind == "f" else np.isnat(times)

@@ -26,20 +26,20 @@ from kindling.data.table_target import FEW, Kind, read_target
 
 
 class ParquetFolder(Data):
-    """The rows of all Parquet files below a folder, (F,) float32, of which a few row groups are in memory at a time.
+    """The rows of all Parquet files below a folder, (F,) float32, with a few row groups in memory at a time.
 
     Columns become inputs as those of Table do, by what a sample of the training rows holds. A split takes whole row
-    groups: of the folders train, val and test if there are such, or else drawn. A training goes through the groups in
+    groups: of the folders train, val and test if there are any, or else drawn. A training goes through the groups in
     random order, and through the rows of `window` of them in random order: rows further apart never meet in a batch, so
     write them in no order that matters, or raise `window`. Each worker process reads all groups of a window; Arrow
-    reads with several threads, so that few data need workers.
+    reads with several threads, so workers are seldom needed.
 
     Args:
         path: the folder.
         target: the column to predict, or several; every row needs a value.
-        kind: classification, regression, or one_hot for columns of 0 and 1 that are a class each; null to decide by the
+        kind: classification, regression, or one_hot for one column of 0 and 1 per class; null to decide by the
             target.
-        drop: columns to leave out, such as a number that names the row.
+        drop: columns to leave out, such as one that numbers the rows.
         categorical: columns of numbers that are names rather than amounts, such as a postcode.
         window: row groups that are in memory and whose rows are shuffled with one another.
         max_categories: how many different values a column of categories may have.
@@ -64,7 +64,7 @@ class ParquetFolder(Data):
         if window < 1:
             raise ValueError(f"window is {window}: expected a number of row groups")
         if self.transforms:
-            raise ValueError("transforms is given: they change pictures and the like, and a row has none")
+            raise ValueError("transforms are given: they change pictures and the like, which rows don't have")
         self.path, self.kind, self.window, self.max_categories = path, kind, window, max_categories
         files = _files_by_split(Path(path))
         self.row_groups = RowGroups([file for found in files.values() for file in found])
@@ -83,7 +83,7 @@ class ParquetFolder(Data):
         self._learn_target(sample, names)
         self._learn_columns(sample)
         if self.split_file:
-            read_splits(self.split_file, fingerprint(self.load()[1], None))  # refuses that of other data
+            read_splits(self.split_file, fingerprint(self.load()[1], None))  # refuses a split of other data
         largest = int(self.row_groups.sizes.max())
         self._note(f"row groups of up to {largest:,} rows, of which {window} are shuffled at a time (data.window)")
 
@@ -91,7 +91,7 @@ class ParquetFolder(Data):
         return self.row_groups.files
 
     def look_of_inputs(self, inputs: Any) -> dict[str, Any]:
-        """The sizes of the files, since to look at rows that lie evenly would read them all."""
+        """A look at the sizes of the files, since looking at evenly spaced rows would read them all."""
         return look_of(inputs, self.source_files(), looks_at_values=False)
 
     @property
@@ -102,7 +102,7 @@ class ParquetFolder(Data):
         self.notes = [*self.notes, *sentences]
 
     def _draw(self, files: list[int], splits: list[str]) -> dict[str, RowsOfGroups]:
-        """The row groups of each split, by how many files are of each that has a folder."""
+        """The row groups of each split, by how many files each split with a folder has."""
         groups, split_of_file = self.row_groups, np.repeat(splits, files)
         own = {split: int((split_of_file[groups.file_of] == split).sum()) for split in ("val", "test")}
         lacking = [split for split, count in own.items() if not count]
@@ -115,14 +115,14 @@ class ParquetFolder(Data):
             kept = read_saved(self.split_file)
             numbers = {split: torch.from_numpy(kept[split]) for split in SPLITS}
             if max(int(chosen.max()) for chosen in numbers.values()) >= len(groups):
-                read_splits(self.split_file, samples=-1)  # of other data, as it says
+                read_splits(self.split_file, samples=-1)  # refuses, since it is of other data
         else:
             sizes = own["val"], own["test"], self.val_fraction, self.test_fraction
             numbers = draw_splits(Splitter(seed=self.split_seed), len(groups), *sizes, self.folds, self.fold)
         return {split: RowsOfGroups(groups, chosen.numpy(), self.window) for split, chosen in numbers.items()}
 
     def _sample(self) -> tuple[pa.Table, list[str]]:
-        """Some rows of the training split, from the beginnings of row groups that lie evenly, and their names."""
+        """Some rows of the training split, from the beginnings of evenly spaced row groups, and their names."""
         train: Any = self.splits["train"]
         columns, rows = [*self.features, *self.target], train.some(self.statistics_samples).numpy()
         group_of = np.searchsorted(self.row_groups.ends, rows, side="right")
@@ -134,7 +134,7 @@ class ParquetFolder(Data):
         return pa.concat_tables(tables), names
 
     def _learn_target(self, sample: pa.Table, names: list[str]) -> None:
-        """What the target is, by a sample; one that may be classes by all its values, of which some can be rare."""
+        """Learn what the target is from a sample; if it may be classes, from all its values, since some can be rare."""
         columns = [Values(name, sample[name]) for name in self.target]
         counts = self._count_values() if len(columns) == 1 and self.kind != "regression" else {}
         if counts:
@@ -169,14 +169,14 @@ class ParquetFolder(Data):
         return counts
 
     def _learn_columns(self, sample: pa.Table) -> None:
-        """What each column becomes, by a sample of the training split, or as a checkpoint that is measured has it."""
+        """What each column becomes, from a sample of the training split, or from the checkpoint that is measured."""
         self.columns = learnt_columns(self.learnt, self.features, self.path)
         if not self.columns:
             for name in self.features:
                 values = Values(name, sample[name])
                 self.columns.append(fit_column(values, slice(None), name in self.categorical, self.max_categories))
                 self._note(*notes_of_column(values, self.columns[-1], name in self.categorical))
-            self._note(f"{len(sample):,} rows of train tell what the columns hold (data.statistics_samples)")
+            self._note(f"{len(sample):,} rows of train show what the columns hold (data.statistics_samples)")
         self.preparation = {"columns": self.columns}
         self.scaled = [("fill" in column) for column in self.columns for _ in range(width(column))]
 
@@ -225,7 +225,7 @@ def _files_by_split(root: Path) -> dict[str, list[str]]:
         ValueError: if there are none.
     """
     if root.is_file():
-        raise ValueError(f"path is {str(root)!r}, which is a file: give its folder, or take data Table")
+        raise ValueError(f"path is {str(root)!r}, which is a file: give its folder, or use data Table")
     if not root.is_dir():
         raise ValueError(f"path is {str(root)!r}: there is no such folder")
     folders = [

@@ -9,7 +9,7 @@ import lightning as L
 import numpy as np
 import torch
 
-NUMPY: Any = np.random  # whose type hints leave out two functions
+NUMPY: Any = np.random  # its type hints leave out two functions
 
 
 def run_seed() -> int:
@@ -17,7 +17,7 @@ def run_seed() -> int:
 
 
 class Position:
-    """The one reading of Lightning's counters, which hold a batch half counted between its transfer and its end.
+    """The one place that reads Lightning's counters, which have a batch half counted between its transfer and its end.
 
     Args:
         trainer: of the training; may still be at its start, or not have restored its checkpoint yet.
@@ -32,7 +32,7 @@ class Position:
 
     @property
     def rank(self) -> int:
-        """Which share of the data this process trains on; alike in processes that train parts of one model."""
+        """Which share of the data this process trains on; the same in processes that train parts of one model."""
         return int((self.trainer.distributed_sampler_kwargs or {}).get("rank", 0))
 
     @property
@@ -48,7 +48,7 @@ class Position:
 
     @property
     def seen(self) -> int:
-        """How many batches of this epoch were trained before an interruption, which a loader now leaves out."""
+        """How many batches of this epoch were trained before an interruption, which a loader now skips."""
         return self.batch if self.trainer.fit_loop.epoch_loop.restarting else 0
 
     @property
@@ -70,7 +70,7 @@ class Seeded:
     """Inside, torch, NumPy and Python draw from a seed; afterwards they go on as if nothing had been drawn.
 
     It is entered for every batch and takes 35 µs: `torch.manual_seed`, which looks for devices, would take 340 µs, and
-    `np.random.get_state` with `set_state` 160 µs. So NumPy gets another generator for the time, by which it forgets
+    `np.random.get_state` with `set_state` 160 µs. So NumPy gets another generator meanwhile, which makes it forget
     the second of two normal numbers if it has one in store: see `forget_normal_number`.
 
     Args:
@@ -122,7 +122,7 @@ def generator_states() -> dict[str, Any]:
 
 
 def set_generator_states(states: dict[str, Any]) -> None:
-    """Bring back what `generator_states` has kept; of CUDA devices as many as there are now."""
+    """Bring back what `generator_states` has kept, for as many CUDA devices as there are now."""
     version, integers, gauss = states["python"]
     random.setstate((version, tuple(integers.tolist()), gauss))
     name, words, *rest = states["numpy"]

@@ -1,8 +1,8 @@
-"""Tells where float32, in which a model computes, can hardly tell numbers apart, such as Unix times."""
+"""Notes numbers, such as Unix times, that float32, in which a model computes, can hardly tell apart."""
 
 import numpy as np
 
-STEPS = 100  # of float32 that numbers have to go through, at least
+STEPS = 100  # of float32 that the range of numbers has to span, at least
 SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 loses digits
 
 
@@ -10,14 +10,14 @@ def notes_of_precision(what: str, numbers: np.ndarray) -> list[str]:
     """A note if the numbers, NaN for missing ones, take fewer than 100 steps of float32.
 
     Args:
-        what: they are, such as `column seconds`.
+        what: what the numbers are, such as `column seconds`.
         numbers: of any type, (N,).
     """
     return _notes([what], np.nanmin(numbers, keepdims=True), np.nanmax(numbers, keepdims=True))
 
 
 def notes_of_columns(rows: np.ndarray) -> list[str]:
-    """Such a note for each column of rows (N, F), which are called by their places."""
+    """Such a note for each column of rows (N, F), which are named by their places."""
     names = [f"column {place}" for place in range(rows.shape[1])]
     return _notes(names, np.nanmin(rows, axis=0), np.nanmax(rows, axis=0))
 

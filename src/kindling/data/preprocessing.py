@@ -11,13 +11,13 @@ from torch import Tensor, nn
 FORMS = {1: "vectors", 2: "sequences", 3: "images"}  # by the number of dimensions of one input
 CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
 
-# What a checkpoint has learnt of its inputs, as plain values: data that are loaded meanwhile are brought to the same.
+# What a checkpoint has learnt of its inputs, as plain values: data that is loaded meanwhile is prepared likewise.
 LEARNT: ContextVar[dict[str, Any] | None] = ContextVar("learnt", default=None)
 
 
 @contextmanager
 def learnt(plain: dict[str, Any] | None) -> Iterator[None]:
-    """Have data take a checkpoint's statistics and columns rather than learn them of their own training split."""
+    """Have data take a checkpoint's statistics and columns rather than learn them from its own training split."""
     token = LEARNT.set(plain)
     try:
         yield
@@ -39,18 +39,18 @@ class Preprocessing(nn.Module):
         shape: of one input.
         dtype: of raw inputs: uint8 (0 to 255), float32, or int64 for tokens.
         mean: of each feature or channel, uint8 being divided by 255; null for no normalisation.
-        std: likewise; not zero.
-        channels: where those of images and sequences were in the training's own arrays, first or last; null for a
-            checkpoint of before, and for other inputs.
-        divisor: what brings the float images of a user to those of `dtype`, such as 255 for 0 to 1.
+        std: of each of these; not zero.
+        channels: where the channels of images and sequences were in the training's own arrays, first or last; null for
+            an older checkpoint, and for other inputs.
+        divisor: what a user's float images are divided by to be like those of `dtype`, such as 255 for 0 to 1.
         bounded: whether images lie between 0 and 1.
         lengths: whether inputs are padded sequences, which come with their lengths.
         further_inputs: how many inputs a sample has besides these and the lengths; they stay as they are.
         resize: how an image of another size is brought to `shape`: see image_files.resized.
         columns: of a table, as columns.py has them; null if inputs are arrays.
         separator: of a table's values in a CSV.
-        decimal: what stands before the fraction of a number there.
-        tokens: what text is turned into them by: see tokens.py; null for inputs that were no text.
+        decimal: the decimal mark of numbers there.
+        tokens: what turns text into tokens: see tokens.py; null for inputs that were not text.
     """
 
     mean: Tensor | None
@@ -134,7 +134,7 @@ def arranged(batch: Tensor, form: str, divisor: float = 1.0, channels: str | Non
         batch: of raw inputs.
         form: what they are.
         divisor: of images.
-        channels: where they are, first or last; None to tell by the numbers of channels that are common.
+        channels: where they are, first or last; None to tell by the usual numbers of channels.
     """
     if form == "tokens":
         return batch.long()

@@ -24,7 +24,7 @@ class LazyRecords(LazyInputs):
     """What records hold under some names, (N, …): pixels of a picture, a vector of numbers, or an array as it is.
 
     Args:
-        records: with a length, and a record for each number.
+        records: with a length, and a record for each index.
         names: of the values that are the input.
         picture: (channels, height, width) that pictures are brought to, uint8.
         resize: how: crop, pad or stretch.
@@ -68,10 +68,10 @@ class LazyRecords(LazyInputs):
         for row, (place, record) in enumerate(zip(places, records, strict=True)):
             value = self._input(record, place)
             if value.shape != self.shape[1:]:
-                shapes = f"{tuple(value.shape)}, and that of record 0 {self.shape[1:]}"
-                raise UnreadableSample(f"{self.place_of(place)} has the shape {shapes}: bring them to one")
+                shapes = f"{tuple(value.shape)}, but record 0 has {self.shape[1:]}"
+                raise UnreadableSample(f"{self.place_of(place)} has the shape {shapes}: bring them to one shape")
             if not value.isfinite().all():
-                held = f"holds a missing value, or no finite number, in {' or '.join(self.names)}"
+                held = f"holds a value in {' or '.join(self.names)} that is missing or not a finite number"
                 raise UnreadableSample(f"{self.place_of(place)} {held}: correct it, or leave such records out")
             batch[row] = value
         return batch
@@ -93,7 +93,7 @@ class LazyRecords(LazyInputs):
             return torch.from_numpy(np.ascontiguousarray(read_pixels(content, self.picture, self.resize)))
         except ValueError as error:
             raise UnreadableSample(
-                f"{self.place_of(place)}, {self.names[0]}, can't be read: {error}; take it out of the data"
+                f"{self.place_of(place)}, {self.names[0]}, can't be read: {error}; remove it from the data"
             ) from None
 
     def place_of(self, index: int) -> str:
@@ -114,7 +114,7 @@ class _Records(Data):
     Args:
         inputs: the name of a picture, of numbers or of an array; or the names of several numbers.
         target: the name of what to predict, or several; null for none.
-        kind: classification, regression, or one_hot for values of 0 and 1 that are a class each; null to decide by
+        kind: classification, regression, or one_hot for one value of 0 or 1 per class; null to decide by
             the target.
         image_size: height and width that pictures are brought to, in pixels: one number for both, or [height, width].
         colour: three channels of a picture, or one of grey.
@@ -122,7 +122,7 @@ class _Records(Data):
         **data: batch_size, val_fraction, workers, transforms …: see Data.
 
     Raises:
-        ValueError: if there are no such records, or they lack a name.
+        ValueError: if there are no records, or they lack a name.
     """
 
     def __init__(
@@ -147,12 +147,12 @@ class _Records(Data):
         self.preparation = {"resize": resize}
 
     def take(self, records: Any, names: list[str], columns: Callable[[str], pa.Array]) -> None:
-        """Take records for the samples: the last lines of a subclass's constructor.
+        """Make records the samples; a subclass calls this at the end of its constructor.
 
         Args:
-            records: of all splits, with a length, and the inputs of each for its number.
+            records: of all splits, with a length, and the inputs of each for its index.
             names: of all values that the records have.
-            columns: gives the values of all records under a name, as an array of Arrow.
+            columns: gives the values of all records under a name, as an Arrow array.
         """
         for role, wanted in {"inputs": self.inputs, "target": self.target}.items():
             if missing := [name for name in wanted if name not in names]:
@@ -166,7 +166,7 @@ class _Records(Data):
         return self.records, self.values
 
     def look_of_inputs(self, inputs: Any) -> dict[str, Any]:
-        """Of pictures the sizes of the files, since another decoder would give other last bits."""
+        """For pictures, a look at the sizes of the files, since the last bits of pixels depend on the decoder."""
         return look_of(inputs, self.source_files(), looks_at_values=not self.records.holds_pictures)
 
     def _targets(self, columns: Callable[[str], pa.Array]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rows of Parquet files by the groups that the files hold them in: which there are, in what order, and their values."""
+"""Rows of Parquet files by the groups that files hold them in: which there are, in what order, and their values."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from kindling.data.column_values import as_column, refuse_duplicates
 from kindling.data.lazy_inputs import LazyInputs
 from kindling.data.position import Position, seed_of
 
-EVENLY = 16  # row groups that a look at some rows takes them from, at most
+EVENLY = 16  # row groups that `some` takes rows from, at most
 
 
 class RowGroups:
-    """The row groups of some Parquet files, which their footers tell, and the number of the first row of each.
+    """The row groups of some Parquet files, by their footers, and the number of the first row of each.
 
     Args:
         files: paths, each of a file with the same columns.
@@ -41,7 +41,7 @@ class RowGroups:
             except Exception as error:  # a damaged file fails in many ways
                 raise ValueError(f"{path} can't be read as Parquet: {' '.join(str(error).split())}") from None
             if number and names != self.columns:
-                raise ValueError(f"{path} has the columns {', '.join(names)}, and {files[0]} {', '.join(self.columns)}")
+                raise ValueError(f"{path} has the columns {', '.join(names)}, but {files[0]} {', '.join(self.columns)}")
             self.columns = names
             for group in range(metadata.num_row_groups):
                 if rows := metadata.row_group(group).num_rows:
@@ -68,7 +68,7 @@ class RowGroups:
 
 
 def _columns_of(file: ParquetFile) -> list[str]:
-    """All columns but those of an index that pandas has written."""
+    """All columns except those of an index that pandas has written."""
     index = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
     names = [name for name in file.schema_arrow.names if name not in index and name.strip()]
     refuse_duplicates(names)
@@ -76,7 +76,7 @@ def _columns_of(file: ParquetFile) -> list[str]:
 
 
 class RowsOfGroups:
-    """The rows of some row groups, as a split: like a tensor (N,) of their numbers, in a few bytes a group.
+    """The rows of some row groups, as a split: like a tensor (N,) of their numbers, in a few bytes per group.
 
     Args:
         groups: all that there are.
@@ -109,7 +109,7 @@ class RowsOfGroups:
         return self.own.tolist()
 
     def some(self, count: int) -> Tensor:
-        """About `count` rows to judge the split by: from the beginnings of groups that lie evenly."""
+        """About `count` rows to judge the split by: from the beginnings of evenly spaced groups."""
         chosen = np.unique(np.linspace(0, len(self.own) - 1, min(EVENLY, len(self.own))).round().astype(int))
         each = -(-count // len(chosen))
         rows = [np.arange(self.starts[group], self.starts[group] + min(each, self.sizes[group])) for group in chosen]
@@ -123,13 +123,13 @@ class RowsOfGroups:
 class WindowIndices(BatchIndices):
     """Yields the positions of whole batches: groups in random order, and the rows of a window of them in random order.
 
-    The order depends on the seed of the run and the epoch alone. No more than a window's is held at a time.
+    The order depends on the seed of the run and the epoch alone. No more than one window's is held at a time.
 
     Args:
         rows: of a split.
-        batch_size: samples a batch.
+        batch_size: samples per batch.
         shuffle: whether to draw an order and leave out the last, smaller batch, as in training.
-        position: of a training, whose epoch it is; one that goes on has seen some of its batches.
+        position: where the training is: in which epoch, and how many of its batches it saw before an interruption.
     """
 
     def __init__(self, rows: RowsOfGroups, batch_size: int, shuffle: bool, position: Position | None = None) -> None:
@@ -149,7 +149,7 @@ class WindowIndices(BatchIndices):
             yield rest
 
     def _windows(self, skipped: int) -> Iterator[Tensor]:
-        """This process's positions, a window at a time, without the first of them."""
+        """This process's positions, a window at a time, without the first `skipped`."""
         groups = self._shuffled(len(self.rows.own), -1)
         passed = 0  # rows of all processes, of which each takes every n-th
         for number, start in enumerate(range(0, len(groups), self.rows.window)):
@@ -182,14 +182,14 @@ class CachedRows:
 
     Args:
         groups: all that there are.
-        make: of a group by its number: its inputs (rows, F) and targets (rows, …).
+        make: gives the inputs (rows, F) and the targets (rows, …) of a group, by its number.
         size: how many groups are kept.
     """
 
     def __init__(self, groups: RowGroups, make: Callable[[int], tuple[Tensor, Tensor]], size: int) -> None:
         self.groups, self.make, self.size = groups, make, size
         self.kept: OrderedDict[int, tuple[Tensor, Tensor]] = OrderedDict()
-        self.last: tuple[Any, tuple[Tensor, Tensor]] | None = None  # inputs and targets are asked for one by one
+        self.last: tuple[Any, tuple[Tensor, Tensor]] | None = None  # inputs and targets are asked for in turn
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (B, F) and targets (B, …)."""
@@ -229,7 +229,7 @@ class RowPart(LazyInputs):
     """The inputs or the targets of rows, (N, …).
 
     Args:
-        rows: both of them.
+        rows: which hold both of them.
         place: 0 for the inputs, 1 for the targets.
         shape: of those of one row.
         dtype: of their numbers.

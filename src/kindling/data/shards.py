@@ -1,6 +1,6 @@
 """Shards of LitData: `kindling fit --model CNN --data Shards --data.path shards --data.inputs image …`.
 
-They need `pip install -e '.[shards]'`. Of what LitData can write, only that is read which can run no code: no pickles.
+They need `pip install -e '.[shards]'`. Of what LitData can write, only what can run no code is read: no pickles.
 """
 
 import json
@@ -17,16 +17,16 @@ from kindling.data.records import _Records
 from kindling.data.split_folders import folder_of_each_split
 
 INDEX = "index.json"
-PICTURES = ("jpeg", "image")  # which are read as the bytes that they are, and decoded to the size that is wanted
+PICTURES = ("jpeg", "image")  # which are read as bytes, and decoded to the size that is wanted
 ARRAYS = ("numpy", "no_header_numpy", "tensor", "no_header_tensor")
 SAFE = ("bytes", "int", "float", "bool", "str", "text", *ARRAYS, *PICTURES)
 
 
 class Shards(_Records):
-    """Records in files of many each, as LitData's `optimize` writes them: a batch reads its records by their numbers.
+    """Records, many to a file, as LitData's `optimize` writes them: a batch reads its records by their numbers.
 
     They lie at `path`, or at `path/train` beside `val` and `test`; a split without a folder is drawn. Each record is a
-    dict: of the bytes of a picture, numbers, arrays and texts.
+    dict of a picture's bytes, numbers, arrays and texts.
 
     Args:
         path: the folder.
@@ -39,13 +39,13 @@ class Shards(_Records):
 
     def __init__(self, path: str, inputs: str | list[str], **records: Any) -> None:
         super().__init__(inputs, **records)
-        _litdata()  # told first
+        _litdata()  # says first if it is missing
         parts = {split: ShardRecords(folder) for split, folder in _folders_of(Path(path)).items()}
         self.own_val, self.own_test = (len(parts[split]) if split in parts else 0 for split in ("val", "test"))
         self.folders = [part.folder for part in parts.values()]
         names = next(iter(parts.values())).names
         if other := [part for part in parts.values() if {*part.names} != {*names}]:
-            raise ValueError(f"{other[0].folder} has {', '.join(other[0].names)}, and train {', '.join(names)}")
+            raise ValueError(f"{other[0].folder} has {', '.join(other[0].names)}, but train has {', '.join(names)}")
         whole: Any = ConcatDataset(parts.values())
         self.take(whole, names, lambda name: self._column(whole, name))
 
@@ -71,7 +71,7 @@ class ShardRecords(Dataset):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.names, self.size = _read_index(folder / INDEX)
-        self.opened: tuple[int, Any] = 0, None  # by which process, and what
+        self.opened: tuple[int, Any] = 0, None  # the process that opened it, and what it opened
 
     def __len__(self) -> int:
         return self.size
@@ -81,7 +81,7 @@ class ShardRecords(Dataset):
         if process != os.getpid():
             library = _litdata()
             raw = {kind: library.streaming.serializers.BytesSerializer() for kind in PICTURES}
-            # Without batch_decode, by which 256 neighbours would be decoded with each record.
+            # Without batch_decode, which would decode 256 neighbours with each record.
             records = library.StreamingDataset(str(self.folder), serializers=raw, batch_decode=0)
             self.opened = os.getpid(), records
         return records[place]
@@ -99,7 +99,7 @@ def _litdata() -> ModuleType:
 
 
 def _folders_of(root: Path) -> dict[str, Path]:
-    """The folder of each split, in the order train, val, test; the whole for training alone if it is one of shards."""
+    """The folder of each split, in the order train, val, test; the root for training alone if it holds shards."""
     if (root / INDEX).is_file():
         return {"train": root}
     found = folder_of_each_split(sorted(os.listdir(root)) if root.is_dir() else [], root)
@@ -112,7 +112,7 @@ def _read_index(path: Path) -> tuple[list[str], int]:
     """The names of what each record holds, and how many records there are.
 
     Raises:
-        ValueError: if LitData did not write it, a record is no dict, or its values could run code when they are read.
+        ValueError: if LitData did not write it, a record is not a dict, or its values could run code when read.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -124,11 +124,11 @@ def _read_index(path: Path) -> tuple[list[str], int]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} can't be read as the index of shards: {error}") from None
     if not is_flat or loader != "PyTreeLoader":
-        raise ValueError(f"{path} is of other samples than a dict of values each: write such with litdata.optimize")
+        raise ValueError(f"{path} has samples other than flat dicts of values: write such dicts with litdata.optimize")
     for name, kind in zip(names, formats, strict=True):
         if kind.partition(":")[0] not in SAFE:
             raise ValueError(
-                f"{path}: {name} is written as {kind}, which is not read, since what could run code is none of "
+                f"{path}: {name} is written as {kind}, which is not read since it could run code: expected one of "
                 f"{', '.join(SAFE)}"
             )
     return names, size

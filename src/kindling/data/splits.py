@@ -15,7 +15,7 @@ SPLITS = ("train", "val", "test")
 
 
 class Splitter:
-    """Splits samples by what the data says of them: their classes, their groups, or when they were taken.
+    """Splits samples by what the data says about them: their classes, their groups, or when they were taken.
 
     Args:
         labels: class of each sample (N,), by which the splits are stratified; None for none.
@@ -62,7 +62,7 @@ class Splitter:
             raise ValueError("there are too few groups: train, val and test need at least one each")
         folds = max(2, min(round(len(indices) / count), limit))
         candidates = [self.fold(indices, folds, fold) for fold in range(folds)]
-        # Groups can be of very unequal sizes: the fold whose size is nearest.
+        # Groups can be of very unequal sizes: take the fold whose size is nearest.
         return min(candidates, key=lambda candidate: abs(len(candidate[1]) - count))
 
     def _check_class_sizes(self, labels: Indices) -> None:
@@ -73,11 +73,11 @@ class Splitter:
             raise ValueError(f"{self.name(smallest)} has too few samples ({size}): train, val and test need some each")
 
     def fold(self, indices: Indices, folds: int, fold: int) -> tuple[Indices, Indices]:
-        """Split into `folds` parts: all but one, and that one. In the order of time: what comes before it, and it."""
+        """Split into `folds` parts: all but one, and that one. With times: what comes before it, and it."""
         limit, reason = self._most_folds(indices)
         if folds > limit:
             raise ValueError(
-                f"folds is {folds}: expected at most {limit}, since the data has {reason} besides the test"
+                f"folds is {folds}: expected at most {limit}, since the data has {reason} outside the test split"
             )
         if self.times is not None:
             moments, moment_of = np.unique(self.times[indices], return_inverse=True)
@@ -114,7 +114,7 @@ def draw_splits(
     """Indices of the splits `train`, `val` and `test` of `size` samples.
 
     The last `own_test` samples and the `own_val` before them are splits of their own. The fractions `val` and `test`
-    are of all samples, but for those of the data's own test. With `folds`, validation is fold number `fold` of all that
+    are of all samples, except those of the data's own test. With `folds`, validation is fold number `fold` of all that
     is not for the test.
     """
     if folds and own_val:
@@ -134,7 +134,7 @@ def draw_splits(
 def _check(splits: dict[str, Indices], splitter: Splitter, size: int) -> None:
     """Refuse an empty split, a class that is not trained on, and a group in two splits (they can be the data's own)."""
     if empty := [name for name, indices in splits.items() if not len(indices)]:
-        raise ValueError(f"the split leaves no sample for {empty[0]}: the data is too small, or of too few moments")
+        raise ValueError(f"the split leaves no sample for {empty[0]}: the data is too small or has too few moments")
     labels, groups = splitter.labels, splitter.groups
     if labels is not None and (untrained := set(labels.tolist()) - set(labels[splits["train"]].tolist())):
         raise ValueError(f"{splitter.name(min(untrained))} has no sample in train: too few groups or moments have it")
@@ -146,7 +146,7 @@ def _check(splits: dict[str, Indices], splitter: Splitter, size: int) -> None:
 
 
 def save_splits(path: Path, splits: dict[str, Tensor], samples: int, **look: Any) -> None:
-    """Write the indices of the splits, the fingerprint of the `samples` that they are of, and what those look like."""
+    """Write the indices of the splits, the fingerprint of the `samples` that they index, and what those look like."""
     arrays: dict[str, Any] = {name: indices.numpy() for name, indices in splits.items()}
     np.savez(path, samples=samples, **arrays, **look)
 
@@ -163,7 +163,7 @@ def read_splits(path: str, samples: int) -> dict[str, Tensor]:
 
 
 def read_saved(path: str) -> dict[str, Any]:
-    """All that `save_splits` wrote: an older split has no look of the inputs."""
+    """All that `save_splits` wrote: older splits have no look of the inputs."""
     try:
         with np.load(path) as file:
             content = dict(file)

@@ -1,4 +1,4 @@
-"""Image files with a target each, wherever that comes from: what ImageFolder and Images share."""
+"""Image files with a target each, wherever the targets come from: what ImageFolder and Images share."""
 
 import os
 from abc import ABC, abstractmethod
@@ -17,10 +17,10 @@ from kindling.data.image_files import sides_of
 from kindling.data.lazy_images import LazyImages
 from kindling.data.lazy_inputs import LazyInputs, MappedArray
 
-SOME = 1000  # images that are looked at for how dark they are,
-FEW = 50  # or so many if each has to be decoded for it
+SOME = 1000  # images by which to judge how dark they are,
+FEW = 50  # or this many if each has to be decoded for that
 LOOKED_AT = 10_000  # files whose sizes and times tell whether a lazy folder has changed
-DARK = 32  # of 255: 16-bit images of which 12 bits are used go up to 15
+DARK = 32  # of 255: 16-bit images that use 12 bits go up to 15
 
 
 class StoredImages(Data, ABC):
@@ -29,7 +29,7 @@ class StoredImages(Data, ABC):
     JPEG, PNG, WebP, BMP, TIFF, GIF and PPM of any size; grey, palette, alpha and 16-bit images too. They become (1 or
     3, height, width) pixels, and what is transparent becomes white. All images are decoded once, in worker processes,
     before the training: 64×64 pixels in colour take 12 KB each. With `lazy` each is decoded whenever a batch asks for
-    it, by `workers`; there can be any number of them then. JPEGs much larger than that are decoded at a fraction of
+    it, by `workers`; there can then be any number of them. JPEGs much larger than that are decoded at a fraction of
     their size, which changes no pixel visibly.
 
     Args:
@@ -112,13 +112,13 @@ class StoredImages(Data, ABC):
                 raise ValueError(f"{self.root} has no image of {lost[0]} that can be read")
 
     def source_files(self) -> list[str]:
-        """The files, readable or not; of a lazy folder so many that lie evenly."""
+        """The files, readable or not; of a lazy folder, an evenly spaced selection."""
         if not self.lazy:
             return self._paths(self.files)
         return self._paths([self.files[number] for number in evenly(len(self.files), LOOKED_AT).tolist()])
 
     def look_of_inputs(self, inputs: Any) -> dict[str, Any]:
-        """The sizes of the files rather than pixels, to which another decoder would give other last bits."""
+        """A look at the sizes of the files rather than at pixels, whose last bits depend on the decoder."""
         return look_of(inputs, self.source_files(), looks_at_values=False)
 
     def _paths(self, names: Sequence[str]) -> list[str]:
@@ -130,15 +130,15 @@ class StoredImages(Data, ABC):
         first, reason = next(iter(reasons.items()))  # in the order of the files
         if self.broken == "refuse":
             more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-            raise ValueError(f"{first} can't be read: {reason}{more}; --data.broken skip leaves such out")
+            raise ValueError(f"{first} can't be read: {reason}{more}; --data.broken skip leaves such files out")
         told = f"left out, since they can't be read: {len(reasons):,}, such as {first} ({reason})"
         self.notes = [*self.notes, told]
 
     def _note_dark(self, inputs: LazyInputs) -> None:
-        """Note if hardly any grey values are left, of which some images are enough to judge."""
+        """Note if hardly any grey values are left, as some of the images are enough to judge."""
         some = inputs[evenly(len(inputs), FEW if inputs.is_slow else SOME)]
         brightest = int(some.max()) if len(some) else 0
         if len(some) and brightest < DARK:
             told = f"dark: of {len(some):,} images no pixel is above {brightest} of 255"
-            why = "files of 16 bits that use fewer should be brought to their full range before"
+            why = "bring 16-bit files that use fewer bits to their full range first"
             self.notes = [*self.notes, f"{told}; {why}"]

@@ -18,31 +18,31 @@ from kindling.data.text_columns import are_texts, fit_text
 
 
 class Table(Data):
-    """A CSV or Parquet file, a sample a row: numeric columns and categories, (F,) float32.
+    """A CSV or Parquet file, one sample per row: numeric columns and categories, (F,) float32.
 
     Numbers are normalised and their missing values filled with the median; a category becomes a number, 1 or 0, for
     each value that the training split has. Rows without a target are left out, and so are columns without a name. Text
-    and few whole numbers are classes, other numbers are targets; several columns of 0 and 1 are several classes a
+    and few whole numbers are classes, other numbers are targets; several columns of 0 and 1 are several classes per
     sample. A column of text becomes a number for each of its words, their weights by TF-IDF (Spärck Jones, 1972) as
-    scikit-learn has them.
+    scikit-learn computes it.
 
     Args:
         path: the file.
         target: the column to predict, or several.
-        kind: classification, regression, or one_hot for columns of 0 and 1 that are a class each; unlabelled for inputs
+        kind: classification, regression, or one_hot for one column of 0 and 1 per class; unlabelled for inputs
             alone, for a task such as Reconstruction; null to decide by the target.
-        drop: columns to leave out, such as a number that names the row.
+        drop: columns to leave out, such as one that numbers the rows.
         categorical: columns of numbers that are names rather than amounts, such as a postcode.
         text: columns of text whose words are inputs, such as a review.
         group: a column that no split may cut, such as the patient; it is left out of the inputs.
-        time: a column, of numbers or dates, in whose order the splits follow each other; likewise.
-        separator: what stands between two values of a CSV; \\t for a tab.
-        decimal: what stands before the fraction of a number: a point or a comma.
+        time: a column of numbers or dates; the splits follow each other in its order, and it is left out of the inputs.
+        separator: the character between two values of a CSV; \\t for a tab.
+        decimal: the decimal mark of numbers: a point or a comma.
         time_format: how the dates of `time` are written, such as %d/%m/%Y; null to find out.
         max_categories: how many different values a column of categories may have.
-        max_words: how many words a column of text becomes, the most frequent ones: each takes 4 bytes a row.
-        label_separator: what stands between the classes of a row in the target, such as ';', if it can have several
-            (the separator alone is none of them); null for one.
+        max_words: how many words a column of text becomes, the most frequent ones: each takes 4 bytes per row.
+        label_separator: the text between the classes of a row in the target, such as ';', if it can have several
+            (the separator alone stands for no class); null for one.
         **data: batch_size, val_fraction, test_fraction, split_seed, folds, fold, normalize: see Data.
 
     Raises:
@@ -95,7 +95,7 @@ class Table(Data):
             raise ValueError(f"{path} has no column besides the target and those left out")
         for name in self.text:
             if name in self.categorical or name not in self.features:
-                raise ValueError(f"text is {name!r}, which is no input, or named in categorical too: name it once")
+                raise ValueError(f"text is {name!r}, which is not an input, or is in categorical too: name it once")
 
     def _read_target(self, columns: list[str], given: Any, kind: Kind | None, label_separator: str | None) -> None:
         """Take the columns of the target for classes or numbers; rows without a value there are left out."""
@@ -138,7 +138,7 @@ class Table(Data):
             "columns": columns, "separator": self.table.separator, "decimal": self.table.decimal,
         }  # fmt: skip
         self.scaled = [("fill" in column) for column in columns for _ in range(width(column))]
-        del self.table  # whose text takes as much memory again
+        del self.table  # its text takes as much memory again
         return torch.from_numpy(encoded.inputs), self.values
 
     def _fit(self, name: str, train: np.ndarray) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class Table(Data):
 
 
 def notes_of_column(values: Values, column: dict[str, Any], is_categorical: bool) -> list[str]:
-    """What is guessed of a column, and what a model can tell little by."""
+    """What is guessed of a column, and what tells a model little."""
     notes = notes_of_precision(f"column {values.name}", values.numbers) if "fill" in column else []
     if is_categorical:
         return notes

@@ -40,7 +40,7 @@ class TablePart:
     wrong: dict[int, str] = field(default_factory=dict)
 
     def with_reasons(self, reasons: dict[int, str]) -> list[str]:
-        """Why each row of the part can't be used, or "", where `reasons` has it for rows of the table."""
+        """Why each row of the part can't be used, or ""; `reasons` has it for rows of the table."""
         said = [""] * len(self.table)
         for row, reason in reasons.items():
             said[row] = reason
@@ -53,7 +53,7 @@ def named(name: Name, columns: list[str]) -> str:
     """The column that is meant by a name, which YAML may have read as a number, or as true or false.
 
     Raises:
-        ValueError: if several columns would be read so.
+        ValueError: if several columns would be read alike.
     """
     if isinstance(name, str):
         return name
@@ -87,7 +87,7 @@ def _is_read_as(column: str, name: Name) -> bool:
     """Whether YAML reads the name of a column as this number or truth value."""
     try:
         value = yaml.safe_load(column)
-        value = float(value) if isinstance(value, str) else value  # 1e3, which is one to newer readers
+        value = float(value) if isinstance(value, str) else value  # such as 1e3, a number to newer readers
     except (ValueError, yaml.YAMLError):
         return False
     return isinstance(value, bool) == isinstance(name, bool) and value == name
@@ -112,7 +112,7 @@ def read_table(path: Path, separator: str = ",") -> pa.Table:
 
 
 def read_parts(path: Path, separator: str = ",") -> tuple[int | None, Iterator[TablePart]]:
-    """The number of rows, if the file tells it, and the rows part by part, as `read_table` reads them.
+    """The number of rows, if the file says it, and the rows part by part, as `read_table` reads them.
 
     Raises:
         ValueError: with what is wrong with the file in one sentence; also when a part can't be read.
@@ -126,13 +126,13 @@ def read_parts(path: Path, separator: str = ",") -> tuple[int | None, Iterator[T
 
 @contextmanager
 def _any_as_value_error() -> Iterator[None]:
-    """Any error as a ValueError: a file that is not a table can make a reader fail in any way."""
+    """Turn any error into a ValueError: a file that is not a table can make a reader fail in any way."""
     try:
         yield
     except Exception as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in reason:
-            reason = "it is not text in UTF-8: save it as CSV UTF-8, or convert it by iconv -f latin1 -t utf-8"
+            reason = "it is not text in UTF-8: save it as CSV UTF-8, or convert it with iconv -f latin1 -t utf-8"
         elif "straddl" in reason:
             reason = f"a row takes more than {SMALLEST_BLOCK >> 20} MB, or a quote is opened and never closed"
         raise ValueError(reason) from None
@@ -158,14 +158,14 @@ def _parts_of_parquet(file: Any) -> Iterator[TablePart]:
 
 
 class _Csv:
-    """A CSV whose values are all read as text: columns.py decides by all values of a column what they are.
+    """A CSV whose values are all read as text: columns.py decides what they are by all values of a column.
 
     Args:
         path: the file.
-        separator: what stands between two values; in a .tsv it is a tab.
+        separator: the character between two values; in a .tsv it is a tab.
 
     Raises:
-        ValueError: if it is empty, or when a value is not closed by its quote.
+        ValueError: if it is empty, or when a quote is never closed.
     """
 
     def __init__(self, path: Path, separator: str) -> None:
@@ -206,7 +206,7 @@ class _Csv:
         block_size = PART_ROWS * len(self.separator.join(self.header))
         block_size = min(max(block_size, SMALLEST_BLOCK), LARGEST_BLOCK)
         return {
-            # On one thread, since only then Arrow numbers the rows; on two cores it is no slower.
+            # On one thread, since only then does Arrow number the rows; on two cores it is no slower.
             "read_options": pyarrow.csv.ReadOptions(column_names=places, block_size=block_size, use_threads=False),
             "parse_options": pyarrow.csv.ParseOptions(
                 delimiter=self.separator, newlines_in_values=self.has_quotes, invalid_row_handler=self._note
@@ -221,9 +221,9 @@ class _Csv:
         if not row.text.strip():
             self.blank_lines += 1
         else:
-            place = (row.number or 0) - 2 - self.blank_lines  # Arrow counts from 1 on, and the header
+            place = (row.number or 0) - 2 - self.blank_lines  # Arrow counts from 1, and the header too
             values = f"{row.actual_columns} value{'s' * (row.actual_columns != 1)}"
-            self.wrong.append((place, f"has {values}, and the header {len(self.header)}"))
+            self.wrong.append((place, f"has {values}, but the header has {len(self.header)}"))
         return "skip"
 
     def _refuse_open_quote(self, table: pa.Table | None) -> None:
@@ -244,7 +244,7 @@ class _Csv:
             yield from (row for row in rows if row not in ([], [""]))
 
     def _source(self) -> Any:
-        """What Arrow reads: the file, or one written anew without blanks before quotes, as in `1, "a, b"`."""
+        """What Arrow reads: the file, or a copy without blanks before quotes, as in `1, "a, b"`."""
         if not self._has_blanks_before_quotes():
             return str(self.path)
         file = TemporaryFile()  # noqa: SIM115 (Arrow reads it to its end)
@@ -264,7 +264,7 @@ class _Csv:
     def _has_blanks_before_quotes(self) -> bool:
         with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             end = len(content) if self.has_quotes else content.find(b"\n")
-            if content.find(b' "', 0, end) < 0:  # which takes a tenth of the time of what follows
+            if content.find(b' "', 0, end) < 0:  # this takes a tenth of the time of what follows
                 return False
             pattern = re.compile(rb'(^|[\r\n]|%b) +"' % re.escape(self.separator.encode()))
             return pattern.search(content, 0, end) is not None

@@ -1,4 +1,4 @@
-"""What the target of a table is: classes, several classes a sample, or numbers."""
+"""What the target of a table is: classes, several classes per sample, or numbers."""
 
 import re
 from dataclasses import dataclass, field
@@ -40,16 +40,16 @@ class Target:
 def read_target(
     columns: list[Values], kind: Kind | None, rows: np.ndarray | list[str], label_separator: str | None = None
 ) -> Target:
-    """Take columns for what `kind` says, or else for what their values are.
+    """Read columns as what `kind` says, or else as what their values look like.
 
     Args:
         columns: of the target, without missing values.
         kind: what they are; None to decide by their values.
         rows: the numbers of their rows in the file, or their names, for messages.
-        label_separator: what stands between several classes in a value; None for one class.
+        label_separator: the text between several classes in a value; None for one class.
 
     Raises:
-        ValueError: if they can't be that.
+        ValueError: if they can't be read so.
     """
     names = [column.name for column in columns]
     if label_separator is not None:
@@ -76,11 +76,11 @@ def read_target(
 
 
 def _several_labels(columns: list[Values], kind: Kind | None, separator: str) -> Target:
-    """Several classes a row, written in one column, such as cat;dog."""
+    """Several classes per row, written in one column, such as cat;dog."""
     if len(columns) > 1 or kind not in (None, "classification") or not separator:
         raise ValueError(
-            f"label_separator is {separator!r}: expected a character such as ';', one column as target, and no other "
-            "kind than classification"
+            f"label_separator is {separator!r}: expected a character such as ';', one column as target, and no kind "
+            "other than classification"
         )
     column = columns[0]
     labels = [[label.strip() for label in word.split(separator)] for word in column.words.words]
@@ -124,21 +124,21 @@ def _amounts(columns: list[Values], numbers: np.ndarray, rows: np.ndarray | list
 
 
 def _classes(column: Values, kind: Kind | None) -> Target:
-    """One class a row: the values as text, in the order of the numbers among them."""
+    """One class per row: the values as text, in the order of the numbers among them."""
     if kind is None:
         column.refuse_other_decimal()
     classes = sorted(column.words.words, key=_by_number)
     if len(classes) < 2:
-        raise ValueError(f"target is {column.name!r}, which is {classes[0]} in every row: expected two classes")
+        raise ValueError(f"target is {column.name!r}, which is {classes[0]} in every row: expected several classes")
     return Target(torch.from_numpy(column.words.numbered(classes)).long(), classes=classes)
 
 
 def _notes_of_guess(target: Target, names: list[str], numbers: np.ndarray) -> list[str]:
-    """What the columns are taken for, where their values could be meant otherwise."""
+    """What the columns are taken for, where their values could mean something else."""
     if target.multilabel and is_one_hot(numbers):
         return [
-            f"of {', '.join(names)} one is 1 in each row: taken for classes of which a row can have several; if it "
-            "has one alone, as one-hot labels say, set --data.kind one_hot"
+            f"of {', '.join(names)} exactly one is 1 in each row: taken for classes of which a row can have several; "
+            "if each has only one (one-hot labels), set --data.kind one_hot"
         ]
     if len(names) > 1:
         return []
@@ -157,7 +157,7 @@ def _notes_of_guess(target: Target, names: list[str], numbers: np.ndarray) -> li
 
 
 def _by_number(word: str) -> tuple[float, str]:
-    """Sorts words that are numbers by their size, and all others after them."""
+    """Sorts words that are numbers by size, and all others after them."""
     try:
         return float(word), word
     except ValueError:

@@ -31,20 +31,20 @@ class Text(Data):
     The text, its files one after the other with an empty line between, is cut at the ends of two lines: the first part
     is for the training, the next for validation, the last for the test. Where all files (or their folders) are called
     `train`, `val` or `test`, those are the splits. A window begins with the last token of the one before it, so that
-    each token of a split but the first is predicted once; what fills no window at the end of a split is left out.
+    each token of a split but the first is predicted once; what fills no window at a split's end is left out.
 
     Args:
-        path: a file, several, or a folder, of which all .txt are taken.
+        path: a file, several, or a folder, whose .txt files are all taken.
         length: tokens of a window; each but the first is predicted from those before it.
         tokens: bytes (256 of them), or bpe for pieces of words that are learnt from the training split, or the path of
             a tokenizer.json of the library tokenizers.
-        vocabulary: with bpe: number of different tokens at most.
-        cache: folder to keep the tokens in, memory-mapped, so that a text may be larger than the memory; null to keep
+        vocabulary: with bpe, the number of different tokens at most.
+        cache: folder to keep the tokens in, memory-mapped, so that a text may be larger than memory; null to keep
             them in memory. A single file's bytes are mapped without it.
         **data: batch_size, val_fraction, test_fraction, workers: see Data.
 
     Raises:
-        ValueError: if a file is missing or no UTF-8, a split is shorter than a window, or the tokens can't be used.
+        ValueError: if a file is missing or not UTF-8, a split is shorter than a window, or the tokens can't be used.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Text(Data):
             self.notes = [f"empty files, which are left out: {len(empty):,}, such as {empty[0]}"]
         texts = by_name(pieces) or {"train": pieces}
         if len(texts) > 1:
-            self.notes = [*self.notes, f"files are called {', '.join(texts)}, and so are those splits"]
+            self.notes = [*self.notes, f"files are called {', '.join(texts)}: they are those splits"]
         rest = 1.0
         if "test" not in texts:
             texts["train"], texts["test"] = cut(texts["train"], self.test_fraction)
@@ -81,7 +81,7 @@ class Text(Data):
         return {split: texts[split] for split in SPLITS}
 
     def _tokens(self, tokens: str, vocabulary: int) -> Tokens:
-        """What the text is made of; where a checkpoint is measured, what it has learnt."""
+        """The tokens of the text; where a checkpoint is measured, those that it has learnt."""
         learnt = (self.learnt or {}).get("tokens")
         if learnt or tokens == BYTES:
             return tokens_of(learnt or BYTES)
@@ -105,7 +105,7 @@ class Text(Data):
             plain = self._learn_bpe(vocabulary)
         tokens = LearntTokens(plain)
         if tokens.size < vocabulary:
-            self.notes = [*self.notes, f"the text gives {tokens.size:,} tokens, not {vocabulary:,}: it is short"]
+            self.notes = [*self.notes, f"the text is short: it gives {tokens.size:,} tokens, not {vocabulary:,}"]
         return tokens
 
     def _learn_bpe(self, vocabulary: int) -> str:
@@ -126,7 +126,7 @@ class Text(Data):
             if not count:
                 size = len(windows.blocks[SPLITS.index(split)])
                 raise ValueError(
-                    f"{self._place(split)} has {size:,} tokens for {split}, and a window has {self.length}: take a "
+                    f"{self._place(split)} has {size:,} tokens for {split}, but a window has {self.length}: use a "
                     "longer text, or a smaller data.length"
                 )
         _, self.own_val, self.own_test = windows.counts
@@ -179,7 +179,7 @@ def encoded(tokens: Tokens, piece: Piece) -> Iterator[Any]:
 
 
 class Windows(LazyInputs):
-    """The windows of several blocks of tokens, (N, length) int64: each begins with the last token of that before it.
+    """The windows of several blocks of tokens, (N, length) int64: each begins with the last token of the one before it.
 
     Args:
         blocks: of tokens, (M,) each, which can be mapped.

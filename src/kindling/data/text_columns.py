@@ -1,4 +1,4 @@
-"""Columns of text as the weights of their words (TF-IDF), of which a checkpoint keeps the words and their weights."""
+"""Columns of text as the weights of their words (TF-IDF), a checkpoint keeps the words and their weights."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from kindling.data.column_values import Values
 
-LONG = 4  # words of a value that is a text rather than the name of a category
+LONG = 4  # a value of this many words, or more, is a text rather than the name of a category
 
 
 def fit_text(values: Values, rows: Any, limit: int) -> dict[str, Any]:
-    """What is to be known of a column of text, as plain values: its `limit` most frequent words, and their weights.
+    """What to keep of a column of text, as plain values: its `limit` most frequent words, and their weights.
 
-    A word has two letters or digits at least; a missing text has none.
+    A word has at least two letters or digits; a missing text has no words.
 
     Raises:
-        ValueError: if the training rows have no word.
+        ValueError: if the training rows have no words.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -26,7 +26,7 @@ def find_texts(path: str | list[str]) -> tuple[list[Piece], list[str]]:
     """A file, several, or all .txt in a folder and below, whole, in the order of their names; and the empty ones.
 
     Raises:
-        ValueError: if one isn't there, or there is none.
+        ValueError: if one isn't there, or there are none.
     """
     files: list[str] = []
     for name in [path] if isinstance(path, str) else path:
@@ -48,7 +48,7 @@ def find_texts(path: str | list[str]) -> tuple[list[Piece], list[str]]:
 
 
 def by_name(pieces: list[Piece]) -> dict[str, list[Piece]] | None:
-    """The pieces of each split, if all files, or the folders that they are in, are called so; None otherwise."""
+    """The pieces of each split, if all files, or the folders that they are in, are named after splits; else None."""
     found: dict[str, list[Piece]] = {}
     for piece in pieces:
         path = Path(piece.path)
@@ -77,7 +77,7 @@ def _filled(pieces: list[Piece]) -> list[Piece]:
 
 
 def _line_end(path: str, place: int) -> int:
-    """Where the next line begins; in one that is very long, the next character."""
+    """Where the next line begins, or in a very long line the next character."""
     with open(path, "rb") as file:
         file.seek(place)
         some = file.read(LINE)
@@ -88,7 +88,7 @@ def _line_end(path: str, place: int) -> int:
 
 
 def bytes_of(piece: Piece) -> Iterator[bytes]:
-    """The bytes of a piece, some MB at once."""
+    """The bytes of a piece, a few MB at a time."""
     with open(piece.path, "rb") as file:
         file.seek(piece.start)
         left = piece.stop - piece.start
@@ -100,7 +100,7 @@ def bytes_of(piece: Piece) -> Iterator[bytes]:
 
 
 def text_of(piece: Piece) -> Iterator[str]:
-    """The text of a piece, some MB at once; a ValueError at the first byte that is no UTF-8."""
+    """The text of a piece, a few MB at a time; a ValueError at the first byte that is not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     place = piece.start
     for part in chain(bytes_of(piece), [b""]):
@@ -110,7 +110,7 @@ def text_of(piece: Piece) -> Iterator[str]:
         except UnicodeDecodeError as error:
             wrong = place - waiting + error.start
             raise ValueError(
-                f"{piece.path} is not UTF-8, at byte {wrong:,}: convert it, or take data.tokens bytes"
+                f"{piece.path} is not UTF-8, at byte {wrong:,}: convert it, or set data.tokens to bytes"
             ) from None
         place += len(part)
         yield text

@@ -10,7 +10,7 @@ BYTES = "bytes"
 
 
 class ByteTokens:
-    """A token a byte of UTF-8: nothing to learn, and nothing that can't be written."""
+    """One token per byte of UTF-8: nothing to learn, and nothing that can't be written."""
 
     plain, size = BYTES, 256
 
@@ -43,7 +43,7 @@ class LearntTokens:
         except ValueError:
             raise
         except Exception as error:  # the library has no errors of its own
-            raise ValueError(f"it is no tokenizer's JSON ({' '.join(str(error).split())[:100]})") from None
+            raise ValueError(f"it is not a tokenizer's JSON ({' '.join(str(error).split())[:100]})") from None
         self.size: int = self.tokenizer.get_vocab_size()
 
     @property
@@ -66,14 +66,14 @@ Tokens = ByteTokens | LearntTokens
 
 
 def tokens_of(plain: str) -> Tokens:
-    """Those that a checkpoint keeps: `bytes`, or a tokenizer's JSON; a ValueError if they can't be used."""
+    """The tokens that a checkpoint keeps: `bytes`, or a tokenizer's JSON; a ValueError if they can't be used."""
     return ByteTokens() if plain == BYTES else LearntTokens(plain)
 
 
 def learnt_bpe(texts: Iterable[str], size: int) -> str:
     """Learn pieces of words from texts (byte pair encoding: Sennrich et al., 2016): a tokenizer's JSON.
 
-    Any bytes can be written with it, as GPT-2 has it.
+    Any bytes can be written with it, as in GPT-2.
 
     Args:
         texts: parts of a text.

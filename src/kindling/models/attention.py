@@ -31,7 +31,7 @@ class MultiHeadAttention(nn.Module):
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """`mask` is boolean and broadcasts to (B, heads, L, S): true where a query may look at a key.
 
-        A query that may look at none attends to nothing: zeros go to the last layer.
+        A query that may look at no key attends to nothing: zeros go to the last layer.
         """
         q = self._by_head(self.query(query))
         k = self._by_head(self.key(keys))
@@ -51,7 +51,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Attention and a two-layer network, each behind a layer norm and beside a shortcut (pre-norm; Xiong et al., 2020).
+    """Attention and a two-layer network, each behind a layer norm and with a shortcut (pre-norm; Xiong et al., 2020).
 
     (B, L, width) → (B, L, width); `mask` as in MultiHeadAttention.
     """

@@ -33,7 +33,7 @@ class Model(Loadable):
     """Base of all models. A subclass builds its layers and defines `forward`: inputs (B, *input_shape) → (B, outputs).
 
     A `forward` with an argument `lengths` gets those of padded sequences, (B,); one that needs several arguments gets
-    the inputs that the data has, such as an image and the row of a table. In Python give `optimizer` and
+    the inputs that the data has, such as an image and the row of a table. In Python, give `optimizer` and
     `schedule` as a class or a `functools.partial` of one, so that a checkpoint can name them.
 
     Args:
@@ -45,13 +45,13 @@ class Model(Loadable):
         task: what the outputs mean; by default Classification for classes and Regression for targets.
         optimizer: builds the optimiser from the parameters; it is fused where torch can fuse it.
         schedule: builds the learning-rate schedule from the optimiser; null (or `Constant`) for none.
-        decay: which parameters the optimiser's weight decay is for: all, or weights (no biases and norms).
+        decay: which parameters the optimiser's weight decay applies to: all, or weights (no biases or norms).
         groups: options of the optimiser for some of the parameters, by a pattern for their names, such as
             {head: {lr: 1e-2}, '.*norm.*': {weight_decay: 0}}: a regular expression for the name of a parameter, or of
-            a module for all in it; the first that fits wins.
-        l1: weight of a penalty on the absolute weights, added to the loss; biases and norms are free.
+            a module for all in it; the first that matches wins.
+        l1: weight of a penalty on the absolute weights, added to the loss; biases and norms are exempt.
         l2: weight of a penalty on the squared weights, likewise.
-        init: how the layers start: torch's way, or guide: see layers.initialize.
+        init: how the layers are initialised: torch's way, or guide: see layers.initialize.
         compile: whether torch compiles `forward`, or in which of its modes: reduce-overhead for a small network on a
             GPU. It needs a C++ compiler and 20 s or more, and gains little on a CPU.
 
@@ -61,7 +61,7 @@ class Model(Loadable):
 
     from_data: tuple[str, ...] = ("input_shape", "classes", "targets", "multilabel", "vocabulary")
     takes: tuple[str, ...] = ("vectors", "sequences", "images")  # or tokens: the forms of inputs
-    default_task: type[Task] | None = None  # unless another is chosen; None for that of the data's targets
+    default_task: type[Task] | None = None  # unless another is chosen; None for what suits the data's targets
     preprocessing: dict[str, Any] | None = None  # of the data it was trained on: see Preprocessing
 
     def __init__(
@@ -92,12 +92,12 @@ class Model(Loadable):
             takes = f"{type(self).__name__} takes {' or '.join(self.takes)}"
             raise ValueError(f"{takes}: the data has {form} {self.input_shape}")
         if not (classes or targets) and self.task.fits in TASK_FOR:
-            instead = "; of tokens alone, model.task NextToken learns" if vocabulary else ""
+            instead = "; for tokens alone, use model.task NextToken" if vocabulary else ""
             raise ValueError(f"classes and targets are empty: a model needs the names of one or the other{instead}")
         self.task.input_shape, self.task.vocabulary = self.input_shape, vocabulary
         self.task.build(wanted, len(targets or classes or []))
         self.num_outputs = self.task.num_outputs
-        self.notes: list[str] = []  # what a user should know of the model, told before the training
+        self.notes: list[str] = []  # what a user should know of the model, shown before the training
         if optimizer is None:
             raise ValueError("optimizer is null: expected an optimiser, such as AdamW")
         self.optimizer, self.schedule = optimizer, Constant if schedule is None else schedule
@@ -114,10 +114,10 @@ class Model(Loadable):
             name_hyperparameters(self)
 
     def initialize(self) -> None:
-        """Set the layers' first weights as `init` says: the last line of a subclass's constructor."""
+        """Set the layers' first weights as `init` says; a subclass calls it at the end of its constructor."""
         if self.init == "guide":
             self.apply(initialize)
-        parameter_groups(self, self.groups, self.decay)  # a pattern that fits nothing is refused here
+        parameter_groups(self, self.groups, self.decay)  # a pattern that matches nothing is refused here
         self.to(memory_format=torch.channels_last)  # a ResNet trains in three quarters of the time
 
     def setup(self, stage: str) -> None:
@@ -126,15 +126,15 @@ class Model(Loadable):
             self.compile(mode=mode)  # in place: checkpoints are the same with and without it
 
     def configure_model(self) -> None:
-        """Share the weights out over the processes, with ModelParallelStrategy; a subclass can do it otherwise."""
+        """Share the weights out over the processes, with ModelParallelStrategy; a subclass can do it in another way."""
         if self.device_mesh is not None:
-            from kindling.models.sharding import shard  # which not every build of torch can
+            from kindling.models.sharding import shard  # not every build of torch has it
 
             shard(self, self.device_mesh)
 
     @property  # type: ignore[misc]
     def example_input_array(self) -> Tensor | None:  # type: ignore[override]
-        """Two inputs of zeros, for the summary's sizes; None where `forward` needs more than one input a sample."""
+        """Two inputs of zeros, for the summary's sizes; None where `forward` needs more than one input per sample."""
         if self._needs_others:
             return None
         return torch.zeros(2, *self.input_shape).to(torch.long if self.vocabulary else self.dtype)
@@ -163,10 +163,10 @@ class Model(Loadable):
         self.preprocessing = checkpoint.get("preprocessing")
 
     def on_train_start(self) -> None:
-        adapt_to_run_length(self.trainer)  # for a plain lightning.Trainer; Kindling's repeats it, without effect
+        adapt_to_run_length(self.trainer)  # for a plain lightning.Trainer; Kindling's does it again, without effect
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step a schedule, but for one that follows a metric, which steps below."""
+        """Step a schedule, unless it follows a metric: such a schedule steps below."""
         if metric is None:
             scheduler.step()
 
@@ -180,7 +180,7 @@ class Model(Loadable):
         self._step_plateaus(of_training=True)
 
     def _step_plateaus(self, of_training: bool) -> None:
-        """Lightning steps them after the checkpoint of an epoch, by a value that can be older than the epoch."""
+        """Lightning would step them after an epoch's checkpoint, by a value that can be older than the epoch."""
         for config in self.trainer.lr_scheduler_configs:
             if not config.reduce_on_plateau or str(config.monitor).startswith("train/") != of_training:
                 continue
@@ -211,7 +211,7 @@ class Model(Loadable):
         return self.l1 * weights.abs().sum() + self.l2 * weights.square().sum()
 
     def is_logged(self, batch_idx: int) -> bool:
-        """Whether this step reaches the logger: logging costs as much as a small network's step, so no other pays."""
+        """Whether this step reaches the logger: logging costs as much as a small network's step, so few steps do."""
         trainer: Any = self.trainer
         due = (trainer.global_step + 1) % (trainer.log_every_n_steps or math.inf) == 0
         return due and ((batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch)
@@ -231,7 +231,7 @@ class Model(Loadable):
     def _evaluate(self, batch: Batch, metrics: MetricCollection, loss: WeightedMean) -> dict[str, Tensor]:
         outputs, targets = self.outputs(batch), self.task.targets_of(batch)
         if isinstance(self.compiles, str) and self.device.type == "cuda":
-            # Where a CUDA graph has written them, the next batch's are written.
+            # The next batch's overwrite those that a CUDA graph has written.
             outputs = apply_to_collection(outputs, Tensor, torch.clone)
         scores = self.task.scores(outputs)
         metrics.update(scores, targets)
@@ -243,6 +243,6 @@ class Model(Loadable):
         measured = {f"{stage}/loss": loss.compute(), **dict(sorted(metrics.compute().items()))}
         self.task.take_notes(metrics)
         for number, (name, value) in enumerate(measured.items()):
-            self.log(name, value.float(), prog_bar=number < 2)  # shown are the loss and the first of the task's metrics
+            self.log(name, value.float(), prog_bar=number < 2)  # shows the loss and the task's first metric
         metrics.reset()
         loss.reset()

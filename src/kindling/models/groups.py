@@ -1,8 +1,8 @@
 """Parameters by name: options of an optimiser for some of them, `--model.groups "{head: {lr: 1e-2}}"`.
 
-A pattern is a regular expression for a whole dotted name. It fits a parameter if it is the parameter's name or that of
-a module that the parameter is in: `head` means the module `head` and all below it, `.*norm.*` all with norm in a name.
-Of several patterns the first that fits wins.
+A pattern is a regular expression for a whole dotted name. It fits a parameter if it matches the parameter's name or
+that of a module around it: `head` means the module `head` and all below it, `.*norm.*` all with norm in a name. If
+several patterns fit, the first wins.
 """
 
 import re
@@ -14,11 +14,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 PATTERN = "pattern"  # in an optimiser's group: the one that its parameters fit
-MOST_NAMES = 20  # of modules that an error lists
+MOST_NAMES = 20  # of modules that an error lists, at most
 
 
 def fits(pattern: str, name: str) -> bool:
-    """Whether a pattern means what has this dotted name, or something that it is in."""
+    """Whether a pattern matches this dotted name, or that of a module above it."""
     words = name.split(".")
     return any(re.fullmatch(pattern, ".".join(words[:count])) for count in range(1, len(words) + 1))
 
@@ -27,19 +27,19 @@ def names_by_pattern(module: nn.Module, patterns: Iterable[str], setting: str) -
     """The names of a module's parameters by the first pattern that fits each; None for those that none fits.
 
     Args:
-        module: whose parameters are meant.
+        module: the one whose parameters are meant.
         patterns: in the order in which they are tried.
         setting: what an error calls them.
 
     Raises:
-        ValueError: if a pattern is no regular expression, or no parameter is left for it.
+        ValueError: if a pattern is not a regular expression, or no parameter is left for it.
     """
     found: dict[str | None, list[str]] = {pattern: [] for pattern in (None, *patterns)}
     for pattern in filter(None, found):
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"{setting} is wrong: {pattern!r} is no regular expression ({error})") from None
+            raise ValueError(f"{setting} is wrong: {pattern!r} is not a regular expression ({error})") from None
     names = [name for name, _ in module.named_parameters()]
     for name in names:
         found[next((pattern for pattern in filter(None, found) if fits(pattern, name)), None)].append(name)
@@ -53,7 +53,7 @@ def names_by_pattern(module: nn.Module, patterns: Iterable[str], setting: str) -
 
 
 def _modules(names: list[str]) -> str:
-    """The modules that hold parameters, from the top down, as far as there is room for them."""
+    """The modules that hold parameters, from the top down, as many as there is room for."""
     words = [name.split(".")[:-1] for name in names]
     paths = dict.fromkeys(".".join(each[:count]) for each in words for count in range(1, len(each) + 1))
     from_top = sorted(paths, key=lambda path: path.count("."))
@@ -65,9 +65,9 @@ def parameter_groups(module: nn.Module, options: dict[str, dict[str, Any]], deca
     """Groups for an optimiser: those that no pattern fits come first.
 
     Args:
-        module: whose parameters they are.
+        module: the one whose parameters they are.
         options: of the optimiser, by pattern.
-        decay: all, or weights to spare biases and norms the weight decay unless a pattern's options give them one.
+        decay: all, or weights to exempt biases and norms from weight decay unless a pattern's options give them one.
 
     Raises:
         ValueError: if a pattern fits nothing.
@@ -96,7 +96,7 @@ def try_groups(optimizer: Any, schedule: Any, options: dict[str, dict[str, Any]]
         refused = f"groups is {{{pattern}: {own}}}: {type(usual).__name__}"
         if unknown := own.keys() - usual.defaults.keys():
             known = ", ".join(sorted(usual.defaults))
-            raise ValueError(f"{refused} has no option {min(map(str, unknown))}, but {known}")
+            raise ValueError(f"{refused} has no option {min(map(str, unknown))}: it has {known}")
         try:
             type(usual)([_weight()], **own)
             both = optimizer([{"params": [_weight()]}, {"params": [_weight()], **own}])

@@ -19,7 +19,7 @@ WEIGHTS_FOLLOW: ContextVar[bool] = ContextVar("weights_follow", default=False)
 
 @contextmanager
 def weights_follow(yes: bool = True) -> Iterator[None]:
-    """Have models that are built inside of the `with` begin without weights of others: a checkpoint's are to come."""
+    """Let models that are built inside the `with` start without pretrained weights: a checkpoint's will follow."""
     token = WEIGHTS_FOLLOW.set(yes)
     try:
         yield
@@ -40,7 +40,7 @@ def name_hyperparameters(model: L.LightningModule) -> None:
     """Replace classes, partials, tasks and losses among a model's hyper-parameters by their names and arguments.
 
     Raises:
-        ValueError: if one is neither plain nor can be named.
+        ValueError: if one is not plain and can't be named.
     """
     arguments = set(ArgumentParser().add_class_arguments(type(model), fail_untyped=False))
     defaults = _defaults(type(model))

@@ -1,4 +1,4 @@
-"""Small parts that several models share: activations by name, inputs of sequences, the guide's initialisation."""
+"""Small parts that several models share: activations by name, sequences as vectors, the guide's initialisation."""
 
 from collections.abc import Callable
 from difflib import get_close_matches

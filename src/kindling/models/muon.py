@@ -17,11 +17,11 @@ def orthogonalize(matrix: Tensor, rounds: int = 5) -> Tensor:
 
 
 def orthogonalize_all(matrices: list[Tensor], rounds: int = 5) -> list[Tensor]:
-    """Orthogonalise matrices (M, N), those with the same smaller side at once: it takes a GPU no longer than one.
+    """Orthogonalise matrices (M, N), those with the same smaller side together: it takes a GPU as long as one does.
 
     X ← A·X + B·(XXᵀ)X + C·(XXᵀ)²X multiplies X by a polynomial of XXᵀ. So only the small product is iterated, which
     takes a third of the time for the weights of convolutions; in float32, since it squares the singular values: with
-    fewer digits some would come out negative, and grow.
+    fewer digits some would come out negative and grow.
     """
     wide = [matrix.T if len(matrix) > matrix.shape[1] else matrix for matrix in matrices]
     exact = [matrix.to(torch.promote_types(matrix.dtype, torch.float32)) for matrix in wide]
@@ -46,7 +46,7 @@ def _polynomial(grams: Tensor, rounds: int) -> Tensor:
     """What orthogonalises X, from XXᵀ: (G, M, M) → (G, M, M)."""
     norms = torch.stack([gram.trace() for gram in grams]).sqrt().clamp(min=1e-7)[:, None, None]
     grams = grams / norms**2
-    product = torch.eye(grams.shape[1], dtype=grams.dtype, device=grams.device) / norms  # of those of all rounds
+    product = torch.eye(grams.shape[1], dtype=grams.dtype, device=grams.device) / norms  # of the factors of all rounds
     for _ in range(rounds):
         factor = torch.baddbmm(grams, grams, grams, beta=B, alpha=C)
         factor.diagonal(dim1=1, dim2=2).add_(A)
@@ -58,15 +58,15 @@ def _polynomial(grams: Tensor, rounds: int) -> Tensor:
 class Muon(Optimizer):
     """Momentum, with each layer's update brought near an orthogonal matrix (Jordan et al., 2024).
 
-    So a step moves all directions of a weight alike, and a small network needs fewer of them. The weight of a layer is
+    So a step moves all directions of a weight alike, and a small network needs fewer steps. The weight of a layer is
     a matrix, outputs × all else; a bias or norm, as a matrix of one row, gets an update of norm 1. torch's Muon, in
     contrast, takes neither convolutions nor biases.
 
     Args:
         params: parameters, or groups of them.
         lr: learning rate; the update's singular values, so that it doesn't depend on a layer's size.
-        momentum: share of the old update in the new; Nesterov's.
-        weight_decay: share of the weights taken off in a step, times the learning rate.
+        momentum: share of the old update in the new one; Nesterov's.
+        weight_decay: share of the weights taken off in a step, multiplied by the learning rate.
 
     Raises:
         ValueError: if an argument is out of range.

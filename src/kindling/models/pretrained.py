@@ -1,4 +1,4 @@
-"""Networks for images of torchvision and timm without their last layer, pretrained if one likes."""
+"""Image networks of torchvision and timm without their last layer, pretrained if wanted."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,10 +10,10 @@ from torchvision import models
 
 from kindling.models.hyperparameters import WEIGHTS_FOLLOW
 
-TIMM = "timm/"  # before the name of one of timm's
-# Those two have further outputs in training.
+TIMM = "timm/"  # before the name of a network of timm
+# These two have further outputs in training.
 TORCHVISION = sorted({*models.list_models(module=models)} - {"googlenet", "inception_v3"})
-CLASSES = 1000  # of ImageNet, by which the last layer is known
+CLASSES = 1000  # of ImageNet, by which the last layer is recognised
 
 
 class Wanted(NamedTuple):
@@ -31,14 +31,14 @@ class Wanted(NamedTuple):
 
 
 def network_without_head(name: str, channels: int, pretrained: bool) -> tuple[nn.Module, Wanted]:
-    """A network that makes features (B, F) of images (B, C, H, W).
+    """A network that turns images (B, C, H, W) into features (B, F).
 
-    Its first convolution takes any number of channels: one has the sum of the weights of three, others repeat them in
-    proportion. Weights are read from torch's cache, and downloaded if they are not there; not at all if those of a
-    checkpoint are to follow.
+    Its first convolution takes any number of channels: one gets the sum of the weights of three, other numbers repeat
+    them in proportion. Weights are read from torch's cache, and downloaded if they are not there; neither if those of
+    a checkpoint will follow.
 
     Args:
-        name: of a network in torchvision.models, or after timm/ in timm.
+        name: of a network in torchvision.models, or, after timm/, of one in timm.
         channels: of the images.
         pretrained: whether to load the library's weights for it.
 
@@ -56,7 +56,7 @@ def _torchvision(name: str, channels: int, pretrained: bool) -> tuple[nn.Module,
     if pretrained:
         try:
             network.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
-        except Exception as error:  # of the internet, the file or its content
+        except Exception as error:  # of the network, the file or its content
             raise _unreadable(name, weights.url, _place(weights.url), error) from None
     layers = dict(network.named_modules())
     network.set_submodule([path for path, layer in layers.items() if _outputs(layer) == CLASSES][-1], nn.Identity())

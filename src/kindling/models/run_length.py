@@ -6,14 +6,14 @@ import lightning as L
 
 
 def steps_of(trainer: L.Trainer) -> float:
-    """How many steps each optimiser takes in a training; infinity if nobody knows."""
+    """How many steps each optimiser takes in a training; infinity if that is unknown."""
     steps = trainer.estimated_stepping_batches
     if steps < 0:  # Lightning's answer where the data has no length, and max_steps is not set
         return math.inf
     optimizers = len(trainer.optimizers)
     if trainer.lightning_module.automatic_optimization or optimizers < 2 or trainer.max_steps < 0:
         return steps
-    # Lightning counts the steps of all optimisers against max_steps; as a rule each takes one a batch.
+    # Lightning counts the steps of all optimisers against max_steps; as a rule each takes one per batch.
     epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
     return min(math.ceil(trainer.max_steps / optimizers), trainer.num_training_batches * epochs)
 
@@ -21,11 +21,11 @@ def steps_of(trainer: L.Trainer) -> float:
 def adapt_to_run_length(trainer: L.Trainer) -> None:
     """Tell the schedules how long the run is, and log each epoch at least once, as far as its length is known.
 
-    A schedule with a method `start` is told the number of steps; its attribute `interval` says when it steps. Call it
-    when the training starts; a second time it changes nothing.
+    A schedule with a method `start` gets the number of steps; its attribute `interval` says when it steps. Call it
+    when the training starts; a second call changes nothing.
 
     Raises:
-        MisconfigurationException: if a schedule spans the run, and nobody knows its end.
+        MisconfigurationException: if a schedule spans the run, but the end of the run is unknown.
     """
     for config in trainer.lr_scheduler_configs:
         config.interval = getattr(config.scheduler, "interval", config.interval)

@@ -1,8 +1,8 @@
 """Learning-rate schedules. Any optimiser of `torch.optim` and any schedule of `torch.optim.lr_scheduler` works by name.
 
-Those here replace torch's of the same name or add to them. One that spans the run has no length to type: it gets it
-through `start` before the first step. `interval` says whether a schedule steps at every optimiser step or every epoch.
-Both hold in any LightningModule whose `configure_optimizers` returns such a schedule.
+Those here replace torch's of the same name or add to them. One that spans the run needs no length: it gets that from
+`start` before the first step. `interval` says whether a schedule steps at every optimiser step or every epoch.
+Both work in any LightningModule whose `configure_optimizers` returns such a schedule.
 """
 
 import math
@@ -34,18 +34,18 @@ class OverTheRun(LRScheduler):
         """Take the length of the run, in optimiser steps, and set the learning rate for the step to come.
 
         Raises:
-            MisconfigurationException: if the run has no end, or none that is known beforehand.
+            MisconfigurationException: if the run has no end, or none that is known in advance.
         """
         if math.isinf(total_steps):
             name = type(self).__name__
-            ends = "set trainer.max_steps (trainer.max_epochs is enough for data whose length is known)"
+            ends = "set trainer.max_steps (trainer.max_epochs is enough if the data has a known length)"
             raise MisconfigurationException(f"{name} needs a run with an end that is known when it starts: {ends}")
         self.total_steps = int(total_steps)
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=False):  # groups can be added later
             group["lr"] = lr
 
     def state_dict(self) -> dict[str, Any]:
-        """The position alone: the shape and the length are the resumed run's own."""
+        """Only the position: the shape and the length are the resumed run's own."""
         return {key: value for key, value in super().state_dict().items() if key in ("last_epoch", "base_lrs")}
 
 
@@ -102,7 +102,7 @@ class OneCycleLR(OverTheRun, lr_scheduler.OneCycleLR):
 
     Args:
         optimizer: the optimiser.
-        max_lr: peak; null for the optimiser's learning rate. A group with a rate of its own has its peak in proportion.
+        max_lr: peak; null for the optimiser's learning rate. A group with its own rate has its peak in proportion.
         **one_cycle: pct_start, anneal_strategy, cycle_momentum, div_factor …: see torch.
     """
 
@@ -121,7 +121,7 @@ class OneCycleLR(OverTheRun, lr_scheduler.OneCycleLR):
 
     def start(self, total_steps: float) -> None:
         position = self.last_epoch
-        if not math.isinf(total_steps):  # torch's lays out its phases when it is built
+        if not math.isinf(total_steps):  # torch's class lays out its phases when it is built
             super().__init__(self.optimizer, self.peak, total_steps=int(total_steps), **self.arguments)
         self.last_epoch = position
         super().start(total_steps)
@@ -142,7 +142,7 @@ class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau):
 
 
 def fuse(optimizer: Optimizer) -> Optimizer:
-    """Let torch update all weights in one kernel, if it can do so on every device and nobody chose otherwise."""
+    """Let torch update all weights in one kernel, if it can do so on every device and the user chose nothing else."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     if isinstance(optimizer, Adam | AdamW) or (isinstance(optimizer, SGD) and not any(map(is_shared_out, weights))):
         for group in optimizer.param_groups:

@@ -13,15 +13,15 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     """Leave each process a share of every weight, gathered block by block in a step (FSDP; Zhao et al., 2023).
 
-    Blocks are the direct children of the model, and the elements of those that are a list or a sequence. Parameters of
-    no block, and those that several share, are the model's own.
+    Blocks are the direct children of the model, and the elements of those that are a list or a sequence. Parameters in
+    no block, and those that several share, belong to the model itself.
 
     Args:
-        model: with all its layers; nothing is done to one that is sharded already.
-        mesh: of the strategy, with the dimensions data_parallel and tensor_parallel.
+        model: with all its layers; one that is sharded already is left alone.
+        mesh: the strategy's, with the dimensions data_parallel and tensor_parallel.
 
     Raises:
-        MisconfigurationException: if tensors are to be parallel, which each architecture has to say for itself.
+        MisconfigurationException: for tensor parallelism, which each architecture has to arrange for itself.
     """
     if isinstance(model, FSDPModule):
         return
@@ -29,10 +29,10 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     if mesh["tensor_parallel"].size() > 1:
         size = f"tensor_parallel_size is {mesh['tensor_parallel'].size()}"
         raise MisconfigurationException(
-            f"{size}, and {name} does not say which of its layers are split: set it to 1, or give the model a "
+            f"{size}, but {name} does not say how its layers are split: set it to 1, or give the model a "
             "configure_model that calls torch's parallelize_module"
         )
-    model.to(memory_format=torch.contiguous_format)  # fully_shard takes no other
+    model.to(memory_format=torch.contiguous_format)  # fully_shard takes no other format
     blocks = list(_blocks(model))
     owners = Counter(id(parameter) for block in blocks for parameter in block.parameters())
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Tensors that are shared out over processes, torch's DTensor, of which each process has a part."""
+"""Tensors that are shared out over processes, torch's DTensor: each process has a part."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 def is_shared_out(tensor: Tensor) -> bool:
-    """Whether it is a DTensor, which is not asked by its class: not every build of torch has it."""
+    """Whether it is a DTensor; not judged by its class, which not every build of torch has."""
     return hasattr(tensor, "full_tensor")
 
 
 def whole(tensor: Any) -> Tensor:
-    """All of a tensor, for which all processes have to ask at once; one that is not shared out as it is."""
+    """All of a tensor, which all processes have to ask for at once; a tensor that is not shared out, as it is."""
     return tensor.full_tensor() if is_shared_out(tensor) else tensor
 
 
 def own_share(tensor: Any) -> Tensor:
-    """This process's part of a tensor; all of one that is not shared out."""
+    """This process's part of a tensor; all of it if it is not shared out."""
     return tensor.to_local() if is_shared_out(tensor) else tensor

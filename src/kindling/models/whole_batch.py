@@ -1,4 +1,4 @@
-"""What a step of several processes logs: the loss and the metrics of all their samples, by one exchange."""
+"""What a step of several processes logs: the loss and the metrics of all their samples, with one exchange."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ from kindling.tasks import Task
 
 
 def measured(task: Task, loss: Tensor, outputs: Any, targets: Any) -> dict[str, Tensor]:
-    """`train/loss` and the metrics of a training batch; of several processes, which all call it, of all their samples.
+    """`train/loss` and the metrics of a training batch; with several processes, which all call it, of all samples.
 
     Losses are averaged by what their batches weigh, which need not be alike. Metrics are computed from the states of
-    all processes, so that an F1 is that of the whole batch and no mean of several. What a task measures by a
-    `batch_metrics` of its own is averaged as the losses are.
+    all processes, so that an F1 is that of the whole batch, not a mean of several. What a task measures with its
+    own `batch_metrics` is averaged as the losses are.
 
     Args:
         task: of the model.
         loss: of this process's batch, a scalar.
-        outputs: of the model for that.
-        targets: of it.
+        outputs: of the model for that batch.
+        targets: of that batch.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return {"train/loss": loss, **task.batch_metrics(outputs, targets)}
@@ -41,7 +41,7 @@ def measured(task: Task, loss: Tensor, outputs: Any, targets: Any) -> dict[str, 
 
 
 def _from_all_processes(own: Any) -> list[Any]:
-    """What each process gives, in the order of their ranks; numbers lie on the CPU."""
+    """What each process gives, in order of rank, with tensors on the CPU."""
     everyone = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, move_data_to_device(own, "cpu"))
     return everyone
@@ -56,7 +56,7 @@ def _weighted_means(names: list[str], values: list[list[Any]], weights: list[Any
 
 
 def _sent_by(metric: Metric) -> list[Tensor]:
-    """The tensors that a metric would gather of all processes, one after the other."""
+    """The tensors that a metric would gather from all processes, one after the other."""
     sent: list[Tensor] = []
 
     def send(tensor: Tensor, group: Any = None) -> list[Tensor]:
@@ -69,7 +69,7 @@ def _sent_by(metric: Metric) -> list[Tensor]:
 
 
 def _computed(task: Task, metrics: list[Any], received: list[list[list[Tensor]]]) -> dict[str, Tensor]:
-    """The metrics of all processes, from what each has sent of each metric."""
+    """The metrics of all processes, from what each has sent for each metric."""
     if not metrics:
         return {}
     for number, metric in enumerate(metrics):

@@ -31,12 +31,12 @@ class Task(nn.Module):
 
     fits: str = ""  # the targets that it is for, as TASK_FOR has them; with a word of its own it is given any data
     figures: tuple[str, ...] = ()  # modules of `kindling/figures/` that suit it, or paths of modules with a `draw`
-    metrics: Specs | None = None  # measured on a split besides the task's own: see own_metrics.py
-    metrics_of: tuple[str, ...] = ("torchmetrics.classification", "torchmetrics.regression")  # whose metrics suit it
+    metrics: Specs | None = None  # measured on a split in addition to the task's own: see own_metrics.py
+    metrics_of: tuple[str, ...] = ("torchmetrics.classification", "torchmetrics.regression")  # where its metrics are
     samples_drawn: int | None = None  # how many of a split's first samples the figures need; None for all
     input_shape: tuple[int, ...]  # of the model's first input, without the batch; set by the model before `build`
     vocabulary: int | None = None  # number of different tokens, if that is tokens; likewise
-    num_outputs: int  # how many outputs the model must have
+    num_outputs: int  # how many outputs the model must give
     criterion: nn.Module
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Task(nn.Module):
         return None
 
     def try_loss(self, outputs: Any, targets: Any) -> None:
-        """Refuse a loss that can't be for this task before the training does, with a ValueError."""
+        """Refuse a loss that this task can't use before the training does, with a ValueError."""
         try:
             self.loss_of(outputs, targets)
         except (RuntimeError, ValueError, TypeError):
@@ -96,17 +96,17 @@ class Task(nn.Module):
         self.notes: dict[str, str] = {}  # why a metric is undefined, or what its mean leaves out, by its logged name
 
     def metric_arguments(self) -> dict[str, Any]:
-        """What metrics of torchmetrics take of the task, by the names of their arguments, such as num_classes."""
+        """What metrics of torchmetrics take from the task, by the names of their arguments, such as num_classes."""
         return {}
 
     def start(self, data: Any) -> None:
-        """Before a training: learn what it takes of the data, or refuse it with a MisconfigurationException."""
+        """Before a training: learn what the task needs from the data, or refuse it with a MisconfigurationException."""
         mixes = getattr(getattr(data, "augment", None), "mixes", False)
         if mixes and not isinstance(getattr(self, "criterion", None), nn.CrossEntropyLoss):
             raise MisconfigurationException("mixup and cutmix need the task Classification with cross-entropy")
 
     def inputs_of(self, batch: Any) -> Any:
-        """What the model's forward gets of a batch: all but the last part."""
+        """What the model's forward gets from a batch: all but the last part."""
         return batch[:-1]
 
     def targets_of(self, batch: Any) -> Any:
@@ -118,11 +118,11 @@ class Task(nn.Module):
         return self.criterion(outputs, targets)
 
     def loss_weight(self, targets: Any) -> Tensor | None:
-        """What a batch's loss counts in that of its split, if its samples have weights; None for their number."""
+        """The weight of a batch's loss in that of its split, if its samples have weights; None for their number."""
         return None
 
     def scores(self, outputs: Any) -> Any:
-        """What metrics, figures and an exported file see, such as probabilities; by default the outputs as they are."""
+        """What metrics, figures and an exported file get, such as probabilities; by default the outputs as they are."""
         return outputs
 
     def prediction(self, outputs: Any, batch: Any) -> Any:
@@ -130,11 +130,11 @@ class Task(nn.Module):
         return self.scores(outputs)
 
     def exported(self, outputs: Any, batch: Any) -> Any:
-        """What an exported file gives for them; by default the same."""
+        """What an exported file gives for the inputs of a batch; by default the same."""
         return self.prediction(outputs, batch)
 
     def sureness(self, scores: Any, targets: Any) -> Tensor | None:
-        """How right each sample is, (B,), by which figures choose the worst: the probability of its class; or None."""
+        """How right each sample is, (B,): the probability of its class; or None. Figures choose the worst by it."""
         if targets.dim() != 1 or scores.dim() > 2:
             return None
         both = torch.stack([1 - scores, scores], dim=1) if scores.dim() == 1 else scores
@@ -145,7 +145,7 @@ class Task(nn.Module):
         return scores
 
     def see_batch(self, outputs: Any, targets: Any) -> None:
-        """Have `train_metrics` take up a training batch: outputs (B, num_outputs), targets (B, …)."""
+        """Update `train_metrics` with a training batch: outputs (B, num_outputs), targets (B, …)."""
         self.train_metrics.update(self.scores(outputs), targets)
 
     def batch_metrics(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
@@ -158,21 +158,21 @@ class Task(nn.Module):
         return metrics
 
     def take_notes(self, metrics: MetricCollection) -> None:
-        """Keep what the metrics of a split, just computed, say of themselves."""
+        """Keep what the metrics of a split, just computed, say about themselves."""
         prefix = metrics.prefix or ""
         self.notes = {name: note for name, note in self.notes.items() if not name.startswith(prefix)}
         for metric in metrics.values(copy_state=False):
             self.notes |= {f"{prefix}{name}": note for name, note in getattr(metric, "notes", {}).items()}
 
     def columns(self, scores: Any, names: list[str]) -> dict[str, Any]:
-        """What a table says of each sample, from `prediction`: lists or arrays of one dimension by name.
+        """What a table says about each sample, from `prediction`: lists or arrays of one dimension by name.
 
         `names` are those of the classes or the targets. A list of arrays (H, W) of whole numbers becomes PNG files.
         """
         raise NotImplementedError
 
     def target_columns(self, targets: Any, names: list[str]) -> dict[str, Any]:
-        """What it says of the targets, where they are known; by default nothing."""
+        """What the table says about the targets, where they are known; by default nothing."""
         return {}
 
     def declares(self, method: str) -> bool:
@@ -180,14 +180,14 @@ class Task(nn.Module):
         return getattr(type(self), method) is not getattr(Task, method)
 
     def check_outputs(self, outputs: Any) -> None:
-        """Before a prediction: a UsageError if `scores` would not mean what it says of these outputs.
+        """Before a prediction: a UsageError if `scores` would not mean what it says for these outputs.
 
-        A task that fits targets of TASK_FOR takes (B, num_outputs) alone; any other says itself what its scores are.
+        A task that fits targets of TASK_FOR takes only (B, num_outputs); any other says itself what its scores are.
         """
         shape = getattr(outputs, "shape", (None,))
         if self.fits in TASK_FOR and tuple(shape[1:]) != (self.num_outputs,):
             given = f"the model gives {type(outputs).__name__} of shape {tuple(shape)}"
             raise UsageError(
-                f"{type(self).__name__} is for outputs of shape (batch, {self.num_outputs}), and {given}: a task whose "
+                f"{type(self).__name__} is for outputs of shape (batch, {self.num_outputs}), but {given}: a task whose "
                 "fits is a word of its own can say what they mean"
             )

@@ -1,4 +1,4 @@
-"""Classes: one of several, yes or no, or any of several a sample."""
+"""Classes: one of several, yes or no, or any of several per sample."""
 
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ class _Classes(Task):
     metrics_of = ("torchmetrics.classification",)
 
     def example(self, count: int) -> tuple[Tensor, Tensor]:
-        size = count + 1  # of the batch, unlike any other dimension
+        size = count + 1  # of the batch, different from any other dimension
         targets = torch.arange(size) % count
         return one_hot(targets, count)[:, -self.num_outputs :].float(), targets
 
@@ -38,16 +38,16 @@ class _Classes(Task):
 
 
 class Classification(_Classes):
-    """One of K classes a sample: cross-entropy on logits (B, K) against class indices (B,) int64.
+    """One of K classes per sample: cross-entropy on logits (B, K) against class indices (B,) int64.
 
-    The loss includes the softmax, so the model ends in a linear layer. Probabilities (B, K) are targets as well.
+    The loss includes the softmax, so the model ends in a linear layer. Probabilities (B, K) can be targets too.
 
     Args:
         label_smoothing: share of the target spread evenly over all classes, in [0, 1) (Szegedy et al., 2016).
         class_weights: weight of each class in the loss, in the order of the data's classes; balanced for weights that
-            make the classes of the training split count alike; null for equal weights.
+            make the classes of the training split count equally; null for equal weights.
         loss: another loss on logits, such as FocalLoss; null for cross-entropy.
-        metrics: metrics of torchmetrics or a project that are measured besides, on probabilities: see own_metrics.py.
+        metrics: further metrics of torchmetrics or a project to measure, on probabilities: see own_metrics.py.
     """
 
     fits = "one class a sample"
@@ -96,7 +96,7 @@ class Classification(_Classes):
         self.balance(data.train_targets)
 
     def balance(self, targets: Tensor) -> None:
-        """Learn the weights that are to make classes count alike, of the training split's targets (N,)."""
+        """Learn the weights that make classes count equally from the training split's targets (N,)."""
         if self.class_weights == "balanced":
             counts = torch.bincount(targets, minlength=self.num_outputs).clamp_min(1)
             self.criterion.weight.copy_(counts.sum() / (self.num_outputs * counts))  # type: ignore[operator]
@@ -109,7 +109,7 @@ class Classification(_Classes):
         return super().loss_of(outputs, targets)
 
     def loss_weight(self, targets: Tensor) -> Tensor | None:
-        """The sum of the weights of the classes, by which these losses divide."""
+        """The sum of the weights of the classes, which these losses divide by."""
         weights = getattr(self.criterion, "weight", None)
         divides = isinstance(self.criterion, nn.CrossEntropyLoss | nn.NLLLoss) and not targets.is_floating_point()
         return weights[targets].sum() if divides and weights is not None else None
@@ -119,7 +119,7 @@ class Classification(_Classes):
         return outputs.float().softmax(dim=1)
 
     def see_batch(self, outputs: Tensor, targets: Tensor) -> None:
-        mixed = targets.is_floating_point()  # of mixup and cutmix: counted is the class with the largest share
+        mixed = targets.is_floating_point()  # of mixup and cutmix: the class with the largest share counts
         super().see_batch(outputs, targets.argmax(dim=1) if mixed else targets)
 
     def decode(self, scores: Tensor) -> Tensor:
@@ -131,10 +131,10 @@ class BinaryClassification(_Classes):
 
     Args:
         positive_weight: weight of a positive sample in the loss; a negative one has 1. balanced for the weight that
-            makes both kinds of the training split count alike.
-        threshold: a probability above it is taken for positive, in (0, 1).
+            makes both kinds in the training split count equally.
+        threshold: a probability above it means positive, in (0, 1).
         loss: another loss on logits and 0/1 targets, such as FocalLoss; null for binary cross-entropy.
-        metrics: metrics of torchmetrics or a project that are measured besides, on probabilities: see own_metrics.py.
+        metrics: further metrics of torchmetrics or a project to measure, on probabilities: see own_metrics.py.
     """
 
     fits = "one class a sample"
@@ -149,7 +149,7 @@ class BinaryClassification(_Classes):
         super().__init__()
         self.metrics = metrics
         if (positive_weight != "balanced" and positive_weight <= 0) or (loss and positive_weight != 1):
-            raise ValueError(f"positive_weight is {positive_weight}: expected a positive weight, and no loss besides")
+            raise ValueError(f"positive_weight is {positive_weight}: expected a positive weight, and 1 if loss is set")
         if not 0 < threshold < 1:
             raise ValueError(f"threshold is {threshold}: expected a probability in (0, 1)")
         self.positive_weight, self.threshold, self.loss = positive_weight, threshold, loss
@@ -170,7 +170,7 @@ class BinaryClassification(_Classes):
         self.add_metrics({"measures": batch}, {"measures": split})
 
     def weigh(self) -> None:
-        """Give the loss its weights, those that are balanced to be learnt in `start` and kept in the checkpoint."""
+        """Give the loss its weights; balanced ones are learnt in `start` and kept in the checkpoint."""
         if self.positive_weight == "balanced":
             self.criterion.register_buffer("pos_weight", torch.ones(self.num_outputs))
         elif self.positive_weight != 1:
@@ -194,7 +194,7 @@ class BinaryClassification(_Classes):
 
 
 class MultilabelClassification(BinaryClassification):
-    """Any of K classes a sample, each a yes or no as in BinaryClassification: logits and 0/1 targets (B, K) int64."""
+    """Any of K classes per sample, each a yes or no as in BinaryClassification: logits and 0/1 targets (B, K) int64."""
 
     fits = "several classes a sample"
     figures = ("curves",)

@@ -1,4 +1,4 @@
-"""The task for what the data's targets are, where one wants another loss or more metrics and leaves the task open."""
+"""The task that suits the data's targets, for users who want another loss or more metrics but leave the task open."""
 
 import inspect
 

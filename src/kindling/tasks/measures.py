@@ -1,8 +1,8 @@
-"""What the tasks measure on a split: the values that scikit-learn gives for the table of its predictions.
+"""What the tasks measure on a split: the values that scikit-learn gives for the table of predictions.
 
-Scores and targets are kept as they come (of pixels only counts), and all is computed from them in the end, in float64
-on the CPU. So nothing depends on the size of the batches or on the number of processes, and a target far from zero, or
-in a small unit, loses no digits: torchmetrics sums in float32, and counts a class that a split lacks as 0.
+Scores and targets are kept as they come (for pixels only counts), and everything is computed from them at the end, in
+float64 on the CPU. So nothing depends on the size of the batches or on the number of processes, and a target far from
+zero, or in a small unit, loses no digits: torchmetrics sums in float32, and counts a class that a split lacks as 0.
 
 What is undefined, such as the recall of a class that a split lacks, is left out of a mean, and is NaN where nothing is
 left; `notes` says why. In scikit-learn's words: labels of the targets, zero_division=nan, force_finite=False.
@@ -25,17 +25,17 @@ UNDEFINED = {  # when
     "auroc": "without samples of the class and of others",
     "iou": "without a pixel of the class",
     "dice": "without a pixel of the class",
-    "r2": "where all targets are alike",
+    "r2": "where all targets are equal",
     "psnr": "for images that don't lie between 0 and 1",
     "perplexity": "without a token that counts",
     "bits_per_byte": "without a token that counts",
 }
-ROUNDED = 1e-4  # by which pixels that were normalised may leave 0 to 1
-KINDS = {"r2": "targets"}  # of which a mean is taken; classes elsewhere
+ROUNDED = 1e-4  # how far pixels that were normalised may lie outside 0 to 1
+KINDS = {"r2": "targets"}  # what a mean is taken over; classes elsewhere
 
 
 class Kept(Metric):
-    """Keeps what it is given of each batch, for a subclass to compute from all of it."""
+    """Keeps what each batch gives it, for a subclass to compute from all of it."""
 
     full_state_update = False
     first: Any
@@ -79,7 +79,7 @@ class Measures(Kept):
     """Several measures at once, by name, from scores and targets: `update(scores, targets)`.
 
     Args:
-        whole_split: whether to give also what needs a whole split, and a while.
+        whole_split: whether to give what needs a whole split, and takes a while, as well.
     """
 
     names: tuple[str, ...]  # of those that a training batch has as well
@@ -96,7 +96,7 @@ class Measures(Kept):
             return {}
         scores, targets = self.kept()
         each = self.each(scores, targets)
-        if not scores.isfinite().all():  # of a model that has diverged: its NaN is an error, and no lack of samples
+        if not scores.isfinite().all():  # of a model that has diverged: its NaN is an error, not a lack of samples
             return {name: values.mean() for name, values in each.items()}
         return {name: mean_of_defined(name, values, self.notes) for name, values in each.items()}
 
@@ -106,7 +106,7 @@ class Measures(Kept):
 
 
 class ClassMeasures(Measures):
-    """Of one class a sample, from probabilities (N, K, …) and indices (N, …): means over the classes there are."""
+    """Of one class per sample, from probabilities (N, K, …) and indices (N, …): means over the classes there are."""
 
     names = ("accuracy", "precision", "recall", "f1")
     further_names = ("auroc", "calibration_error")
@@ -132,7 +132,7 @@ class LabelMeasures(Measures):
 
     Args:
         several: whether it is the latter.
-        threshold: a probability above it is taken for a yes.
+        threshold: a probability above it means yes.
         whole_split: see Measures.
     """
 
@@ -177,10 +177,10 @@ class NumberMeasures(Measures):
 
 
 class ReconstructionMeasures(Measures):
-    """Of inputs that are made anew, (N, …), in their unit; kept is what it takes of each sample, not the sample.
+    """Of reconstructed inputs, (N, …), in their unit; only what is needed of each sample is kept, not the sample.
 
     Args:
-        of_images: whether they are images: the peak signal-to-noise ratio is for those, in dB, of a peak of 1.
+        of_images: whether they are images: these have a peak signal-to-noise ratio, in dB, for a peak of 1.
     """
 
     def __init__(self, of_images: bool) -> None:
@@ -199,9 +199,9 @@ class ReconstructionMeasures(Measures):
 
 
 class PixelMeasures(Metric):
-    """Of one class a pixel, from probabilities (B, K, H, W) and indices (B, H, W): means over the classes there are.
+    """Of one class per pixel, from probabilities (B, K, H, W) and indices (B, H, W): means over the classes there are.
 
-    Kept are counts of pixels alone, since all pixels of a split would fill the memory.
+    Only counts of pixels are kept, since all pixels of a split would fill the memory.
 
     Args:
         classes: how many there are.
@@ -245,7 +245,7 @@ def overlaps(hits: Tensor, predicted: Tensor, actual: Tensor) -> dict[str, Tenso
 
 
 def mean_of_defined(name: str, values: Tensor, notes: dict[str, str]) -> Tensor:
-    """The mean of those values of a measure, one for each class or target, that are no NaN; `notes` gets what is."""
+    """The mean of those values of a measure, one for each class or target, that are not NaN; `notes` says which are."""
     defined = values[~values.isnan()]
     if len(defined) < len(values):
         kind = KINDS.get(name, "classes")

@@ -10,17 +10,17 @@ from kindling.core.errors import UsageError
 from kindling.tasks.base import Task
 from kindling.tasks.token_measures import TokenMeasures, token_losses
 
-IGNORED = -100  # the target of a position that does not count, as torch's cross-entropy has it
+IGNORED = -100  # the target of a position that does not count, as in torch's cross-entropy
 DRAWN = 2**23  # logits that figures are drawn from, at most: 32 MB
 
 
 class NextToken(Task):
     """Language modelling: each token of a sample but the first is predicted from those before it, by cross-entropy.
 
-    Outputs (B, L, V) are logits of the token after each position, of which the model must see nothing: such as a causal
-    Transformer has them. Targets are the tokens themselves, shifted by one; what pads a sequence does not count, by the
-    lengths that come with it. The loss is in nats a token, a mean over all tokens of a split; perplexity is its
-    exponential. Where the data says how many bytes its tokens have, bits per byte compare models of different tokens.
+    Outputs (B, L, V) are logits of the token after each position, which the model must not see, as in a causal
+    Transformer. Targets are the tokens themselves, shifted by one; what pads a sequence does not count, by the lengths
+    that come with it. The loss is in nats per token, a mean over all tokens of a split; perplexity is its
+    exponential. Where the data says how many bytes its tokens have, bits per byte compare models with different tokens.
 
     A prediction of a sample is how many of its tokens were predicted, and their loss.
 
@@ -80,7 +80,7 @@ class NextToken(Task):
         return scores.argmax(dim=-1)
 
     def sureness(self, scores: Any, targets: Any) -> None:
-        """Not of a whole sample."""
+        """None for a whole sample."""
 
     def prediction(self, outputs: Tensor, batch: Any) -> Tensor:
         """How many tokens were predicted, and their loss, of each sample: (B, 2)."""
@@ -89,7 +89,7 @@ class NextToken(Task):
         return torch.stack([counts, losses / counts], dim=1)
 
     def exported(self, outputs: Tensor, batch: Any) -> Tensor:
-        """The logits, by which whoever has the file can generate."""
+        """The logits, with which whoever has the file can generate."""
         return outputs
 
     def columns(self, scores: Tensor, names: list[str]) -> dict[str, Any]:
@@ -101,8 +101,8 @@ class NextToken(Task):
         if len(shape) != 3 or shape[2] != self.num_outputs:
             given = f"the model gives {type(outputs).__name__} of shape {shape}"
             raise UsageError(
-                f"NextToken is for outputs of shape (batch, length, {self.num_outputs}), and {given}: such as "
-                "Transformer has them"
+                f"NextToken is for outputs of shape (batch, length, {self.num_outputs}), but {given}: use a "
+                "model such as Transformer"
             )
 
 
@@ -112,18 +112,18 @@ def continued(
 ) -> list[int]:
     """The `count` tokens that a language model writes after some.
 
-    It sees as many of the last ones as it was trained to predict from, anew for each token. The generators of random
-    numbers of a training stay as they are.
+    For each token it sees as many of the last ones as it was trained to predict from. The random generators of a
+    training stay as they are.
 
     Args:
         model: with a task NextToken, in evaluation.
         tokens: at least one.
         count: how many to write.
         temperature: below 1 for what is likelier, above 1 for what is rarer; 0 for the likeliest token each time.
-        top_k: only the so many likeliest are drawn from; None for all.
+        top_k: how many of the likeliest tokens to draw from; None for all.
         seed: of the draw.
     """
-    context = max(1, model.input_shape[0] - 1)  # nothing was learnt of what comes after the last token of a sample
+    context = max(1, model.input_shape[0] - 1)  # nothing was learnt about what comes after the last token of a sample
     generator = torch.Generator().manual_seed(seed)
     written = list(tokens)
     for _ in range(count):

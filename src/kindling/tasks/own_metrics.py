@@ -1,7 +1,7 @@
 """Metrics by name, of a project or of torchmetrics: `--model.task.metrics "[CohenKappa, MatthewsCorrCoef]"`.
 
-What such a metric has to know of the data, such as the number of classes, the task says. All else is the metric's own,
-also its defaults: torchmetrics takes the mean over all samples (`average: micro`) unless one sets another.
+The task tells such a metric what it has to know about the data, such as the number of classes. All else is the metric's
+own, even its defaults: torchmetrics takes the mean over all samples (`average: micro`) unless another is set.
 """
 
 import inspect
@@ -21,13 +21,13 @@ from kindling.core.errors import UsageError
 from kindling.core.parts import class_path_of, classes_of, find_class, path_of, short_name
 from kindling.tasks.measures import Kept
 
-# CohenKappa, or {class_path: FBetaScore, init_args: {beta: 2}}. Others are refused here, in a better sentence than the
-# parser's, which would build a class itself where any value may stand.
+# CohenKappa, or {class_path: FBetaScore, init_args: {beta: 2}}. Others are refused here, in a better sentence than
+# that of the parser, which would build a class itself where any value is allowed.
 Spec = str | dict[str, Any] | float | list[Any]
 Specs = list[Spec] | dict[str, Spec]  # in a dict by names of the user's own
 SPEC_KEYS = {"class_path", "init_args"}
 TAKEN = {"loss", "step", "epoch"}  # names that mean something else where metrics are logged
-OPTIONAL = {"threshold"}  # what the task says, and a user may say otherwise for a metric
+OPTIONAL = {"threshold"}  # what the task says, though a user may say otherwise for a metric
 LIBRARY = "torchmetrics."
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -40,7 +40,7 @@ class OfSplit(Kept):
 
     Args:
         make: builds the metric.
-        of_each: whether it gives a value for each target, of which the mean is taken.
+        of_each: whether it gives a value for each target, to take the mean of.
     """
 
     def __init__(self, make: Callable[[], Metric], of_each: bool) -> None:
@@ -67,9 +67,9 @@ class OfSplit(Kept):
         return values[~values.isnan()].mean()
 
     def values(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Its value, (1,), or that of each target, (T,); raises what it does, and a ValueError if it is no number."""
+        """Its value, (1,), or that of each target, (T,); raises what the metric does, and a ValueError for others."""
         scores, targets = (each.double() if each.is_floating_point() else each for each in (scores, targets))
-        if self.of_each and scores.dim() == 2 and scores.shape[1] == 1:  # which some metrics take as a row alone
+        if self.of_each and scores.dim() == 2 and scores.shape[1] == 1:  # some metrics take only a row
             scores, targets = scores[:, 0], targets[:, 0]
         metric = built(self.make)
         metric.set_dtype(torch.float64)
@@ -78,7 +78,7 @@ class OfSplit(Kept):
         value = metric.compute()
         if not isinstance(value, Tensor) or (value.numel() != 1 and not (self.of_each and value.dim() == 1)):
             given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"it gives {given}, and one number is logged")
+            raise ValueError(f"it gives {given}, but only one number can be logged")
         return value.detach().reshape(-1).double()
 
     def _note(self, values: Tensor, reason: str) -> None:
@@ -92,7 +92,7 @@ class OfSplit(Kept):
 
 
 def built(make: Callable[[], Metric]) -> Metric:
-    """A metric without what it says of its memory: `Kept` keeps all samples in any case."""
+    """A metric without its warning about memory: `Kept` keeps all samples in any case."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return make()
@@ -110,7 +110,7 @@ def own_metrics(
         taken: names of what is measured already.
 
     Raises:
-        ValueError: if there is no such metric, or it can't be built so.
+        ValueError: if there is no such metric, or it can't be built that way.
     """
     try:
         return _named(specs, packages, of_data, {*taken, *TAKEN})
@@ -161,7 +161,7 @@ def _class_of(spec: Spec, packages: tuple[str, ...]) -> type[Metric]:
     cls: Any = find_class(Metric, name)
     if cls is not None and path_of(cls) in fitting:
         return cls
-    why = f"{name} is no metric here" if cls is None else f"{cls.__name__} is not for these outputs"
+    why = f"{name} is not a metric here" if cls is None else f"{cls.__name__} is not for these outputs"
     names = sorted({short_name(path) for path in fitting})
     near = get_close_matches(short_name(name), names, n=3) if cls is None else []
     if near:
@@ -194,18 +194,18 @@ def _metric(cls: type[Metric], given: dict[str, Any], of_data: dict[str, Any]) -
 
 
 def try_out(specs: Specs, metrics: dict[str, OfSplit], scores: Any, targets: Any) -> None:
-    """Compute a task's own metrics of an example of a batch; a ValueError if one can't be for such outputs."""
+    """Compute a task's own metrics for an example batch; a ValueError if one is not for such outputs."""
     for metric in metrics.values():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 metric.values(scores, targets)
-        except Exception as error:  # which a metric for other things can raise in any way
+        except Exception as error:  # a metric for other things can fail in any way
             raise refused(specs, ValueError(f"{metric.title} is not for these outputs: {error}")) from None
 
 
 def _written(specs: Specs) -> str:
-    """Names alone, as a user would type them."""
+    """Only names, as a user would type them."""
     if isinstance(specs, dict):
         return "{" + ", ".join(f"{name}: {short_name(str(class_path_of(spec)))}" for name, spec in specs.items()) + "}"
     return "[" + ", ".join(short_name(str(class_path_of(spec))) for spec in specs) + "]"

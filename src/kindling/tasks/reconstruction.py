@@ -16,13 +16,13 @@ class Reconstruction(Task):
     """The input is the target: outputs (B, *input_shape), or these and latent vectors (B, L), by mean squared error.
 
     A model with as many outputs as an input has numbers, such as an MLP, can give them in a row, (B, outputs).
-    The loss sees inputs as the model does, normalised, so that 1 is what the mean of the training split would give.
+    The loss sees inputs as the model does, normalised, so that predicting the mean of the training split would give 1.
     Metrics and figures are in the unit of the inputs, for images from 0 to 1. A prediction is the latent vector and
-    the error: how far the normalised input is from what is made of it, squared, in the mean.
+    the error: the mean squared difference between the normalised input and its reconstruction.
 
     Args:
         loss: another loss, such as L1Loss; null for the mean squared error.
-        metrics: metrics of torchmetrics or a project that are measured besides: see own_metrics.py.
+        metrics: further metrics of torchmetrics or a project to measure: see own_metrics.py.
     """
 
     fits = "inputs alone"
@@ -57,11 +57,11 @@ class Reconstruction(Task):
             self.mean, self.std = (each.clone().to(self.mean.device, torch.float32) for each in (how.mean, how.std))
 
     def targets_of(self, batch: Any) -> Tensor:
-        """The inputs in their own unit; of several the first."""
+        """The inputs in their own unit; if there are several, the first."""
         return self._first_input(batch).float() * self.std + self.mean
 
     def loss_of(self, outputs: Any, targets: Tensor) -> Tensor:
-        """Loss of a batch against inputs in their own unit, which are normalised: (B, *input_shape) → scalar."""
+        """Loss of a batch against inputs in their own unit, which it normalises: (B, *input_shape) → scalar."""
         reconstructions, _ = self._parts(outputs)
         if reconstructions.shape != targets.shape:
             self._refuse(reconstructions, tuple(targets.shape[1:]))
@@ -107,4 +107,4 @@ class Reconstruction(Task):
     @staticmethod
     def _refuse(outputs: Tensor, shape: tuple[int, ...]) -> None:
         shapes = f"outputs of shape {tuple(outputs.shape[1:])} for inputs of shape {shape}"
-        raise UsageError(f"Reconstruction is for a model such as Autoencoder, and this one gives {shapes}")
+        raise UsageError(f"Reconstruction is for a model such as Autoencoder, but this one gives {shapes}")

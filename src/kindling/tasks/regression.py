@@ -11,14 +11,14 @@ from kindling.tasks.own_metrics import Specs
 
 
 class Regression(Task):
-    """T numbers a sample: outputs (B, T) against targets (B, T) float32, by mean squared error.
+    """T numbers per sample: outputs (B, T) against targets (B, T) float32, by mean squared error.
 
     The loss sees targets brought to mean 0 and variance 1 by the training split's statistics, which the checkpoint
     keeps; predictions and metrics are in the unit of the targets.
 
     Args:
         loss: another loss, such as L1Loss, HuberLoss or MSEMAELoss; null for the mean squared error.
-        metrics: metrics of torchmetrics or a project that are measured besides, in the unit of the targets: see
+        metrics: further metrics of torchmetrics or a project to measure, in the unit of the targets: see
             own_metrics.py.
     """
 
@@ -42,11 +42,11 @@ class Regression(Task):
         return {"num_outputs": self.num_outputs}
 
     def example(self, count: int) -> tuple[Tensor, Tensor]:
-        batch = torch.arange(1.0, count + 2)[:, None].expand(-1, count)  # above 0, as some losses and metrics want it
+        batch = torch.arange(1.0, count + 2)[:, None].expand(-1, count)  # above 0, as some losses and metrics require
         return batch, batch
 
     def start(self, data: Any) -> None:
-        """Take the statistics of the training split; a target that is all alike counts as if it varied a little."""
+        """Take the statistics of the training split; a target that never varies counts as if it varied a little."""
         super().start(data)
         targets = data.train_targets.double()
         mean, std = targets.mean(dim=0), targets.std(dim=0).nan_to_num(0.0)
@@ -70,5 +70,5 @@ class Regression(Task):
 
     @staticmethod
     def _numbers(values: Tensor, names: list[str], column: str) -> dict[str, Any]:
-        """In float64, which tells a table to keep all digits: far from zero the last ones are what varies."""
+        """In float64, so that a table keeps all digits: far from zero only the last ones vary."""
         return {f"{column}_{name}": each.double().numpy() for name, each in zip(names, values.T, strict=True)}

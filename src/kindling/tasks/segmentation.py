@@ -10,20 +10,20 @@ from kindling.core.errors import UsageError
 from kindling.tasks.classification import Classification
 from kindling.tasks.measures import PixelMeasures, overlaps, pixel_counts
 
-IGNORED = 255  # in a mask: a pixel that does not count, as Pascal VOC and Cityscapes have it
+IGNORED = 255  # in a mask: a pixel that does not count, as in Pascal VOC and Cityscapes
 
 
 class Segmentation(Classification):
-    """One of K classes a pixel: cross-entropy on logits (B, K, H, W) against masks (B, H, W) of class indices.
+    """One of K classes per pixel: cross-entropy on logits (B, K, H, W) against masks (B, H, W) of class indices.
 
-    Masks are of any integer type. Measured are the intersection over union and Dice, means over the classes that a
+    Masks are of any integer type. The metrics are the intersection over union and Dice, means over the classes that a
     split has, from all of its pixels at once; and the share of the pixels that are right.
 
     Args:
         ignore_index: the target of a pixel that does not count, neither for the loss nor for a metric.
         label_smoothing: share of the target spread evenly over all classes, in [0, 1).
         class_weights: weight of each class in the loss; balanced for weights that make the classes of the training
-            split count alike, by their pixels; null for equal weights.
+            split count equally, by their pixels; null for equal weights.
         loss: another loss, such as DiceLoss: it gets the pixels that count, logits (M, K) and class indices (M,); null
             for cross-entropy.
     """
@@ -46,7 +46,7 @@ class Segmentation(Classification):
     def build(self, targets: str, count: int) -> None:
         if targets != Classification.fits or not count:
             raise ValueError(
-                f"Segmentation needs data with one class a pixel, not {targets if count else 'no classes'}"
+                f"Segmentation needs data with one class per pixel, not {targets if count else 'no classes'}"
             )
         super().build(targets, count)
 
@@ -73,7 +73,7 @@ class Segmentation(Classification):
         ignored = getattr(augment, "ignored", self.ignore_index)
         if ignored != self.ignore_index:
             raise MisconfigurationException(
-                f"data.augment.ignored is {ignored}, and the task's ignore_index {self.ignore_index}: "
+                f"data.augment.ignored is {ignored}, but the task's ignore_index is {self.ignore_index}: "
                 "set both to the value of a pixel that does not count"
             )
         counted = masks[masks != self.ignore_index].long()
@@ -95,7 +95,7 @@ class Segmentation(Classification):
     def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
         self.check_outputs(outputs)
         if outputs.shape[2:] != targets.shape[1:]:
-            sizes = f"masks of {_size(outputs.shape[2:])} pixels, and the targets have {_size(targets.shape[1:])}"
+            sizes = f"masks of {_size(outputs.shape[2:])} pixels, but the targets have {_size(targets.shape[1:])}"
             raise UsageError(f"the model gives {sizes}: expected the same")
         counted = targets != self.ignore_index
         if self.loss is None:
@@ -143,7 +143,7 @@ class Segmentation(Classification):
         if len(shape) != 4 or shape[1] != self.num_outputs:
             given = f"the model gives {type(outputs).__name__} of shape {shape}"
             expected = f"(batch, {self.num_outputs}, height, width)"
-            raise UsageError(f"Segmentation is for outputs of shape {expected}, and {given}: such as UNet has them")
+            raise UsageError(f"Segmentation is for outputs of shape {expected}, but {given}: use a model such as UNet")
 
 
 def _size(sides: Any) -> str:

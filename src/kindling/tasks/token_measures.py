@@ -1,4 +1,4 @@
-"""What a language model is measured by: sums over tokens, from which the values of a whole split follow exactly."""
+"""How a language model is measured: by sums over tokens, from which the values of a whole split follow exactly."""
 
 import math
 
@@ -11,7 +11,7 @@ from kindling.tasks.measures import Measures
 
 
 class TokenMeasures(Measures):
-    """Of the next tokens, from logits (B, L, V) and targets (B, L): over all tokens; kept are sums of a batch.
+    """Of the next tokens, from logits (B, L, V) and targets (B, L): over all tokens; only sums of each batch are kept.
 
     Args:
         vocabulary: number of different tokens.

@@ -1,1 +1,1 @@
-"""Data: one kind of data a file."""
+"""Data: one kind of data per file."""

@@ -9,7 +9,7 @@ from kindling import Data
 
 
 class Memory(Data):
-    """Bits, of which some are marked: are the marked ones odd in number, or what is their sum?
+    """Bits, some of them marked: is the number of marked ones odd or even, or what is the sum of the marked bits?
 
     (length, 2) float32, bit and mark, or (length,) tokens → class index int64 (parity) or (1,) float32 (sum). After
     the adding problem (Hochreiter & Schmidhuber, 1997). The zeros that pad a sequence, and token 0, mean nothing.
@@ -17,9 +17,9 @@ class Memory(Data):
     Args:
         question: parity (two classes), or sum (a number).
         size: number of sequences.
-        length: the longest sequence, in steps; the shortest has half of it.
+        length: the longest sequence, in steps; the shortest has half as many.
         marked: number of marked steps.
-        tokens: token ids 1 to 4 instead of two numbers a step.
+        tokens: token ids 1 to 4 instead of two numbers per step.
         seed: seed of the sequences.
         **data: batch_size, val_fraction, test_fraction, split_seed, normalize: see Data.
 

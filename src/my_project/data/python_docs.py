@@ -8,12 +8,12 @@ from kindling.data import Text
 
 
 class PythonDocs(Text):
-    """What `help("topics")` of Python knows, half a MB of English with code, as windows of tokens: see Text.
+    """The text of Python's `help("topics")`, half a MB of English with code, as windows of tokens: see Text.
 
     Another version of Python has another text.
 
     Args:
-        path: file that it is written to, unless it is there.
+        path: file that the text is written to, unless it exists already.
         **text: length, tokens, vocabulary, cache, and what Data takes: see Text.
     """
 

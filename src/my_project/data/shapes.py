@@ -14,14 +14,14 @@ SHAPES = ["circle", "square", "diamond", "cross", "ring"]
 
 
 class Shapes(Data):
-    """One shape an image, anywhere and of any size, with noise: (1 or 3, side, side) float32 → class index int64.
+    """One shape per image, anywhere and of any size, with noise: (1 or 3, side, side) float32 → class index int64.
 
     Args:
         size: number of images, spread evenly over the classes.
         side: height and width, in pixels.
-        colour: three channels, each shape in a colour of its own, or one.
-        noise: standard deviation of the noise on each pixel; the shapes are brighter than the ground by 1, or in
-            colours by less.
+        colour: three channels, each shape in its own colour, or one channel.
+        noise: standard deviation of the noise on each pixel; the shapes are brighter than the ground by 1, or by
+            less in colour.
         seed: seed of the images.
         **data: batch_size, val_fraction, test_fraction, split_seed, normalize, augment: see Data.
 
@@ -69,7 +69,7 @@ class Shapes(Data):
 
 
 class ShapesMasks(Shapes):
-    """The same images, whose target is a mask of the shape in them: (side, side) class indices uint8, 0 around it.
+    """The same images, with a mask of the shape in each as target: (side, side) class indices uint8, 0 around it.
 
     Args:
         **shapes: size, side, colour, noise, seed, and what Data takes: see Shapes.

@@ -11,7 +11,7 @@ from kindling import Data
 
 
 class _Synthetic(Data):
-    """What the data sets below share: their size, their noise, and random numbers that depend on the seed alone."""
+    """What the data sets below share: a size, noise, and random numbers that depend on the seed alone."""
 
     def __init__(self, size: int, features: int, noise: float, seed: int, **data: Any) -> None:
         super().__init__(**data)
@@ -35,7 +35,7 @@ class SyntheticRegression(_Synthetic):
         size: number of samples.
         features: length of an input.
         num_targets: length of a target.
-        noise: standard deviation of the noise that is added to the targets, whose own is about 1 (sine: 0.7).
+        noise: standard deviation of the noise that is added to the targets; theirs is about 1 (sine: 0.7).
         seed: seed of the samples.
         **data: batch_size, val_fraction, test_fraction, split_seed, normalize: see Data.
 
@@ -71,17 +71,17 @@ class SyntheticClassification(_Synthetic):
     """Clouds, half moons, circles or spirals: (features,) float32 → class index int64.
 
     Args:
-        kind: blobs: a Gaussian cloud a class, of any number of classes and features; moons and circles: two classes
-            in two features; spirals: an arm a class in two features.
+        kind: blobs: one Gaussian cloud per class, any number of classes and features; moons and circles: two classes in
+            two features; spirals: one arm per class in two features.
         size: number of samples, spread evenly over the classes.
         features: length of an input, for blobs.
         num_classes: number of classes, at least 2, for blobs and spirals.
-        noise: standard deviation of the noise; the clouds' centres are drawn with 1, the others have radius 1.
+        noise: standard deviation of the noise; that of the clouds' centres is 1, and the other kinds have radius 1.
         seed: seed of the samples.
         **data: batch_size, val_fraction, test_fraction, split_seed, normalize: see Data.
 
     Raises:
-        ValueError: if a count is not positive, the noise is negative, or the kind has other counts.
+        ValueError: if a count is not positive, the noise is negative, or the kind has different counts.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class SyntheticClassification(_Synthetic):
 
 
 class SyntheticMultilabel(_Synthetic):
-    """Each class is a side of a plane of its own: (features,) float32 → 0/1 labels (num_classes,) int64.
+    """Each class is one side of a plane of its own: (features,) float32 → 0/1 labels (num_classes,) int64.
 
     Args:
         size: number of samples.

@@ -8,7 +8,7 @@ from kindling import Data
 
 
 class BreastCancer(Data):
-    """569 tumours, 30 measures each of their cell nuclei: benign or malignant (Street et al., 1993)."""
+    """569 tumours, 30 measurements each of their cell nuclei: benign or malignant (Street et al., 1993)."""
 
     classes = ["benign", "malignant"]
 
@@ -18,7 +18,7 @@ class BreastCancer(Data):
 
 
 class Diabetes(Data):
-    """442 patients, 10 measures each: how far the disease is a year later, from 25 to 346 (Efron et al., 2004)."""
+    """442 patients, 10 measurements each: how far the disease is a year later, from 25 to 346 (Efron et al., 2004)."""
 
     targets = ["progression"]
 
@@ -28,7 +28,7 @@ class Diabetes(Data):
 
 
 class Wine(Data):
-    """178 wines, 13 measures each, of three growers (Aeberhard & Forina, 1991)."""
+    """178 wines, 13 measurements each, from three growers (Aeberhard & Forina, 1991)."""
 
     classes = ["grower 1", "grower 2", "grower 3"]
 

@@ -13,7 +13,7 @@ class _TorchVision(Data):
     """A data set of torchvision with its own test split of 10,000 images.
 
     Args:
-        root: folder of the data sets, laid out as torchvision does: a folder for each.
+        root: folder of the data sets, laid out as torchvision does: one folder per data set.
         download: whether to download what is missing.
         val_fraction: share of the training images used for validation, in (0, 1); null for 5,000 of them.
         **data: batch_size, split_seed, normalize, augment: see Data.
@@ -41,7 +41,7 @@ class _TorchVision(Data):
             train, test = (cls(self.root, train=part, download=self.download) for part in (True, False))
         except (RuntimeError, OSError) as error:
             how = f"downloading failed ({error})" if self.download else "--data.download true downloads it"
-            raise ValueError(f"{name} is not, or not whole, in the folder data.root, {self.root!r}: {how}") from None
+            raise ValueError(f"{name} is missing or incomplete in the folder data.root, {self.root!r}: {how}") from None
         self.own_test = len(test.data)
         images = torch.cat([torch.as_tensor(part.data) for part in (train, test)])
         images = images.permute(0, 3, 1, 2) if images.dim() == 4 else images[:, None]  # (N, C, H, W) uint8

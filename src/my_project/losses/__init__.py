@@ -1,1 +1,1 @@
-"""Losses that `torch.nn` lacks: one a file."""
+"""Losses that `torch.nn` lacks: one per file."""

@@ -8,7 +8,7 @@ class DiceLoss(nn.Module):
     """1 - Dice, a mean over a batch's classes (Milletari et al., 2016): logits (M, K), classes (M,) int64 → scalar.
 
     Args:
-        cross_entropy: weight of the cross-entropy that is added, which learns faster in the beginning.
+        cross_entropy: weight of the cross-entropy that is added, which learns faster at first.
 
     Raises:
         ValueError: if the weight is negative.

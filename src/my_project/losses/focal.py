@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class FocalLoss(nn.NLLLoss):  # which has a `weight` for each class
+class FocalLoss(nn.NLLLoss):  # it has a `weight` for each class
     """Cross-entropy where a sample counts less the surer the model is of its class: (1 - p)^gamma (Lin et al., 2017).
 
     Logits (B, K) and class indices (B,) int64 → scalar; or logits and 0/1 targets (B, K) float32, with a sigmoid each.

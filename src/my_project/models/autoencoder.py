@@ -13,15 +13,15 @@ from kindling.tasks import Reconstruction
 
 
 class Autoencoder(Model):
-    """Autoencoder (Hinton & Salakhutdinov, 2006): inputs float32 → what is made of them, and latent vectors (B, L).
+    """Autoencoder (Hinton & Salakhutdinov, 2006): inputs float32 → their reconstructions, and latent vectors (B, L).
 
     Images (B, C, H, W) go through convolutions that halve the size, and back through ones that double it; vectors
-    (B, F) through linear layers, the widest first. Between both is the latent vector, whose few numbers have to tell
-    all. Labels are not needed.
+    (B, F) go through linear layers, the widest first. In between is the latent vector, whose few numbers have to hold
+    everything. Labels are not needed.
 
     Args:
         latent: numbers in a latent vector.
-        widths: channels of each stage of images, or units of each hidden layer of vectors, from narrow to wide.
+        widths: channels of each stage for images, or units of each hidden layer for vectors, from narrow to wide.
         activation: name of an activation in `torch.nn`: relu, leaky_relu, gelu, silu…
         optimizer: builds the optimiser from the parameters; part of the recipe.
         **model: input_shape, task, schedule …: see Model.

@@ -21,23 +21,23 @@ class Backbone(Model):
     """A network that classifies images, with a new head: (B, C, H, W) float32 → (B, outputs).
 
     A pretrained network gets what it was trained with: images of its size and, if the data's pixels lie between 0 and
-    1, with its own mean and spread. For other than three channels its first convolution has the sum or the
-    proportionate repetition of its weights. A lower rate for all but the head: --model.groups "{backbone: {lr: 1e-4}}".
+    1, with its own mean and spread. For a number of channels other than three, its first convolution has the sum of its
+    weights, or repeats them in proportion. A lower rate for all but the head: --model.groups "{backbone: {lr: 1e-4}}".
 
     Args:
-        name: of a network in torchvision.models, such as resnet18; or after timm/ one of timm, such as
+        name: of a network in torchvision.models, such as resnet18; or, after timm/, of one in timm, such as
             timm/convnext_tiny, which needs `pip install -e '.[timm]'`.
-        pretrained: whether to begin with the weights that the library has for it, which are downloaded once.
+        pretrained: whether to start from the library's weights for it, which are downloaded once.
         size: side in pixels to which images are resized, as squares; null for that of pretrained weights, and for no
             resizing without them.
-        freeze: how long all but the head stays as it is: all of the run (or head: it alone trains), a share of it such
-            as 0.5, or a number of epochs such as 3; null for not at all.
-        layer_decay: factor of the learning rate from a layer to the one below it, in (0, 1]; 1 for one rate.
+        freeze: how long all but the head stays unchanged: all of the run (or head: only the head trains), a share of it
+            such as 0.5, or a number of epochs such as 3; null for not at all.
+        layer_decay: factor of the learning rate from each layer to the one below it, in (0, 1]; 1 for the same rate.
         optimizer: builds the optimiser from the parameters; part of the recipe.
         **model: input_shape, classes, targets, task, schedule …: see Model.
 
     Raises:
-        ValueError: if there is no such network or it can't take such images, or its weights can't be read.
+        ValueError: if there is no such network, it can't take such images, or its weights can't be read.
     """
 
     takes = ("images",)
@@ -62,9 +62,9 @@ class Backbone(Model):
         channels, *sides = self.input_shape
         self.backbone, wanted = network_without_head(name, channels, pretrained)
         self.size = size or (wanted.size if pretrained else None)
-        self.hparams["size"] = self.size  # should the library's weights want another one day
+        self.hparams["size"] = self.size  # in case the library's weights want another one day
         if self.size and sides != [self.size, self.size]:
-            other = "" if size else f", as {name}'s weights want them (--model.size for another)"
+            other = "" if size else f", as {name}'s weights expect (--model.size for another)"
             self.notes.append(f"images are resized from {sides[0]} × {sides[1]} to {self.size} × {self.size}{other}")
         self.wanted = wanted if pretrained else None
         self.register_buffer("scale", torch.ones(channels, 1, 1))
@@ -77,7 +77,7 @@ class Backbone(Model):
         self.initialize()
 
     def _width(self, name: str) -> int:
-        """Features that the network makes of an image, which it is tried on."""
+        """How many features the network makes of an image, by trying it on one."""
         try:
             with torch.inference_mode():
                 return self._features(torch.zeros(1, *self.input_shape), self.backbone.eval()).shape[1]
@@ -90,7 +90,7 @@ class Backbone(Model):
             self.backbone.train()
 
     def _decay_by_layer(self, factor: float) -> None:
-        """Give each layer of the backbone the rate of the layer above it times a factor; the head keeps its own."""
+        """Give each layer of the backbone the rate of the layer above times a factor; the head keeps its own rate."""
         rate = self.optimizer([nn.Parameter(torch.zeros(1, 1))]).defaults["lr"]
         layer_of = {f"backbone.{name}": _layer(name) for name, _ in self.backbone.named_parameters()}
         free = {layer for name, layer in layer_of.items() if not any(fits(pattern, name) for pattern in self.groups)}
@@ -99,7 +99,7 @@ class Backbone(Model):
                 self.groups[re.escape(f"backbone.{layer}")] = {"lr": rate * factor**depth}
 
     def on_fit_start(self) -> None:
-        """Have a pretrained network see the data's pixels normalised by its own mean and spread."""
+        """Let a pretrained network see the data's pixels normalised by its own mean and spread."""
         super().on_fit_start()
         data = self.preprocessing
         if self.wanted and data and data["bounded"]:
@@ -126,7 +126,7 @@ class Backbone(Model):
 
 
 def _layer(name: str) -> str:
-    """The layer of a parameter: the first module that is no mere container."""
+    """The layer of a parameter: the first module that is not a mere container."""
     found = re.match(LAYER, name)
     assert found
     return found[0]

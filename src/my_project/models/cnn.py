@@ -22,14 +22,14 @@ class CNN(Model):
     Args:
         channels: channels of each stage.
         kernel_size: width of the convolutions, in pixels or steps; odd.
-        pooling: takes the largest of neighbouring positions, or their mean.
+        pooling: whether to take the largest of neighbouring positions, or their mean.
         activation: name of an activation in `torch.nn`: relu, leaky_relu, gelu, silu…
         dropout: share of the features zeroed after each stage in training, in [0, 1).
         optimizer: builds the optimiser from the parameters; part of the recipe.
         **model: input_shape, classes, targets, task, schedule …: see Model.
 
     Raises:
-        ValueError: if an argument is out of range, or the input too small for so many stages.
+        ValueError: if an argument is out of range, or the input is too small for so many stages.
     """
 
     takes = ("images", "sequences")
@@ -46,7 +46,7 @@ class CNN(Model):
     ) -> None:
         super().__init__(optimizer=optimizer, **model)
         if not channels or min(channels) < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"channels is {channels} and kernel_size is {kernel_size}: expected positive, and odd")
+            raise ValueError(f"channels is {channels}, kernel_size is {kernel_size}: expected positive, the size odd")
         layers: dict[str, Any]
         if len(self.input_shape) == 3:
             layers = LAYERS_2D
@@ -55,7 +55,7 @@ class CNN(Model):
             layers = LAYERS_1D
             *sides, in_channels = self.input_shape
         if min(sides) < 2 ** (len(channels) - 1):
-            raise ValueError(f"channels is {channels}: inputs of size {min(sides)} can't be halved so often")
+            raise ValueError(f"channels is {channels}: inputs of size {min(sides)} can't be halved that often")
 
         self.stages = nn.Sequential()
         for stage, out_channels in enumerate(channels):

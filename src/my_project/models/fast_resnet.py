@@ -37,7 +37,7 @@ class FastResNet(Model):
         **model: input_shape, classes, targets, task, schedule …: see Model.
 
     Raises:
-        ValueError: if channels and blocks don't fit each other.
+        ValueError: if channels and blocks don't match.
     """
 
     takes = ("images",)

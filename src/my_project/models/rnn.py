@@ -37,8 +37,8 @@ class RNN(Model):
     Args:
         cell: the recurrent layer.
         width: features of a state.
-        layers: recurrent layers on top of each other.
-        bidirectional: whether a second network reads from the end.
+        layers: recurrent layers, one on top of the other.
+        bidirectional: whether a second network reads from the end backwards.
         dropout: share of the features zeroed between layers and before the last one in training, in [0, 1).
         optimizer: builds the optimiser from the parameters; part of the recipe.
         **model: input_shape, classes, targets, task, schedule …: see Model.

@@ -26,9 +26,9 @@ class DoubleConv(nn.Sequential):
 class UNet(Model):
     """U-Net (Ronneberger et al., 2015): images (B, C, H, W) float32 → logits of each pixel's class (B, outputs, H, W).
 
-    On the way down each level halves the sides and doubles the channels; on the way up each is joined with the level of
-    the same size before. Unlike in the paper convolutions are padded, so that a mask is as large as its image. Sides
-    that can't be halved so often are padded with zeros, which are cut off in the end. Its task is Segmentation.
+    On the way down each level halves the sides and doubles the channels; on the way up each is joined with the one of
+    the same size on the way down. Unlike in the paper, convolutions are padded, so that a mask is as large as its
+    image. Sides that can't be halved that often are padded with zeros, later cut off. Its task is Segmentation.
 
     Args:
         width: channels of the first level.

@@ -67,7 +67,7 @@ FLAGS = {
     ),
     "metric to keep by": (["--checkpoint.monitor", "nothing"], "Checkpoint monitors nothing, which is never logged: logged are val/"),
     "metric of no stage": (["--early_stopping.monitor", "nothing"], "EarlyStopping monitors nothing, which is never logged: logged are val/"),
-    "run without an end": (["--trainer.max_epochs", "-1"], "set trainer.max_steps (trainer.max_epochs is enough for data whose length is known)"),
+    "run without an end": (["--trainer.max_epochs", "-1"], "set trainer.max_steps (trainer.max_epochs is enough if the data has a known length)"),
     "metric with an underscore": (["--early_stopping.monitor", "val_loss"], "EarlyStopping monitors val_loss, which is"),
     "no epoch": (["--trainer.max_epochs", "0"], "trainer.max_epochs is 0: nothing would be trained"),
     "no batch": (["--trainer.limit_train_batches", "0"], "trainer.limit_train_batches is 0: nothing would be trained"),

@@ -218,7 +218,7 @@ def test_the_data_is_shown_with_its_masks(kindling: Run) -> None:
     ("flags", "message"),
     [
         (["--model", "CNN", *FOLDERS], "Classification needs data with one class a sample: for masks use Segmentation"),
-        (["--model", "CNN", "--model.task", "Segmentation", *FOLDERS], "such as UNet has them"),
+        (["--model", "CNN", "--model.task", "Segmentation", *FOLDERS], "use a model such as UNet"),
         (["--model", "UNet", "--data", "Digits"], "Segmentation needs masks of whole numbers"),
         (["--model", "UNet", "--data", "Diabetes"], "UNet takes images"),
         (["--model", "UNet", *SHAPES, "--model.width", "0"], "width is 0 and depth is 3: expected positive integers"),

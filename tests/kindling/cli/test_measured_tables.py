@@ -67,7 +67,7 @@ def test_a_column_that_is_gone_is_named(kindling: Run, table: pd.DataFrame) -> N
     table.drop(columns="q").to_csv("table.csv", index=False)
     told = kindling("test", "--run", RUN)
     assert told.code == 2
-    assert "table.csv has no column 'q' among its inputs, and the model was trained on it" in told.err
+    assert "table.csv has no column 'q' among its inputs, but the model was trained on it" in told.err
 
 
 def test_another_target_is_refused(kindling: Run, table: pd.DataFrame) -> None:

@@ -283,8 +283,8 @@ def test_rows_of_a_csv_that_are_odd(kindling: Run) -> None:
     assert [row["error"] for row in rows] == [
         "",
         "age is 'old': expected a number",
-        "the row has 2 values, and the header 3",
-        "the row has 4 values, and the header 3",
+        "the row has 2 values, but the header has 3",
+        "the row has 4 values, but the header has 3",
         "",
         "",
         "",

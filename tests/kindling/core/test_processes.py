@@ -33,7 +33,7 @@ def environment(creates_processes_externally: bool) -> Any:
          "LOCAL_RANK is 2, but trainer.devices is 2: type the same --trainer.devices for each process"),
         # nobody would start the others
         (Launch("srun", number=1, environment=environment(True)), 4, 1,
-         "srun says that there is 1 process, but trainer.devices is 4 and trainer.num_nodes is 1: start it by srun "
+         "srun says that there is 1 process, but trainer.devices is 4 and trainer.num_nodes is 1: start it with srun "
          "--ntasks-per-node=4, or type --trainer.devices 1"),
         (Launch(number=1, environment=environment(True)), 2, 1, "WORLD_SIZE says that there is 1 process"),
     ],
@@ -66,7 +66,7 @@ def test_one_that_comes_when_the_first_has_gone_waits_no_longer_than_a_time(monk
         meeting_place.reach_first(at, is_first=False)
 
 
-@pytest.mark.parametrize(("name", "right"), [("srun", "by srun --ntasks=1"), ("torchrun", "without torchrun")])
+@pytest.mark.parametrize(("name", "right"), [("srun", "with srun --ntasks=1"), ("torchrun", "without torchrun")])
 def test_a_command_of_one_process_says_how_to_start_it(name: str, right: str) -> None:
     processes = Processes()
     processes.refuse_several("predict")

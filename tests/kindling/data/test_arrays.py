@@ -161,9 +161,9 @@ GUESSES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "text": ({"y_train": np.array(["a", "b"])[LABELS]}, {}, []),
     "integers": ({"x_train": LABELS[:, None] + np.arange(3)}, {"kind": "classification"}, ["x_train, 40×3 int64, is taken for vectors of 3 numbers; else --data.inputs tokens"]),
     "bytes": ({"x_train": PIXELS[..., 0]}, {"kind": "classification"}, ["x_train, 40×6×5 uint8, is taken for grey images of 6×5 pixels; else --data.inputs sequences"]),
-    "one-hot": ({"y_train": np.eye(2, dtype=int)[LABELS]}, {}, ["y_train has exactly one 1 a row: taken for 2 classes of which a sample can have several; if it has one alone, as one-hot labels say, set --data.kind one_hot"]),
-    "one-hot floats": ({"y_train": np.eye(2)[LABELS]}, {}, ["y_train holds floats of 0 and 1: taken for 2 numbers; else --data.kind one_hot for a class a row"]),
-    "floats of several classes": ({"y_train": np.stack([LABELS, LABELS], 1) / 1}, {}, ["y_train holds floats of 0 and 1: taken for 2 numbers; else --data.kind classification for several classes a row"]),
+    "one-hot": ({"y_train": np.eye(2, dtype=int)[LABELS]}, {}, ["y_train has exactly one 1 per row: taken for 2 classes of which a sample can have several; if each has only one (one-hot labels), set --data.kind one_hot"]),
+    "one-hot floats": ({"y_train": np.eye(2)[LABELS]}, {}, ["y_train holds floats of 0 and 1: taken for 2 numbers; else --data.kind one_hot for one class per row"]),
+    "floats of several classes": ({"y_train": np.stack([LABELS, LABELS], 1) / 1}, {}, ["y_train holds floats of 0 and 1: taken for 2 numbers; else --data.kind classification for several classes per row"]),
     "scaling": ({"x_train": PIXELS[..., 0].astype(np.int16)}, {"inputs": "images", "kind": "classification"}, ["x_train, from 0 to 255, is divided by 255; else --data.divisor 1"]),
     "no scaling": ({"x_train": PIXELS[..., 0].astype(np.int16)}, {"inputs": "images", "kind": "classification", "divisor": 1}, []),
     "times": ({"x_train": np.stack([1_750_000_000 + np.arange(SIZE), np.arange(SIZE)], 1) / 1}, {"kind": "classification"}, ["x_train: column 0 goes from 1750000000 to 1750000039 in float32's steps of 128: subtract 1750000000"]),
@@ -252,7 +252,9 @@ def test_a_hole_in_a_mapped_array_is_told(split: str, value: float, normalize: b
     parts = {f"x_{each}": hole(VECTORS, value) if each == split else VECTORS for each in ("train", "val", "test")}
     targets = {f"y_{each}": LABELS for each in ("train", "val", "test")}
     data = arrays(tmp_path, True, {"normalize": normalize}, **parts, **targets)
-    told = rf"^x_{split}, sample 3 \(from 0\) holds a value that is no finite number, and is for {split}: correct it$"
+    told = (
+        rf"^x_{split}, sample 3 \(from 0\) holds a value that is not a finite number, and is for {split}: correct it$"
+    )
     with pytest.raises(Stopped, match=told):
         data.setup("fit")
     if split != "test":
@@ -269,7 +271,7 @@ def test_a_hole_stops_a_training_before_it_begins(split: str, kindling: Run) -> 
     np.save(f"mine/x_{split}.npy", hole(VECTORS))
     stopped = kindling(*FIT, *MLP, "--data.path", "mine")
     assert (stopped.code, stopped.err.count("\n")) == (1, 1)
-    assert f"x_{split}, sample 3 (from 0) holds a value that is no finite number" in stopped.err
+    assert f"x_{split}, sample 3 (from 0) holds a value that is not a finite number" in stopped.err
     run = next(Path("lightning_logs/whole").glob("version_0"))
     measured = kindling("test" if split == "test" else "validate", "--run", run)
     assert (measured.code, measured.err.count("\n")) == (1, 1)
@@ -402,18 +404,18 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "no targets of a split": ({"x_val": VECTORS}, [], "a.npz: there is no y_val; it has x_train, x_val, y_train"),
     "no inputs of a split": ({"y_test": LABELS}, [], "a.npz: there is no x_test; it has x_train, y_test, y_train"),
     "lengths of one split": ({"x_train": SERIES, "lengths_train": LENGTHS, "x_val": SERIES, "y_val": LABELS}, [], "a.npz: there is no lengths_val; it has"),
-    "fewer targets": ({"y_train": LABELS[:30]}, [], "a.npz: x_train has 40 samples, and y_train has 30"),
-    "fewer targets of a split": ({**OWN, "x_val": VECTORS[:3]}, [], "a.npz: x_val has 3 samples, and y_val has 40"),
-    "fewer groups": ({"groups": LABELS[:3]}, [], "a.npz: x_train has 40 samples, and groups has 3"),
-    "fewer lengths": ({"x_train": SERIES, "lengths_train": LENGTHS[:9]}, [], "a.npz: x_train has 40 samples, and lengths_train has 9"),
+    "fewer targets": ({"y_train": LABELS[:30]}, [], "a.npz: x_train has 40 samples, but y_train has 30"),
+    "fewer targets of a split": ({**OWN, "x_val": VECTORS[:3]}, [], "a.npz: x_val has 3 samples, but y_val has 40"),
+    "fewer groups": ({"groups": LABELS[:3]}, [], "a.npz: x_train has 40 samples, but groups has 3"),
+    "fewer lengths": ({"x_train": SERIES, "lengths_train": LENGTHS[:9]}, [], "a.npz: x_train has 40 samples, but lengths_train has 9"),
     "an empty array": ({"x_train": VECTORS[:0], "y_train": LABELS[:0]}, [], "a.npz: x_train is empty: expected an array of all samples"),
     "an empty split": ({"x_val": VECTORS[:0], "y_val": LABELS[:0]}, [], "a.npz: x_val is empty"),
     "a single target": ({"y_train": 3}, [], "a.npz: y_train is a single value: expected an array of all samples"),
     "a single input": ({"x_train": 3}, [], "a.npz: x_train is a single value: expected an array of all samples"),
     "another width": ({**OWN, "x_val": VECTORS[:, :2]}, [], "a.npz: x_val holds float32 of shape (40, 2), and x_train float32 of (40, 3)"),
     "another type": ({**OWN, "x_val": VECTORS.astype(np.float64)}, [], "a.npz: x_val holds float64 of shape (40, 3), and x_train float32 of (40, 3)"),
-    "other targets": ({**OWN, "y_val": VECTORS}, [], "a.npz: y_val holds float32 of shape (40, 3), and y_train int64 of (40,)"),
-    "text beside numbers": ({**OWN, "y_val": LABELS.astype(str)}, [], "a.npz: y_val holds <U21 of shape (40,), and y_train int64 of (40,)"),
+    "other targets": ({**OWN, "y_val": VECTORS}, [], "a.npz: y_val holds float32 of shape (40, 3), but y_train int64 of (40,)"),
+    "text beside numbers": ({**OWN, "y_val": LABELS.astype(str)}, [], "a.npz: y_val holds <U21 of shape (40,), but y_train int64 of (40,)"),
     "one dimension": ({"x_train": VECTORS[:, 0]}, [], "a.npz: x_train has the shape (40,): expected 2 or 3 or 4 dimensions"),
     "five dimensions": ({"x_train": PIXELS[..., None]}, [], "a.npz: x_train has the shape (40, 6, 5, 3, 1): expected 2 or 3 or 4 dimensions"),
     "vectors as images": ({}, ["--data.inputs", "images"], "a.npz: x_train has the shape (40, 3): expected 3 or 4 dimensions"),
@@ -424,11 +426,11 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "complex numbers": ({"x_train": VECTORS * 1j}, [], "a.npz: x_train holds complex64: expected numbers"),
     "tokens of floats": ({}, ["--data.inputs", "tokens"], "a.npz: x_train holds float32 from"),
     "negative tokens": ({"x_train": -PIXELS[:, 0, :, 0].astype(int)}, ["--data.inputs", "tokens"], "expected whole numbers from 0, for tokens"),
-    "NaN": ({"x_train": hole(VECTORS)}, [], "a.npz: x_train holds a value that is no finite number, in sample 3 (from 0)"),
-    "infinity, not normalised": ({**OWN, "x_val": hole(VECTORS, np.inf)}, ["--data.normalize", "false"], "a.npz: x_val holds a value that is no finite number, in sample 3 (from 0)"),
-    "NaN in the targets": ({"y_train": hole(LABELS)}, [], "a.npz: y_train holds a value that is no finite number, in sample 3 (from 0)"),
-    "NaN in the times": ({"times": hole(LABELS)}, [], "a.npz: times holds a value that is no finite number, in sample 3 (from 0)"),
-    "no time": ({"times": np.array(["2024-01-01", "NaT"], "datetime64[D]")[LABELS]}, [], "a.npz: times holds a value that is no finite number, in sample 1"),
+    "NaN": ({"x_train": hole(VECTORS)}, [], "a.npz: x_train holds a value that is not a finite number, in sample 3 (from 0)"),
+    "infinity, not normalised": ({**OWN, "x_val": hole(VECTORS, np.inf)}, ["--data.normalize", "false"], "a.npz: x_val holds a value that is not a finite number, in sample 3 (from 0)"),
+    "NaN in the targets": ({"y_train": hole(LABELS)}, [], "a.npz: y_train holds a value that is not a finite number, in sample 3 (from 0)"),
+    "NaN in the times": ({"times": hole(LABELS)}, [], "a.npz: times holds a value that is not a finite number, in sample 3 (from 0)"),
+    "no time": ({"times": np.array(["2024-01-01", "NaT"], "datetime64[D]")[LABELS]}, [], "a.npz: times holds a value that is not a finite number, in sample 1"),
     "groups in columns": ({"groups": VECTORS}, [], "a.npz: groups has the shape (40, 3): expected one dimension"),
     "groups and times": ({"groups": LABELS, "times": LABELS}, [], "group and time are both given: a split follows one or the other"),
     "long lengths": ({"x_train": SERIES, "lengths_train": LENGTHS * 3}, [], "a.npz: lengths_train goes from 9 to 9: expected whole numbers from 1 to 7"),
@@ -436,22 +438,22 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "lengths of floats": ({"x_train": SERIES, "lengths_train": LENGTHS / 2}, [], "a.npz: lengths_train holds float64: expected whole numbers, such as int64"),
     "fractions beside classes": ({"x_train": PIXELS, "x_test": PIXELS, "y_test": LABELS / 2}, [], "y_test holds float64 of shape"),
     "too large for float32": ({"x_train": SERIES.astype(float) * 1e300}, [], "x_train holds a number that is too large for float32, in sample 0 (from 0): divide all of them"),
-    "lengths of vectors": ({"lengths_train": LENGTHS}, [], "a.npz: lengths_train is there, which is for sequences and tokens: x_train has vectors or images"),
-    "lengths of images": ({"x_train": PIXELS, "lengths_train": LENGTHS}, [], "a.npz: lengths_train is there, which is for sequences and tokens"),
+    "lengths of vectors": ({"lengths_train": LENGTHS}, [], "a.npz: lengths_train is for sequences and tokens, but x_train has vectors or images"),
+    "lengths of images": ({"x_train": PIXELS, "lengths_train": LENGTHS}, [], "a.npz: lengths_train is for sequences and tokens"),
     "a class of val": ({**OWN, "y_val": LABELS + 1}, [], "a.npz: 2 is a class that y_train lacks"),
-    "one class": ({"y_train": LABELS * 0}, [], "a.npz: all targets are 0: expected two classes"),
+    "one class": ({"y_train": LABELS * 0}, [], "a.npz: all targets are 0: expected several classes"),
     "a class of one sample": ({"y_train": (np.arange(SIZE) == 3) * 1}, [], "has too few samples (1): train, val and test need some each"),
-    "fewer names": ({"classes": ["a"]}, [], "a.npz: classes has 1 names, and the targets go from 0 to 1"),
-    "negative classes": ({"y_train": -LABELS, "classes": ["a", "b"]}, [], "a.npz: classes has 2 names, and the targets go from -1 to 0"),
+    "fewer names": ({"classes": ["a"]}, [], "a.npz: classes has 1 names, but the targets go from 0 to 1"),
+    "negative classes": ({"y_train": -LABELS, "classes": ["a", "b"]}, [], "a.npz: classes has 2 names, but the targets go from -1 to 0"),
     "a name twice": ({"classes": ["a", "a"]}, [], "a.npz: classes has the same name twice: a, a"),
     "one name": ({"classes": "ab"}, [], "a.npz: classes is a single value"),
-    "a class without a name": ({"y_train": np.array(["dog", "cow"])[LABELS], "classes": ["cat", "dog"]}, [], "a.npz: cow is in y_train and not in classes: cat, dog"),
-    "names of several": ({"y_train": np.stack([LABELS, LABELS], 1), "classes": ["a", "b", "c"]}, [], "a.npz: classes has 3 names, and y_train 2 columns"),
+    "a class without a name": ({"y_train": np.array(["dog", "cow"])[LABELS], "classes": ["cat", "dog"]}, [], "a.npz: cow is in y_train but not in classes: cat, dog"),
+    "names of several": ({"y_train": np.stack([LABELS, LABELS], 1), "classes": ["a", "b", "c"]}, [], "a.npz: classes has 3 names, but y_train has 2 columns"),
     "numbers of text": ({"y_train": LABELS.astype(str)}, ["--data.kind", "regression"], "a.npz: y_train holds <U21 of shape (40,): expected whole numbers or text (N,), 0 and 1 (N, K), or floats"),
     "classes in columns": ({"y_train": VECTORS}, ["--data.kind", "classification"], "a.npz: y_train holds float32 of shape (40, 3): expected whole numbers"),
     "targets of three dimensions": ({"y_train": SERIES}, [], "a.npz: y_train holds float32 of shape (40, 7, 2): expected"),
-    "a layout that nothing tells": ({"x_train": numbered(7, 7, 7)}, [], "a.npz: x_train has the shape (40, 7, 7, 7), and nothing tells which side are the channels: set data.channels to first or last"),
-    "one-hot with two": ({"y_train": np.ones((SIZE, 2), int)}, ["--data.kind", "one_hot"], "a.npz: data.kind is one_hot: expected 0 and 1 (N, K) in y_train, with one 1 a row"),
+    "a layout that nothing tells": ({"x_train": numbered(7, 7, 7)}, [], "a.npz: x_train has the shape (40, 7, 7, 7), which does not tell which axis is the channels: set data.channels to first or last"),
+    "one-hot with two": ({"y_train": np.ones((SIZE, 2), int)}, ["--data.kind", "one_hot"], "a.npz: data.kind is one_hot: expected 0 and 1 (N, K) in y_train, one 1 per row"),
     "divisor": ({}, ["--data.divisor", "0"], "command line: data.divisor is 0.0: expected a positive number"),
     "Python objects": ({"y_train": np.array(["a", 1] * 20, dtype=object)}, [], "a.npz can't be read: it is not a NumPy file, or holds Python objects"),
     "no path": ({}, ["--data.path", "b.npz"], "command line: data.path is 'b.npz': there is no such file or folder; expected an .npz file, or a folder of .npy files"),

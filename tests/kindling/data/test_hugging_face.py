@@ -129,7 +129,7 @@ def test_numbers_that_are_missing(saved: Path, kindling: Kindling) -> None:
         *FIT, "--model", "MLP", "--data.path", "gaps", "--data.inputs", "[age,row]", "--data.target", "word"
     )
     assert finished.code != 0
-    message = "record 0 (from 0) holds a missing value, or no finite number, in age or row: correct it, or leave such"
+    message = "record 0 (from 0) holds a value in age or row that is missing or not a finite number: correct it"
     assert message in finished.err
     assert "Traceback" not in finished.err
 
@@ -162,7 +162,7 @@ def test_what_can_not_be_used_is_refused(saved: Path, kindling: Kindling, monkey
     refused(
         "there is no such folder, and --data.download true downloads it from the hub", "--data.path", "nobody/animals"
     )
-    refused("path is 's3://place/animals', which is no folder here", "--data.path", "s3://place/animals")
+    refused("path is 's3://place/animals', which is not a folder here", "--data.path", "s3://place/animals")
     asked = []
 
     def unreachable(*arguments: Any, **_: Any) -> None:

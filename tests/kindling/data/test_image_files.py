@@ -224,7 +224,7 @@ def test_a_broken_file_is_told_in_one_line(
 
 
 def test_other_numbers_of_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match="an image file has 1 or 3 channels, and the model takes 2"):
+    with pytest.raises(ValueError, match="an image file has 1 or 3 channels, but the model takes 2"):
         pixels(NOISE, (2, 8, 8), "crop")
 
 

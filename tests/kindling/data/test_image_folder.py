@@ -140,7 +140,7 @@ def test_sixteen_bits_of_which_few_are_used_are_told(top: int, told: int | None,
             Image.fromarray(values).save(tmp_path / kind / f"{index}.png")
     data = ImageFolder(str(tmp_path), **SMALL)
     assert data.samples
-    notes = f"dark: of 10 images no pixel is above {told} of 255; files of 16 bits that use fewer should be brought to "
+    notes = f"dark: of 10 images no pixel is above {told} of 255; bring 16-bit files that use fewer bits to their "
     assert [note.startswith(notes) for note in data.notes] == [True] * (told is not None)
 
 
@@ -435,24 +435,24 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "way with broken": (nothing, ["--data.broken", "ignore"], "data.broken is 'ignore': expected refuse or skip"),
     "workers": (nothing, ["--data.workers", "-1"], "data.workers is -1: expected a number of processes, or 0"),
     "broken expression": (nothing, ["--data.group", "(a"], "data.group is '(a': expected a regular expression (missing )"),
-    "group not found": (nothing, ["--data.group", "patient"], "data.group is 'patient', which finds nothing in cat/00.png"),
-    "group not captured": (nothing, ["--data.group", "(patient)?"], "which finds nothing in cat/00.png"),
+    "group not found": (nothing, ["--data.group", "patient"], "data.group is 'patient', which matches nothing in cat/00.png"),
+    "group not captured": (nothing, ["--data.group", "(patient)?"], "which matches nothing in cat/00.png"),
     "group of each class": (nothing, ["--data.group", "cat|dog"], "there are too few groups: train, val and test need"),
-    "an empty file": (spoil("dog/03.png"), [], "photos/dog/03.png can't be read: it is empty; --data.broken skip leaves such out"),
+    "an empty file": (spoil("dog/03.png"), [], "photos/dog/03.png can't be read: it is empty; --data.broken skip leaves such files out"),
     "two broken": (spoil("cat/01.png", "dog/03.png"), [], "photos/cat/01.png can't be read: it is empty (and 1 more); --data.broken"),
     "a text": (lambda root: (root / "cat/05.png").write_text("hi"), ["--data.cache", "cache"], "photos/cat/05.png can't be read: it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"),
     "all broken of a class": (spoil(*(f"cat/{index:02}.png" for index in range(8))), SKIP, "photos has no image of cat that can be read"),
     "all broken, with a cache": (spoil(*(f"{kind}/{index:02}.png" for kind in ("cat", "dog") for index in range(8))), [*SKIP, "--data.cache", "cache"], "photos has no image of cat that can be read"),
     "all broken of a split": (both(own("val"), spoil("val/cat/00.png", "val/cat/01.png", "val/dog/00.png", "val/dog/01.png")), SKIP, "photos has no image for val that can be read"),
     "a class without images": (emptied("dog"), [], "photos/dog has no images (JPEG, PNG …): put some in, or remove the folder"),
-    "loose images": (loose, [], "photos has 16 images but no folder a class: expected photos/<class>/<image>"),
+    "loose images": (loose, [], "photos has 16 images but no folder per class: expected photos/<class>/<image>"),
     "nothing": (without("cat", "dog"), [], "photos has no images: expected photos/<class>/<image>"),
     "an empty split": (both(own(), lambda root: (root / "val").mkdir()), [], "photos/val has no images: expected photos/val/<class>/<image>"),
     "one class": (without("dog"), [], "photos has one class, cat: expected a folder for each of several"),
     "another class in val": (both(own("val"), rename("val/dog", "val/cow")), [], "photos/val/cow is a class that photos/train lacks: it has cat, dog"),
     "another class in Test": (both(own("Test"), rename("Test/dog", "Test/cow"), rename("train", "Training")), [], "photos/Test/cow is a class that photos/Training lacks: it has cat, dog"),
-    "val without train": (rename("cat", "val"), [], "photos has a folder val, and no folder train beside it"),
-    "val twice": (own("val", "valid"), [], "photos has the folders train, val, valid: keep one a split"),
+    "val without train": (rename("cat", "val"), [], "photos has a folder val, but no folder train beside it"),
+    "val twice": (own("val", "valid"), [], "photos has the folders train, val, valid: keep one per split"),
     "own val and folds": (own("val"), ["--data.folds", "2"], "data.folds is set, but the data has a validation split of its own"),
     "classes that look like splits": (both(rename("cat", "Train_set"), rename("dog", "Test-Images")), [], "photos has the folders Test-Images, Train_set, which look like splits: call them train, val and test, or give classes other names"),
     "a class of one image": (lambda root: [(root / f"dog/{index:02}.png").unlink() for index in range(1, 8)], [], "has too few samples (1): train, val and test need some each"),

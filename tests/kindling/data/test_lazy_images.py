@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_read_ends_the_training_by_its_name(
     told = kindling(*FIT, *flags, "--name", "photos")
     assert told.code == 1
     assert "Traceback" not in told.err
-    expected = f"photos/{name} can't be read: it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM; mend or remove it"
+    expected = f"photos/{name} can't be read: it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM; fix or remove it"
     assert expected in " ".join(told.err.split())
     (root / name).write_bytes(content)
     resumed = kindling("fit", "--resume", "lightning_logs/photos/version_0")
@@ -206,7 +206,7 @@ def test_what_is_no_image_is_refused_by_its_name(tmp_path: Path) -> None:
     root = noise(tmp_path)
     (root / "cat" / "01.png").write_bytes(b"")
     data = ImageFolder(str(root), lazy=True, **SMALL)
-    with pytest.raises(UnreadableSample, match="cat/01.png can't be read: it is empty; mend or remove it"):
+    with pytest.raises(UnreadableSample, match="cat/01.png can't be read: it is empty; fix or remove it"):
         _ = data.samples
 
 

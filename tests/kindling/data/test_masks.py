@@ -51,7 +51,7 @@ def test_images_and_masks_are_read_as_they_are(folders: Any) -> None:
     assert np.array_equal(masks, MASKS)
     assert data.samples[1].dtype == torch.uint8
     assert data.classes == ["0", "1", "2"]
-    assert data.notes == ["the masks hold classes from 0 to 2: 3 classes; name them with --data.classes"]
+    assert data.notes == ["the masks hold values from 0 to 2: 3 classes; name them with --data.classes"]
     assert data.names == [f"{index:02}.png" for index in range(12)]
     assert sum(sum(counts.values()) for counts in data.class_counts.values()) == 12 * 600 - 100
     assert [len(data.splits[name]) for name in ("train", "val", "test")] == [7, 2, 3]
@@ -123,10 +123,10 @@ def test_folders_called_after_splits_are_the_splits(tmp_path: Path, monkeypatch:
 def test_other_images_beside_those_of_splits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(Path("images"), Path("masks"), ["00.png", *(f"train/{index:02}.png" for index in range(1, 12))])
-    with pytest.raises(ValueError, match=r"images has folders for splits, but not for all images \(00.png\)"):
+    with pytest.raises(ValueError, match=r"images has folders for splits, but not all images are in one \(00.png\)"):
         read()
     write(Path("a"), Path("b"), [f"val/{index:02}.png" for index in range(12)])
-    with pytest.raises(ValueError, match=r"\(none in train\): expected train besides"):
+    with pytest.raises(ValueError, match=r"\(none in train\); train needs some"):
         read(path="a", masks="b")
 
 
@@ -145,21 +145,21 @@ MISTAKES: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "lossy": (
         lambda: Path("masks/03.png").rename("masks/03.jpg"), {}, "masks/03.jpg is in a format that changes numbers: expected masks/03.png",
     ),
-    "size": (mask(GREY.T), {}, "images/03.png can't be used: its mask masks/03.png has 20×30 pixels, and the image 30×20"),
+    "size": (mask(GREY.T), {}, "images/03.png can't be used: its mask masks/03.png has 20×30 pixels, but the image has 30×20"),
     "value": (mask(GREY + 3), NAMED, "images/03.png can't be used: its mask masks/03.png holds the value 3: expected 0, 1, 2, 255"),
     "too large": (mask(GREY.astype(np.uint16) + 300), {}, "its mask masks/03.png holds the value 300: expected at most 255"),
     "colour": (mask(np.zeros((20, 30, 3), np.uint8)), {}, "its mask masks/03.png is an image of mode RGB: expected one whole number"),
     "damaged": (lambda: Path("masks/03.png").write_bytes(b"none"), {}, "its mask masks/03.png can't be read: cannot identify"),
     "broken image": (lambda: Path("images/03.png").write_bytes(b""), {}, "images/03.png can't be used: it is empty"),
-    "one class": (all_masks(GREY), {}, "masks has one class: its masks hold 0 alone"),
+    "one class": (all_masks(GREY), {}, "masks has one class: its masks hold only 0"),
     "255 as a class": (
         all_masks(np.where(np.eye(20, 30), 255, 0).astype(np.uint8)), {},
-        r"hold 0 alone and 255, which is no class unless you say --data.values '\[0, 255\]'",
+        r"hold only 0 and 255, which is not a class unless you say --data.values '\[0, 255\]'",
     ),
     "no folder": (lambda: None, {"masks": "mask"}, "masks is 'mask': there is no such folder"),
     "no images": (lambda: [path.unlink() for path in Path("images").iterdir()], {}, "images has no images"),
     "values": (lambda: None, {"values": [0, 0]}, r"values is \[0, 0\]: expected different numbers"),
-    "names": (lambda: None, {"values": [0, 1], **NAMED}, "values has 2 numbers, and classes has 3 names"),
+    "names": (lambda: None, {"values": [0, 1], **NAMED}, "values has 2 numbers, but classes has 3 names"),
     "side": (lambda: None, {"image_size": 0}, "image_size is 0: expected pixels"),
 }  # fmt: skip
 

@@ -196,7 +196,7 @@ def test_what_can_not_be_used_is_refused(rows: Path, kindling: Kindling) -> None
     refused("target is 'cost', which is not a column in rows: row, town, price, kind", "--data.target", "cost")
     refused("window is 0: expected a number of row groups", "--data.window", "0")
     pq.write_table(table(4).drop_columns("town"), rows / "4.parquet")
-    refused("4.parquet has the columns row, price, kind, and rows/0.parquet row, town, price, kind")
+    refused("4.parquet has the columns row, price, kind, but rows/0.parquet row, town, price, kind")
     (rows / "4.parquet").write_text("no table")
     refused("rows/4.parquet can't be read as Parquet")
     for name in ("4.parquet", "1.pq", "more/2.parquet"):

@@ -106,13 +106,17 @@ class Touch:
 
 def test_what_could_run_code_is_refused(project: Path, kindling: Kindling) -> None:
     write(project / "shards", [{"image": Touch(), "label": 0}])
-    assert_refused(kindling(*FIT), "shards/index.json: image is written as pickle, which is not read, since what could")
+    assert_refused(kindling(*FIT), "shards/index.json: image is written as pickle, which is not read since it could")
     index = write(project / "lists", [[1, 2], [3, 4]]) / "index.json"
-    assert_refused(kindling(*FIT, "--data.path", "lists"), "lists/index.json is of other samples than a dict of values")
+    assert_refused(
+        kindling(*FIT, "--data.path", "lists"), "lists/index.json has samples other than flat dicts of values"
+    )
     content = json.loads(index.read_text())
     content["config"]["data_spec"] = content["config"]["data_spec"].replace("builtins.list", "collections.defaultdict")
     index.write_text(json.dumps(content))
-    assert_refused(kindling(*FIT, "--data.path", "lists"), "lists/index.json is of other samples than a dict of values")
+    assert_refused(
+        kindling(*FIT, "--data.path", "lists"), "lists/index.json has samples other than flat dicts of values"
+    )
     index.write_text("{}")
     assert_refused(kindling(*FIT, "--data.path", "lists"), "lists/index.json can't be read as the index of shards")
     assert not Path("ran").exists()
@@ -131,5 +135,5 @@ def test_what_can_not_be_used_is_refused(shards: Path, kindling: Kindling, monke
 def test_two_folders_for_one_split_are_refused(project: Path) -> None:
     for name in ("train", "val", "validation"):
         (project / "twice" / name).mkdir(parents=True)
-    with pytest.raises(ValueError, match="has the folders train, val, validation: keep one a split"):
+    with pytest.raises(ValueError, match="has the folders train, val, validation: keep one per split"):
         Shards(str(project / "twice"), "image")

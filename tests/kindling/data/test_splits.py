@@ -185,7 +185,7 @@ def test_other_sizes_and_times_of_files_are_told(tmp_path: Path) -> None:
     before = look(X, [str(file)])
     assert changes_of(before, look(X, [str(file)])) == []
     os.utime(file, (0, 0))
-    told = "the files have other sizes or times than when the split was drawn; what was looked at is the same"
+    told = "the files' sizes or times have changed since the split was drawn; what was looked at is the same"
     assert changes_of(before, look(X, [str(file)])) == [told]
     by_size = look(X, [str(file)], looks_at_values=False)
     file.write_text("ab")
@@ -210,11 +210,11 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "a class at the end": ({"y_train": (np.arange(SIZE) > 50) * 1, "times": np.arange(SIZE)}, [], "1 has no sample in train: too few groups or moments have it"),
     "two groups": ({"groups": EVEN}, [], "there are too few groups: train, val and test need at least one each"),
     "one group": ({"groups": EVEN * 0}, [], "there are too few groups"),
-    "one moment": ({"times": EVEN * 0}, [], "the split leaves no sample for train: the data is too small, or of too few moments"),
+    "one moment": ({"times": EVEN * 0}, [], "the split leaves no sample for train: the data is too small or has too few moments"),
     "two moments": ({"times": EVEN}, [], "the split leaves no sample for train"),
     "one fold": ({}, ["--data.folds", "1"], "fold is 0 and folds is 1: expected two folds or more"),
     "a fold that is not there": ({}, ["--data.folds", "3", "--data.fold", "3"], "command line: data.fold is 3 and folds is 3: expected two folds or more, and one of them from 0"),
-    "more folds than samples of a class": ({}, ["--data.folds", "40"], "command line: data.folds is 40: expected at most 24, since the data has 24 samples of its largest class besides the test"),
+    "more folds than samples of a class": ({}, ["--data.folds", "40"], "command line: data.folds is 40: expected at most 24, since the data has 24 samples of its largest class outside the test split"),
     "more folds than samples": ({"y_train": X[:, 0]}, ["--data.folds", "50"], "data.folds is 50: expected at most 48, since the data has 48 samples"),
     "more folds than groups": ({"groups": GROUPS // 3}, ["--data.folds", "7", "--data.fold", "5"], "data.folds is 7: expected at most 6, since the data has 6 groups"),
     "more folds than moments": ({"times": TIMES // 10}, ["--data.folds", "5"], "data.folds is 5: expected at most 3, since the data has 4 moments"),

@@ -124,7 +124,7 @@ def test_rows_of_another_width_keep_their_place(block: int, tmp_path: Path, monk
     for row in range(100):
         count = 3 if 10 < row < 30 else int(rng.choice([1, 2, 3, 3, 3, 3, 4]))
         lines += [",".join([f'"{row}\n"'] * count), *["", "  "][: rng.integers(3)]]
-        said = f"the row has {count} value{'s' * (count > 1)}, and the header 3"
+        said = f"the row has {count} value{'s' * (count > 1)}, but the header has 3"
         expected.append("" if count == 3 else said)
     (tmp_path / "a.csv").write_text("\n".join(lines))
     rows, reasons = in_parts(tmp_path / "a.csv")
@@ -142,11 +142,11 @@ def test_rows_of_another_width_keep_their_place(block: int, tmp_path: Path, monk
         (b"\n \n", "it is empty"),
         (
             b"a,b\n1,K\xf6ln\n",
-            "it is not text in UTF-8: save it as CSV UTF-8, or convert it by iconv -f latin1 -t utf-8",
+            "it is not text in UTF-8: save it as CSV UTF-8, or convert it with iconv -f latin1 -t utf-8",
         ),
         (
             "a,b\n1,2\n".encode("utf-16"),
-            "it is not text in UTF-8: save it as CSV UTF-8, or convert it by iconv -f latin1 -t utf-8",
+            "it is not text in UTF-8: save it as CSV UTF-8, or convert it with iconv -f latin1 -t utf-8",
         ),
         (b'a,b\n1,"2\n3,4\n', "a quote is opened and never closed"),
         (b'a,b\n"1,2\n' + b"3,4\n" * 2**21, "a row takes more than 4 MB, or a quote is opened and never closed"),

@@ -103,7 +103,7 @@ def test_files_called_by_splits_are_those(tmp_path: Path, monkeypatch: pytest.Mo
     Path("valid.txt").write_text("b" * 200)
     data = Text(".", length=10, test_fraction=0.5)
     assert {split: set(text) for split, text in texts_of(data).items()} == {"train": {"a"}, "val": {"b"}, "test": {"a"}}
-    assert data.notes == ["files are called train, val, and so are those splits"]
+    assert data.notes == ["files are called train, val: they are those splits"]
     assert len(texts_of(data)["test"]) > 440
 
 
@@ -139,7 +139,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"path": "book.txt", "tokens": "none.json"}, "tokens is 'none.json': expected bytes, bpe or a tokenizer.json"),
     (
         {"path": "book.txt", "length": 5000},
-        r"book.txt has .* tokens for val, and a window has 5000: take a longer text, or a smaller data.length",
+        r"book.txt has .* tokens for val, but a window has 5000: use a longer text, or a smaller data.length",
     ),
 ]
 
@@ -203,12 +203,12 @@ class TestPiecesOfWords:
         assert own.tokens.plain == LearntTokens(data.tokens.plain).plain
         assert texts_of(own) == texts_of(data)
         Path("tokenizer.json").write_text("{}")
-        with pytest.raises(ValueError, match=r"tokens is 'tokenizer.json': it is no tokenizer's JSON"):
+        with pytest.raises(ValueError, match=r"tokens is 'tokenizer.json': it is not a tokenizer's JSON"):
             Text(book, tokens="tokenizer.json")
 
     def test_a_short_text_gives_fewer_and_wrong_bytes_are_told(self, book: str) -> None:
         data = Text(book, length=16, tokens="bpe", vocabulary=50_000)
-        assert data.notes == [f"the text gives {data.vocabulary:,} tokens, not 50,000: it is short"]
+        assert data.notes == [f"the text is short: it gives {data.vocabulary:,} tokens, not 50,000"]
         content = Path(book).read_bytes()
         Path(book).write_bytes(content[:700] + b"\xff" + content[700:])
         with pytest.raises(ValueError, match="book.txt is not UTF-8, at byte 700"):

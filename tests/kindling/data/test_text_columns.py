@@ -67,7 +67,7 @@ def test_texts_without_words_and_missing_ones_are_told(tmp_path: Path) -> None:
     data = table(tmp_path, known)
     assert not data.samples[0][[3, 40, held_out], :-1].any()
     assert "missing values: 2 (review 2)" in data.notes
-    (told,) = [note for note in data.notes if note.startswith("texts without a word of the training")]
+    (told,) = [note for note in data.notes if note.startswith("texts without a word from the training")]
     assert told.split("(")[1] in ("review 1)", "review 2)")  # row 5 as well, if it is not of the training
 
 
@@ -146,8 +146,8 @@ def test_several_labels_in_a_column(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[list[str], str]] = {
     "a text that nobody has named": (["--data.target", "mood"], "different values, such as 'Ha! 7': leave it out with data.drop, or take its words with data.text [review]"),
     "misspelt text": (["--data.target", "mood", "--data.text", "[reviw]"], "data.text is 'reviw', which is not a column of a.csv: review, minutes, mood"),
-    "a text that is a category": ([*TEXT, "--data.categorical", "[review]"], "text is 'review', which is no input, or named in categorical too: name it once"),
-    "a text that is the target": ([*TEXT, "--data.text", "[mood]"], "text is 'mood', which is no input"),
+    "a text that is a category": ([*TEXT, "--data.categorical", "[review]"], "text is 'review', which is not an input, or is in categorical too: name it once"),
+    "a text that is the target": ([*TEXT, "--data.text", "[mood]"], "text is 'mood', which is not an input"),
     "a column without words": (["--data.target", "mood", "--data.text", "[short, review]"], "column short has no word of two letters in the training split: leave it out with data.drop"),
     "no words": ([*TEXT, "--data.max_words", "0"], "data.max_words is 0: expected a positive number"),
     "no label": (["--data.target", "nothing", "--data.label_separator", ";"], "data.target is 'nothing', which has no label in any row"),

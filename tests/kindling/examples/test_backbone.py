@@ -103,7 +103,7 @@ def test_a_pretrained_network_has_its_weights_and_a_new_head(weights: dict[str, 
     assert model.head.weight.shape == (3, 1024)
     assert model.size == 224
     assert model.notes == [
-        f"images are resized from 32 × 32 to 224 × 224, as {SMALL}'s weights want them (--model.size for another)"
+        f"images are resized from 32 × 32 to 224 × 224, as {SMALL}'s weights expect (--model.size for another)"
     ]
     assert build(pretrained=True, size=32).notes == []
 

@@ -83,7 +83,8 @@ def test_missing_files_are_told_in_one_sentence(kindling: Callable[..., Result])
     assert told.code == 2
     assert told.err.count("\n") == 1
     assert (
-        "MNIST is not, or not whole, in the folder data.root, 'nowhere': --data.download true downloads it" in told.err
+        "MNIST is missing or incomplete in the folder data.root, 'nowhere': --data.download true downloads it"
+        in told.err
     )
     assert not Path("lightning_logs").exists()
 

@@ -128,10 +128,10 @@ def test_one_rate_for_all_stays_the_peak_as_it_was_typed() -> None:
     [
         ({"groups": {"head": {"lr": 1}}}, r"groups is wrong: 'head' fits no parameter; the modules are net, net\.1"),
         ({"groups": {"net": {}, "net.1": {}}}, r"all that 'net\.1' fits is taken by the patterns before it"),
-        ({"groups": {"[": {"lr": 1}}}, r"'\[' is no regular expression \(unterminated character set"),
+        ({"groups": {"[": {"lr": 1}}}, r"'\[' is not a regular expression \(unterminated character set"),
         (
             {"groups": {"net": {"rate": 1}}},
-            r"groups is \{net: \{'rate': 1\}\}: AdamW has no option rate, but amsgrad, betas",
+            r"groups is \{net: \{'rate': 1\}\}: AdamW has no option rate: it has amsgrad, betas",
         ),
         ({"groups": {"net": {"lr": -1}}}, r"groups is .*: AdamW refuses it: Invalid learning rate: -1"),
         ({"groups": {"net": {"lr": "high"}}}, r"groups is .*: AdamW refuses it: "),

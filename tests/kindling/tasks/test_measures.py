@@ -143,11 +143,11 @@ def test_r2_of_a_target_that_is_all_alike_is_left_out() -> None:
     noise = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     found = measured(task, targets + noise, targets, 50)
     assert found["r2"] == pytest.approx(metrics.r2_score(targets[:, 1], (targets + noise)[:, 1]), abs=1e-6)
-    left_out = "a mean over 1 of 2 targets: it is undefined where all targets are alike"
+    left_out = "a mean over 1 of 2 targets: it is undefined where all targets are equal"
     assert task.notes == {"val/r2": left_out}
     found = measured(built(alone := Regression(), 1), noise[:, :1], targets[:, :1], 50)
     assert math.isnan(found["r2"])
-    assert alone.notes == {"val/r2": "undefined where all targets are alike"}
+    assert alone.notes == {"val/r2": "undefined where all targets are equal"}
 
 
 def test_what_a_model_that_has_diverged_gives_is_no_number() -> None:

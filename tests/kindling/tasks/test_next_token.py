@@ -118,7 +118,7 @@ def test_data_and_models_that_it_is_not_for_are_refused() -> None:
 
 
 def test_tokens_alone_are_told_their_task_and_a_model_that_takes_none_what_it_takes() -> None:
-    with pytest.raises(ValueError, match="of tokens alone, model.task NextToken learns"):
+    with pytest.raises(ValueError, match="for tokens alone, use model.task NextToken"):
         Transformer(input_shape=(LENGTH,), vocabulary=VOCABULARY)
     with pytest.raises(ValueError, match="MLP takes .*: the data has tokens"):
         MLP(input_shape=(LENGTH,), vocabulary=VOCABULARY)

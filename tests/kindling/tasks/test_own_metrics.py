@@ -182,7 +182,7 @@ def test_a_checkpoint_keeps_names_and_arguments(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "a slip": (["CohenKapa"], "[CohenKapa]: CohenKapa is no metric here: did you mean CohenKappa"),
+    "a slip": (["CohenKapa"], "[CohenKapa]: CohenKapa is not a metric here: did you mean CohenKappa"),
     "numbers": (
         ["CohenKappa", "MeanSquaredError"],
         "[CohenKappa, MeanSquaredError]: MeanSquaredError is not for these outputs: expected a metric of "
@@ -190,8 +190,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "sound": (["SignalNoiseRatio"], "SignalNoiseRatio is not for these outputs: expected a metric of torchmetrics"),
     "what reads files": (["FrechetInceptionDistance"], "FrechetInceptionDistance is not for these outputs: expected"),
-    "any code": (["os.system"], "os.system is no metric here: expected a metric of torchmetrics.classification"),
-    "a path of a class": ([{"class_path": "os.system"}], "is no metric here: expected"),
+    "any code": (["os.system"], "os.system is not a metric here: expected a metric of torchmetrics.classification"),
+    "a path of a class": ([{"class_path": "os.system"}], "is not a metric here: expected"),
     "twice": (["Accuracy"], "accuracy is measured already: give Accuracy a name of its own, as in {my_accuracy: Acc"),
     "of a whole split": (["AUROC"], "auroc is measured already"),
     "a method's name": ({"update": "CohenKappa"}, "{update: CohenKappa}: 'update' can't be the name of a metric"),
@@ -202,7 +202,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "num_classes of CohenKappa comes from the data: leave it out",
     ),
     "lacking": (["PrecisionAtFixedRecall"], "PrecisionAtFixedRecall needs min_recall: name it with its arguments"),
-    "a matrix": (["ConfusionMatrix"], "it gives shape (3, 3), and one number is logged"),
+    "a matrix": (["ConfusionMatrix"], "it gives shape (3, 3), but only one number can be logged"),
     "a number": ([3], "3 names no metric: expected CohenKappa, or"),
     "arguments that are none": ([{"class_path": "CohenKappa", "init_args": 3}], "names no metric"),
     "the engine's own": (["WeightedMean"], "WeightedMean is not for these outputs"),

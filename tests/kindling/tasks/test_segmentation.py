@@ -175,7 +175,7 @@ def test_masks_of_a_smaller_type_are_taken() -> None:
         (data(TARGETS.clamp_min(3) + 1), "the masks hold values from 4 to 256: expected classes from 0 to 3, and 255 for"),
         (data(torch.full((2, 4, 4), 255)), "all pixels of the training split are 255, so none counts"),
         (data(augment=ImageAugmentation(cutmix=1.0)), "mixup and cutmix need data with one class a sample: it has masks"),
-        (data(augment=ImageAugmentation(ignored=0)), "data.augment.ignored is 0, and the task's ignore_index 255"),
+        (data(augment=ImageAugmentation(ignored=0)), "data.augment.ignored is 0, but the task's ignore_index is 255"),
     ],
 )  # fmt: skip
 def test_what_is_no_mask_is_refused_before_the_training(given: Any, message: str) -> None:
@@ -196,8 +196,8 @@ def test_a_class_a_sample_is_no_task_for_masks() -> None:
     ("make", "message"),
     [
         (lambda: build(ignore_index=3), "ignore_index is 3: expected none of the 4 classes"),
-        (lambda: build(0), "Segmentation needs data with one class a pixel, not no classes"),
-        (lambda: Segmentation().build("numeric targets", 2), "data with one class a pixel, not numeric targets"),
+        (lambda: build(0), "Segmentation needs data with one class per pixel, not no classes"),
+        (lambda: Segmentation().build("numeric targets", 2), "data with one class per pixel, not numeric targets"),
         (lambda: build(loss=nn.MSELoss()), "loss is MSELoss, which Segmentation can't use"),
         (lambda: build(label_smoothing=1.0), "label_smoothing is 1.0"),
         (lambda: build(class_weights=[1.0]), "class_weights has 1 values: expected one for each of 4 classes"),
@@ -217,7 +217,7 @@ def test_outputs_that_are_no_masks_are_told(outputs: Any) -> None:
 
 
 def test_masks_of_another_size_are_told() -> None:
-    with pytest.raises(UsageError, match="the model gives masks of 6×7 pixels, and the targets have 12×14"):
+    with pytest.raises(UsageError, match="the model gives masks of 6×7 pixels, but the targets have 12×14"):
         build().loss_of(OUTPUTS, TARGETS.repeat(1, 2, 2))
 
 

@@ -372,11 +372,11 @@ def test_outputs_of_another_shape_are_none_that_it_can_speak_of(shape: tuple[int
     outputs = torch.zeros(shape)
     for task in (build(Classification(), 3), build(Regression(), 3), build(MultilabelClassification(), 3)):
         task.check_outputs(torch.zeros(4, 3))
-        with pytest.raises(UsageError, match=rf"{type(task).__name__} is for outputs of shape \(batch, 3\), and the"):
+        with pytest.raises(UsageError, match=rf"{type(task).__name__} is for outputs of shape \(batch, 3\), but the"):
             task.check_outputs(outputs)
     build(Masks(), 3).check_outputs(outputs)
 
 
 def test_outputs_that_are_no_tensor() -> None:
-    with pytest.raises(UsageError, match="and the model gives tuple"):
+    with pytest.raises(UsageError, match="but the model gives tuple"):
         build(Classification(), 3).check_outputs((torch.zeros(4, 3), torch.zeros(4, 3)))

@@ -152,7 +152,7 @@ def test_an_overlay_is_short_and_known(name: str, kindling: Any, project: Path) 
 
 def test_a_model_that_does_not_split_its_layers_is_not_computed_in_parallel() -> None:
     mesh: Any = {"tensor_parallel": SimpleNamespace(size=lambda: 2)}
-    with pytest.raises(MisconfigurationException, match="tensor_parallel_size is 2, and Linear does not say which"):
+    with pytest.raises(MisconfigurationException, match="tensor_parallel_size is 2, but Linear does not say how"):
         shard(nn.Linear(1, 1), mesh)
 
 

@@ -72,7 +72,7 @@ def weights_of(module: Any) -> Any:
 def test_an_autoencoder_with_steps_of_its_own(fit: Any, kindling: Run) -> None:
     again = fit("AutoEncoder")
     assert not (RUN / "figures").exists()
-    what = "Classification is for outputs of shape (batch, 10), and the model gives Tensor of shape"
+    what = "Classification is for outputs of shape (batch, 10), but the model gives Tensor of shape"
     for command in ("predict", "export"):
         refused(kindling(command, *again), what, "a task whose fits is a word of its own can say what they mean")
 
@@ -183,7 +183,7 @@ def test_a_segmentation_in_words(fit: Any, kindling: Run) -> None:
 def test_a_segmentation_with_a_task_for_one_class_a_sample(fit: Any, kindling: Run) -> None:
     again = fit("Segmentation", "Scenes")
     for command in ("predict", "export"):
-        refused(kindling(command, *again), "Classification is for outputs of shape (batch, 2), and the model gives")
+        refused(kindling(command, *again), "Classification is for outputs of shape (batch, 2), but the model gives")
 
 
 def test_batches_that_are_dicts(fit: Any, kindling: Run, modules: Any) -> None:

@@ -76,7 +76,7 @@ def test_a_predictor_of_an_older_run(tmp_path: Path) -> None:
     [
         ({"_class_path": "kindling.models.old.Perceptron"}, "net.ckpt is of the model kindling.models.old.Perceptron, which is not here: "),
         ({"task": task({"class_path": "kindling.losses.old.Hinge"})}, "Hinge"),
-        ({"task": task({"class_path": "gone.Twin"})}, r"net\.ckpt: Twin is the name of several classes: say which, .*One\.Twin or .*Other\.Twin"),
+        ({"task": task({"class_path": "gone.Twin"})}, r"net\.ckpt: Twin is the name of several classes: give a path, .*One\.Twin or .*Other\.Twin"),
         ({"task": {"class_path": "gone.Regression"}}, "Regression needs data with numeric targets"),
     ],
 )  # fmt: skip
