@@ -108,7 +108,7 @@ class ConfigOfRun:
         return {**data, "init_args": {**arguments, **changed}}
 
     def _inside(self, key: str, value: Any) -> Any:
-        """Nested settings, with the places outside of the run that they write to changed to ones inside."""
+        """Nested settings, with the places outside the run that they write to changed to ones inside."""
         if isinstance(value, dict):
             names = {"init_args": key, "dict_kwargs": key}
             return {name: self._inside(names.get(name, f"{key}.{name}"), inner) for name, inner in value.items()}
@@ -125,7 +125,7 @@ class ConfigOfRun:
         if is_address and key not in self.typed:
             again = "name it again, with a flag or --config FILE, if it is yours"
             said = "set" if key.endswith("api_key") else value  # a secret
-            raise UsageError(f"{self.file}: {key} is {said}, outside of the run: {again}")
+            raise UsageError(f"{self.file}: {key} is {said}, outside the run: {again}")
         climbs = value.startswith(("/", "~")) or ".." in re.split(r"[/\\]", value)
         if not (is_address or climbs or FOLDERS.search(key)):
             return value

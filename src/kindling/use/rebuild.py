@@ -42,7 +42,7 @@ def rebuilt(base: type[M], file: Path, hparams: dict[str, Any]) -> M:
         UsageError: if they name anything but parts of a model that are imported, or have a wrong value.
     """
     if not all(isinstance(key, str) for key in hparams):
-        raise UsageError(f"{file} is refused, since its hyper_parameters have a key that is no name")
+        raise UsageError(f"{file} is refused, since its hyper_parameters have a key that is not a string")
     arguments = {key: value for key, value in hparams.items() if key not in ("_class_path", "_instantiator")}
     instantiator = hparams.get("_instantiator", INSTANTIATOR)
     if instantiator != INSTANTIATOR:

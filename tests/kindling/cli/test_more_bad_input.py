@@ -114,12 +114,12 @@ def test_a_command(argv: list[str], message: str, kindling: Run) -> None:
 Change = dict[str, Any]
 PREPROCESSING = "is refused, since its preprocessing can't be used: "
 CHECKPOINTS: dict[str, tuple[str, Change, str]] = {
-    "weights in a list": ("", {"state_dict": [1]}, "since its state_dict is of the type list: expected dict"),
+    "weights in a list": ("", {"state_dict": [1]}, "since its state_dict is of type list: expected dict"),
     "a number for a weight": ("state_dict", {"net.1.weight": 3}, "weight net.1.weight is absent in the checkpoint"),
-    "a weight without a name": ("state_dict", {3: torch.ones(1)}, "since its state_dict has a key that is no name"),
-    "no hyper-parameters": ("", {"hyper_parameters": None}, "since its hyper_parameters is of the type NoneType"),
-    "hyper-parameters in a list": ("", {"hyper_parameters": [1]}, "since its hyper_parameters is of the type list"),
-    "a nameless hyper-parameter": ("hyper_parameters", {1: 2}, "hyper_parameters have a key that is no name"),
+    "a weight without a name": ("state_dict", {3: torch.ones(1)}, "since its state_dict has a key that is not a string"),
+    "no hyper-parameters": ("", {"hyper_parameters": None}, "since its hyper_parameters is of type NoneType"),
+    "hyper-parameters in a list": ("", {"hyper_parameters": [1]}, "since its hyper_parameters is of type list"),
+    "a nameless hyper-parameter": ("hyper_parameters", {1: 2}, "hyper_parameters have a key that is not a string"),
     "classes": ("hyper_parameters", {"classes": 3}, "model.classes is 3: expected list[str] or null"),
     "a shape": ("hyper_parameters", {"input_shape": "x"}, "model.input_shape is 'x'"),
     "a negative shape": ("hyper_parameters", {"input_shape": [-1]}, "is of a model that can't be built here"),
@@ -128,7 +128,7 @@ CHECKPOINTS: dict[str, tuple[str, Change, str]] = {
     "a task": ("hyper_parameters", {"task": 3}, "model.task is 3"),
     "a class of a task": ("hyper_parameters", {"task": {"class_path": 3}}, "model.task.class_path is 3: expected the name"),
     "an optimiser": ("hyper_parameters", {"optimizer": {"class_path": "torch.optim.AdamW", "init_args": 3}}, "model.optimizer.init_args is 3"),
-    "preprocessing in a list": ("", {"preprocessing": [1]}, "since its preprocessing is of the type list: expected dict"),
+    "preprocessing in a list": ("", {"preprocessing": [1]}, "since its preprocessing is of type list: expected dict"),
     "an unknown preprocessing": ("preprocessing", {"foo": 1}, PREPROCESSING),
     "a shape of inputs": ("preprocessing", {"shape": 3}, PREPROCESSING),
     "an enormous shape": ("preprocessing", {"shape": [10**9, 10**9]}, PREPROCESSING + "its shape is"),

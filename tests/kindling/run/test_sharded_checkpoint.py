@@ -141,7 +141,7 @@ def test_a_damaged_one_is_put_aside(
     path.unlink() if is_gone else path.write_bytes(damaged)
     found, checkpoint = newest_whole(tmp_path)
     assert (found, checkpoint["global_step"]) == (tmp_path / "checkpoints/previous.ckpt", 1)
-    assert "last.ckpt is not a checkpoint, or it is damaged; it is last.damaged now" in capsys.readouterr().out
+    assert "last.ckpt is not a checkpoint, or it is damaged; it is now last.damaged" in capsys.readouterr().out
 
 
 def test_a_name_whose_folder_is_gone_is_that_of_a_damaged_one(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_strangers_folder_runs_no_code(kind: str, tmp_path: Path) -> None:
     (folder / "manifest.json").unlink()
     sealed = {name: shards._checksum(folder / name) for name in files if kind != "unsealed"}
     shards.seal(folder, sealed)  # with checksums that are right
-    with pytest.raises(UsageError, match=r"is refused and nothing in it was run, since its .metadata can't be used"):
+    with pytest.raises(UsageError, match=r"is refused, and nothing in it was run, since its .metadata can't be used"):
         load_checkpoint(tmp_path / "checkpoints/last.ckpt")
     assert not ran.exists()
 

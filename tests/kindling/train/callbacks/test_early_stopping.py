@@ -87,7 +87,7 @@ def test_two_can_watch_a_metric_each() -> None:
 @pytest.mark.parametrize("asked", ["val_los", "reward"])
 def test_a_misspelt_metric_is_refused_though_nothing_is_saved(asked: str) -> None:
     with pytest.raises(
-        UsageError, match=f"EarlyStopping monitors {asked}, which is never logged: logged are .*val_loss"
+        UsageError, match=f"EarlyStopping monitors {asked}, which is never logged; logged metrics: .*val_loss"
     ):
         epochs(Scripted(), EarlyStopping(asked))
 
