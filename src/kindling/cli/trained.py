@@ -89,7 +89,7 @@ class Trained:
             raise UsageError(f"the data of {self.run} does not keep its raw inputs as arrays: give --input PATH")
         data: Any = self.data
         if tuple(data.input_shape) != predictor.preprocessing.shape:
-            shapes = f"has the shape {tuple(data.input_shape)}, and the model takes {predictor.preprocessing.shape}"
+            shapes = f"has the shape {tuple(data.input_shape)}, but the model takes {predictor.preprocessing.shape}"
             raise UsageError(f"the data of {self.run} {shapes}: give --input PATH")
         return of_test_split(data, size)
 

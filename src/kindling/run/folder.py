@@ -125,9 +125,7 @@ def refuse_links(run: Path, but: str = "") -> None:
         for path in (Path(folder, name) for name in (*folders, *files)):
             if path.is_symlink() and inside not in path.resolve().parents and path != run / but:
                 target = os.readlink(path)
-                raise UsageError(
-                    f"{path} is a link to {target}, outside the run: replace it by what it points to"
-                )
+                raise UsageError(f"{path} is a link to {target}, outside the run: replace it by what it points to")
 
 
 def find_checkpoint(run: Path | None, name: str) -> Path:

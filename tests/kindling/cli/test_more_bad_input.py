@@ -133,7 +133,7 @@ CHECKPOINTS: dict[str, tuple[str, Change, str]] = {
     "a shape of inputs": ("preprocessing", {"shape": 3}, PREPROCESSING),
     "an enormous shape": ("preprocessing", {"shape": [10**9, 10**9]}, PREPROCESSING + "its shape is"),
     "a mean": ("preprocessing", {"mean": "x"}, PREPROCESSING),
-    "too many means": ("preprocessing", {"mean": [0.0, 1.0], "std": [1.0, 1.0]}, PREPROCESSING + "its mean and std have another size"),
+    "too many means": ("preprocessing", {"mean": [0.0, 1.0], "std": [1.0, 1.0]}, PREPROCESSING + "its mean and std differ in size"),
     "a type of inputs": ("preprocessing", {"dtype": "float99"}, PREPROCESSING + "its dtype is 'float99': expected uint8"),
     "columns": ("preprocessing", {"columns": [{"x": 3}]}, PREPROCESSING),
     "a divisor": ("preprocessing", {"divisor": "x"}, PREPROCESSING),

@@ -215,7 +215,7 @@ def test_a_study_in_which_all_trials_break_stops(
     monkeypatch.setattr("kindling.study.trials.IN_A_ROW", 3)
     told = search([f"broken{number}" for number in range(5)])
     assert told.code == 2
-    assert told.err == "kindling: 3 trials in a row have broken, the last one so: the loss is NaN at step 3\n"
+    assert told.err == "kindling: 3 trials in a row have broken, the last with: the loss is NaN at step 3\n"
     assert [is_broken(trial) for trial in trials()] == [True] * 3
 
 
@@ -263,7 +263,7 @@ FINE = "model.dropout: {float: [0, 0.5]}"
         (["--trials", "0"], "--trials: 0 is not a number from 1 on"),
         (["--name", "../x"], "--name is '../x': expected the name of one folder"),
         (["--grid", "--random"], "--random: not allowed with argument --grid"),
-        (["--grid"], "space.yaml: model.dropout: float has no single values for a grid: use choice"),
+        (["--grid"], "space.yaml: model.dropout: float has infinitely many values: for a grid, use choice"),
         (["--model.widht", "3"], "command line: unknown key model.widht"),
         (["--checkpoint.monitor", "val/typo"], "no validation logs val/typo to compare trials by: set checkpoint.monitor to one of val/"),
         (["--storage", "nonsense"], "can't open --storage: Could not parse"),

@@ -216,7 +216,7 @@ def test_pairs_of_image_and_row(fit: Any, kindling: Run, modules: Any) -> None:
     assert [float(row["probability_odd"]) for row in rows] == pytest.approx(expected.tolist(), rel=1e-4)
     (RUN / "predict/predictions.csv").unlink()
     np.savez("raw.npz", x=np.zeros((2, 1, 4, 4), np.float32))
-    refused(kindling("predict", *again, "--input", "raw.npz"), "the model takes 2 inputs a sample, and here is one")
+    refused(kindling("predict", *again, "--input", "raw.npz"), "the model takes 2 inputs per sample, and this is one")
     refused(kindling("export", *again), "ImageAndRow takes 2 inputs a sample")
     with pytest.raises(ValueError, match="takes 2 inputs a sample"):
         predictor(images[:2])

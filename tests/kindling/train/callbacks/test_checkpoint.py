@@ -139,7 +139,7 @@ def test_the_best_is_that_of_the_metric(
     assert kept.state_key == "Checkpoint"
 
 
-NOTE = "note   the last weights count as the best, since no validation has logged val/loss or val_loss (checkpoint.monitor chooses another; logged are "
+NOTE = "note   the last weights count as the best, since no validation has logged val/loss or val_loss (checkpoint.monitor chooses another; logged metrics: "
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_it_stands_back_for_another(
     module: Any, others: list[Any], expected: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert epochs(module, EarlyStopping(patience=1), *others) == expected
-    told = "note   early_stopping does nothing: there is another EarlyStopping, of val_loss\n"
+    told = "note   early_stopping does nothing: another EarlyStopping watches val_loss\n"
     assert told in capsys.readouterr().out
 
 
