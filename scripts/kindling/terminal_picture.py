@@ -24,7 +24,9 @@ text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mo
 @keyframes appear { from { opacity: 0 } to { opacity: 1 } }
 @media (prefers-reduced-motion: reduce) { .line { animation: none } }
 """
-PARTS = re.compile(r"(?P<comment>    #.*$)|(?P<name>\b(?:train|val|test)/\w+|^(?:run|device)\b)|(?P<value>\b\d+\.\d{4}\b)")
+PARTS = re.compile(
+    r"(?P<comment>    #.*$)|(?P<name>\b(?:train|val|test)/\w+|^(?:run|device)\b)|(?P<value>\b\d+\.\d{4}\b)"
+)
 
 
 def record(folder: Path) -> list[tuple[float, str]]:

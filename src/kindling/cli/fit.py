@@ -1,4 +1,4 @@
-"""`kindling fit`: train, keep what is best on the validation split, and test it."""
+"""`kindling fit`: train, keep the weights that are best on the validation split, and test them."""
 
 import gc
 import os
@@ -46,7 +46,7 @@ def main(arguments: Arguments) -> None:
 
 
 def start_of(parts: Parts) -> tuple[str | None, str | None, int | None]:
-    """The run to train in, the checkpoint to go on from, and the step that it was saved after; None for none."""
+    """The run to train in, the checkpoint to go on from, and the step after which it was saved; None where absent."""
     arguments, settings = parts.arguments, parts.config_init["trainer"]
     tries_only = settings["fast_dev_run"]
     if arguments.run:
@@ -61,16 +61,16 @@ def new_run(arguments: Arguments) -> Path:
     run = folder.new_run(arguments.name, arguments.run_id)
     folder.lock_run(run)
     if (run / "config.yaml").exists():
-        raise UsageError(f"{run} has begun elsewhere just now: the same command again goes on with it")
+        raise UsageError(f"{run} was begun elsewhere just now: give the same command again to go on with it")
     return run
 
 
 def refuse_unseen(run: str | None) -> None:
-    """Raise a UsageError on a machine that does not see the run, from which all processes load what is best."""
+    """Raise a UsageError on a machine that does not see the run, from which all processes load the best weights."""
     if run and not Path(run).is_dir():
         where = f"{Path.cwd()} on {gethostname()}"
         advice = "start all processes in one folder, on a disk that their machines share"
-        raise UsageError(f"{run}, which the first process has made, is not in {where}: {advice}")
+        raise UsageError(f"{run}, which the first process has made, can't be seen from {where}: {advice}")
 
 
 def find_setting(parts: Parts, setting: str) -> None:
@@ -82,7 +82,7 @@ def find_setting(parts: Parts, setting: str) -> None:
 
 @contextmanager
 def no_garbage_before() -> Iterator[None]:
-    """Have Python look for garbage among new objects alone: all that is there before takes as long as many steps."""
+    """Let Python look for garbage only among new objects: going through the old ones takes as long as many steps."""
     gc.freeze()
     try:
         yield
@@ -91,7 +91,7 @@ def no_garbage_before() -> Iterator[None]:
 
 
 def parts_in_eval_mode(model: L.LightningModule) -> list[str]:
-    """The outermost modules that learn though they are in eval mode, in which some libraries hand out networks."""
+    """The outermost modules that learn although they are in eval mode, as networks from some libraries are."""
     resting: list[str] = []
     for name, part in model.named_modules():
         is_inside = any(name.startswith(f"{outer}.") for outer in resting)
@@ -123,7 +123,7 @@ class Training:
         parts.arguments.processes.join(self.trainer, run)
 
     def _config(self) -> dict[str, Any]:
-        """Every setting except `split_file`, which the run holds, and what is of this start alone."""
+        """Every setting except `split_file`, which the run holds, and what belongs only to this start."""
         config = self.parts.dump()
         for key, without in self.parts.arguments.of_launch.items():
             group, _, name = key.partition(".")
@@ -148,11 +148,11 @@ class Training:
         print_header(self.parts, self.trainer, self.run, left_out(self.parts))
         if resting := parts_in_eval_mode(self.parts.model):
             print(
-                f"note   {', '.join(resting)}: trained in eval mode, without dropout, as built; .train() switches it on"
+                f"note   {', '.join(resting)}: trained in eval mode, as built, without dropout; .train() changes that"
             )
         if unread := sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
             flag = unread[0].removeprefix("PL_TRAINER_").lower()
-            print(f"note   {', '.join(unread)}: not read here, where flags and YAML say all: --trainer.{flag}")
+            print(f"note   {', '.join(unread)}: ignored, since only flags and YAML count: use --trainer.{flag}")
         if self.record and self.resumed_after is not None:
             print(f"resume after step {self.resumed_after}; changed: {'; '.join(self.record.changes) or 'nothing'}")
 

@@ -1,4 +1,4 @@
-"""What a command shows in the terminal: what is trained on what, the progress, the results, and what to type next."""
+"""What a command shows in the terminal: what it trains on what, its progress, the results, and what to type next."""
 
 import math
 import shlex
@@ -21,7 +21,7 @@ from kindling.run.record import count_parameters
 
 
 def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[str]) -> None:
-    """What is trained on what and how, where the run is, and what a user should know of the data and the model."""
+    """Print what is trained on what and how, where the run is, and what to know about the data and the model."""
     model, data = parts.model, parts.datamodule
     batch_size = getattr(data, "batch_size", None)
     kind = trainer.strategy.root_device.type
@@ -57,12 +57,12 @@ def _describe_data(data: L.LightningDataModule | None) -> str:
     sizes = ", ".join(f"{len(indices):,} {split}" for split, indices in data.splits.items())
     targets = f"→ {len(names)} {unit}" if names else "without targets"
     if data.vocabulary and not names:
-        targets = f"tokens of {data.vocabulary:,} different ones"
+        targets = f"tokens, vocabulary of {data.vocabulary:,}"
     return f" on {type(data).__name__} ({shape} {targets}; {sizes})"
 
 
 def balance(counts: dict[str, int]) -> str:
-    """Class counts in a line; of more than ten classes the smallest and the largest."""
+    """Class counts in a line; for more than ten classes, only the smallest and the largest."""
     if len(counts) <= 10:
         return ", ".join(f"{name}: {count:,}" for name, count in counts.items())
     least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
@@ -70,7 +70,7 @@ def balance(counts: dict[str, int]) -> str:
 
 
 def print_metrics(title: str, metrics: dict[str, dict[str, float]], notes: dict[str, str]) -> None:
-    """A table with a row a metric and a column a split, and what is to be known of single values, by their names."""
+    """Print a table with a row per metric and a column per split, and notes on single values by their names."""
     print(title)
     table = Table("metric", *(Column("validation" if split == "val" else split, justify="right") for split in metrics))
     for name in dict.fromkeys(name for values in metrics.values() for name in values):
@@ -94,7 +94,7 @@ def metric_notes(model: L.LightningModule) -> dict[str, str]:
 
 
 def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
-    """Where everything is, and what to type next, with the import paths that a run of foreign modules needs again."""
+    """Print where everything is, and what to type next, with import paths that a run of foreign modules needs again."""
     files = ("checkpoints", "figures", "metrics.csv", "results.json", "config.yaml", "environment.json")
     named, again = shlex.quote(str(run)), _flags(parts.foreign)
     to_predict = _flags({key: path for key, path in parts.foreign.items() if key in ("model", "data")})
@@ -103,7 +103,7 @@ def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
     if "test" in metrics or (not parts.arguments.test and is_overridden("test_step", parts.model)):
         print(f"  kindling test --run {named}{again}")
     if isinstance(parts.datamodule, Text):
-        print(f"  kindling predict --run {named}{to_predict} --prompt TEXT    # what it writes after a text")
+        print(f"  kindling predict --run {named}{to_predict} --prompt TEXT    # continues a text")
     elif isinstance(parts.datamodule, Data):
         print(f"  kindling predict --run {named}{to_predict} --input PATH    # new images, a table or arrays")
     elif is_overridden("predict_step", parts.model):
@@ -132,7 +132,7 @@ def terminal_callbacks(trainer: Any) -> list[L.Callback]:
 
 
 class Progress(RichProgressBar):
-    """Lightning's rich progress bar, updated ten times a second; where there is no terminal, a line an epoch."""
+    """Lightning's rich progress bar, updated ten times a second; where there is no terminal, a line per epoch."""
 
     drawn = 0.0  # when, in seconds: drawing at every step would cost more than a small network's step
 
@@ -152,7 +152,7 @@ class Progress(RichProgressBar):
 
 
 def _epoch(trainer: L.Trainer) -> str:
-    """The number of the epoch from 1 on, and of how many, if the run has an end."""
+    """The number of the epoch, counted from 1, and the number of epochs, if the run has an end."""
     ends = trainer.max_epochs is not None and trainer.max_epochs > 0
     return f"epoch {trainer.current_epoch + 1}" + (f"/{trainer.max_epochs}" if ends else "")
 

@@ -146,7 +146,7 @@ def test_without_an_input_it_predicts_the_test_split(kindling: Run) -> None:
     kindling("fit", *MLP_FLAGS)
     finished = kindling("predict", "--run", "latest")
     assert (finished.code, finished.err) == (0, "")
-    assert f"360 of 360 inputs are predicted: {RUN}/predict/predictions.csv" in finished.out
+    assert f"360 of 360 inputs predicted: {RUN}/predict/predictions.csv" in finished.out
     rows = read(RUN / "predict" / "predictions.csv")
     results = json.loads((RUN / "results.json").read_text())
     right = sum(row["prediction"] == row["target"] for row in rows)
@@ -161,7 +161,7 @@ def test_a_prediction_says_nothing_else(kindling: Run, project: Path) -> None:
     finished = child("predict", "--run", RUN, cwd=project)
     assert (finished.code, finished.err) == (0, "")
     first, classes = finished.out.splitlines()
-    assert first == f"360 of 360 inputs are predicted: {RUN}/predict/predictions.csv"
+    assert first == f"360 of 360 inputs predicted: {RUN}/predict/predictions.csv"
     assert classes.startswith("0: ")
 
 
@@ -249,7 +249,7 @@ def test_a_broken_input_is_a_row_with_its_reason(kindling: Run) -> None:
     Path("new/notes.txt").write_text("not asked for")
     finished = kindling("predict", "--run", RUN, "--input", "new", "--output", "out.csv")
     assert (finished.code, finished.err) == (0, "")
-    assert "4 of 7 inputs are predicted: out.csv\n3 can't be read" in finished.out
+    assert "4 of 7 inputs predicted: out.csv\n3 can't be read" in finished.out
     rows = {row["input"]: row for row in read(Path("out.csv"))}
     assert list(rows) == ["a.png", "b.png", "c.jpg", "empty.jpg", "inner/d.webp", "words.png", "z.bmp"]
     assert rows["empty.jpg"]["error"] == "it is empty"
@@ -311,14 +311,14 @@ def test_where_the_data_is_gone_other_inputs_are_offered(kindling: Run) -> None:
     for command in ("predict", "export"):
         finished = kindling(command, "--run", "latest")
         assert (finished.code, finished.err.count("\n")) == (2, 1)
-        assert "path is 'people.csv': there is no such file; --input PATH takes other inputs" in finished.err
+        assert "path is 'people.csv': there is no such file; --input PATH predicts other inputs" in finished.err
 
 
 MISTAKES = {
     "nothing": ([], "needs --run RUN (a folder or latest), or --ckpt PATH and --input PATH"),
     "no run": (["--run", "nowhere"], "nowhere is not a run"),
     "no checkpoint": (["--ckpt", "no.ckpt"], "there is no checkpoint no.ckpt"),
-    "no input": (["--ckpt", "net.ckpt"], "needs --input PATH: a checkpoint alone has no test split"),
+    "no input": (["--ckpt", "net.ckpt"], "needs --input PATH: a checkpoint without a run has no test split"),
     "no such input": (["--ckpt", "net.ckpt", "--input", "gone"], "--input is gone: there is no such file or folder"),
     "a kind of file": (["--ckpt", "net.ckpt", "--input", "a.mp4"], "--input is a.mp4: expected a folder of images, an image, a .csv"),
     "a table for images": (["--ckpt", "net.ckpt", "--input", "a.csv"], "the model takes images, in a folder of images, an image, .npz or .npy"),
@@ -393,7 +393,7 @@ def test_without_the_extra_it_says_what_to_install(
     [
         (["--format", "onxx"], "--format: invalid choice: 'onxx' (choose from"),
         (["--ckpt", "net.ckpt"], "needs --input PATH"),
-        (["--ckpt", "net.ckpt", "--input", "a.npz", "--output", "a.pt2"], "--output is a.pt2: a file of the format onnx ends in .onnx"),
+        (["--ckpt", "net.ckpt", "--input", "a.npz", "--output", "a.pt2"], "--output is a.pt2: a file in the format onnx ends in .onnx"),
         (["--ckpt", "net.ckpt", "--input", "none.npz"], "there is no input to check the exported model with"),
     ],
 )  # fmt: skip

@@ -46,7 +46,7 @@ def total(rows: list[dict[str, str]]) -> tuple[int, float]:
 def test_a_run_is_measured_predicts_exports_and_writes(kindling: Run) -> None:
     fitted = kindling(*FIT)
     assert fitted.code == 0, fitted.err
-    assert "Text (16 tokens of 256 different ones; " in fitted.out
+    assert "Text (16 tokens, vocabulary of 256; " in fitted.out
     assert f"kindling predict --run {RUN} --prompt TEXT" in fitted.out
     files = {path.name for path in (RUN / "figures").iterdir()}
     assert files == {f"{split}_{name}" for split in ("val", "test") for name in ("loss_by_position.png", "text.txt")}
@@ -127,7 +127,7 @@ def test_texts_are_measured_window_by_window(kindling: Run) -> None:
 def test_what_no_language_model_can_do_is_refused(kindling: Run) -> None:
     assert_refused(kindling("predict", "--length", 3), "--length is for --prompt TEXT: give that too")
     both = kindling("predict", "--prompt", "a", "--input", "book.txt")
-    assert_refused(both, "--prompt and --input are both given: the one generates, the other measures a text")
+    assert_refused(both, "--prompt and --input are both given: one generates text, the other measures it")
     assert kindling("fit", "--config", "configs/digits_mlp.yaml", *QUICK, "--figures.enabled", "false").code == 0
     refused = kindling("predict", "--run", "latest", "--prompt", "a")
     assert refused.code == 2
