@@ -134,7 +134,7 @@ class ConfigOfRun:
             return value
         inside = self.run / (place.name or "logs")
         if key not in self.typed:
-            self.moved.append(f"{key} is {value} in the run, which is outside it: it writes to {inside} instead")
+            self.moved.append(f"{key} is {value}, outside the run: it writes to {inside} instead")
         return str(inside)
 
 
