@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser("kindling compare", description=__doc__)
     parser.add_argument("folders", metavar="DIR", nargs="*", type=Path, help=f"runs, or folders of runs ({ROOT})")
     parser.add_argument("--sort", metavar="METRIC", help="val/accuracy, seconds … (what chose the best checkpoints)")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="also write the table, with all settings and metrics")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="gets the table too, with every setting and metric")
     arguments = parse_options(parser, argv)
     print_table(find_runs(arguments.folders or [ROOT]), arguments.sort, arguments.csv)
 

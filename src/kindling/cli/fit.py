@@ -148,11 +148,11 @@ class Training:
         print_header(self.parts, self.trainer, self.run, left_out(self.parts))
         if resting := parts_in_eval_mode(self.parts.model):
             print(
-                f"note   {', '.join(resting)}: trained in eval mode, as built, without dropout; .train() changes that"
+                f"note   {', '.join(resting)}: trained in eval mode, without dropout, as built; .train() switches it on"
             )
         if unread := sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
             flag = unread[0].removeprefix("PL_TRAINER_").lower()
-            print(f"note   {', '.join(unread)}: ignored, since only flags and YAML count: use --trainer.{flag}")
+            print(f"note   {', '.join(unread)}: not read here, where flags and YAML say all: --trainer.{flag}")
         if self.record and self.resumed_after is not None:
             print(f"resume after step {self.resumed_after}; changed: {'; '.join(self.record.changes) or 'nothing'}")
 

@@ -97,7 +97,7 @@ def _count(text: str) -> int:
 
 
 def _study(trials: Trials, arguments: Arguments, space: Space, search: str, fit: list[str]) -> dict[str, Any]:
-    """Make the study, or join it; returns what it is about."""
+    """Make the study, or join it; what it is about."""
     about = as_plain({"settings": arguments.values, "space": space.content, "search": search})
     if not trials.exist():
         found = checked(arguments, space)
@@ -111,7 +111,7 @@ def _study(trials: Trials, arguments: Arguments, space: Space, search: str, fit:
 
 
 def checked(arguments: Arguments, space: Space) -> dict[str, Any]:
-    """Refuse what the trials could not do, in a separate process: this one would hold data and GPU to its end."""
+    """Refuse what the trials could not do, in a process of its own: this one would hold data and GPU to its end."""
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=simplefilter, initargs=("ignore",)) as pool:  # as in this process
         return pool.submit(check, arguments, space).result()
@@ -127,7 +127,7 @@ def check(arguments: Arguments, space: Space) -> dict[str, Any]:
 def _show(options: argparse.Namespace, fit: list[str]) -> None:
     if fit or options.space or options.trials:
         given = fit[0] if fit else "--space" if options.space else "--trials"
-        raise UsageError(f"--study only shows a study and takes no {given}: to go on, give its --config and --space")
+        raise UsageError(f"--study shows a study and takes no {given}: to go on with it, give its --config and --space")
     trials = Trials(options.study, options.storage)
     if not trials.exist():
         there = ", ".join(sorted(str(path.parent.parent) for path in ROOT.glob("*/locks/study"))) or "no study yet"

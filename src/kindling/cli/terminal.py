@@ -21,7 +21,7 @@ from kindling.run.record import count_parameters
 
 
 def print_header(parts: Parts, trainer: Any, run: Path | None, left_out: list[str]) -> None:
-    """Print what is trained on what and how, where the run is, and what to know about the data and the model."""
+    """What is trained on what and how, where the run is, and what a user should know of the data and the model."""
     model, data = parts.model, parts.datamodule
     batch_size = getattr(data, "batch_size", None)
     kind = trainer.strategy.root_device.type
@@ -57,7 +57,7 @@ def _describe_data(data: L.LightningDataModule | None) -> str:
     sizes = ", ".join(f"{len(indices):,} {split}" for split, indices in data.splits.items())
     targets = f"→ {len(names)} {unit}" if names else "without targets"
     if data.vocabulary and not names:
-        targets = f"tokens, vocabulary of {data.vocabulary:,}"
+        targets = f"tokens of {data.vocabulary:,} different ones"
     return f" on {type(data).__name__} ({shape} {targets}; {sizes})"
 
 
@@ -94,7 +94,7 @@ def metric_notes(model: L.LightningModule) -> dict[str, str]:
 
 
 def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
-    """Print where everything is, and what to type next, with import paths that a run of foreign modules needs again."""
+    """Where everything is, and what to type next, with the import paths that a run of foreign modules needs again."""
     files = ("checkpoints", "figures", "metrics.csv", "results.json", "config.yaml", "environment.json")
     named, again = shlex.quote(str(run)), _flags(parts.foreign)
     to_predict = _flags({key: path for key, path in parts.foreign.items() if key in ("model", "data")})
@@ -103,7 +103,7 @@ def print_next(parts: Parts, run: Path, metrics: dict[str, Any]) -> None:
     if "test" in metrics or (not parts.arguments.test and is_overridden("test_step", parts.model)):
         print(f"  kindling test --run {named}{again}")
     if isinstance(parts.datamodule, Text):
-        print(f"  kindling predict --run {named}{to_predict} --prompt TEXT    # continues a text")
+        print(f"  kindling predict --run {named}{to_predict} --prompt TEXT    # what it writes after a text")
     elif isinstance(parts.datamodule, Data):
         print(f"  kindling predict --run {named}{to_predict} --input PATH    # new images, a table or arrays")
     elif is_overridden("predict_step", parts.model):

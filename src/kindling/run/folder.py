@@ -12,8 +12,8 @@ from kindling.core.files import is_file, is_left_over, remove, this_process
 from kindling.run.checkpoint_names import is_checkpoint
 
 ROOT = Path("lightning_logs")
-ENDED_EARLY = "ended_early.txt"  # says why a study has stopped a run, or counted it as broken
-LOCKS: list[IO[str]] = []  # of the runs that this process trains; closing one would give it up
+ENDED_EARLY = "ended_early.txt"  # of a run that its study has stopped, or counted as broken: why
+LOCKS: list[IO[str]] = []  # of the runs that this process trains; to close one would give it up
 
 
 def new_run(experiment: str, run_id: str | None = None) -> Path:
@@ -69,11 +69,11 @@ def lock_run(run: Path) -> None:
     with suppress(ImportError):  # Windows has no such locks
         import fcntl
 
-        try:  # a lock that belongs to the process: loader workers, which outlive a kill for seconds, don't share it
+        try:  # of the kind that belongs to the process: loader workers, which outlive a kill for seconds, have no share
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             holder = f"process {_holder(file).replace('@', ' on ')}"
-            raise UsageError(f"{run} is in use by {holder}: wait until it ends, or stop it") from error
+            raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it") from error
         except OSError:  # a file system without locks
             pass
     gone = _holder(file)
@@ -81,7 +81,7 @@ def lock_run(run: Path) -> None:
     file.write(this_process())
     file.flush()
     LOCKS.append(file)
-    for part in run.rglob("part-*"):  # what a kill has left of unfinished files
+    for part in run.rglob("part-*"):  # what a kill has left of files that were being written
         if is_left_over(part, gone):
             remove(part)
 

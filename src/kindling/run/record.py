@@ -39,7 +39,7 @@ class Record(L.Callback):
 
     def __init__(self, run: Path, config: dict[str, Any], seed: Any) -> None:
         self.run, self.config, self.seed = run, config, seed
-        self.changes = changes(run / "config.yaml", config)  # made by a resume
+        self.changes = changes(run / "config.yaml", config)  # that a resume makes
         self.seconds, self.samples = 0.0, 0  # spent and seen in training, validation included in the seconds
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

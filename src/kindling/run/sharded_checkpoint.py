@@ -126,7 +126,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def _checksums(folder: Path) -> Any:
-    """What a manifest, which can come from anyone, says of the files in its folder."""
+    """What a manifest says, which can be anyone's, of the files in its folder."""
     return json.loads((folder / MANIFEST).read_text())["files"]
 
 

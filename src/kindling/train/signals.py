@@ -24,7 +24,7 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             watched = [signal.SIGINT, signal.SIGTERM]
             if "SLURM_JOB_ID" in os.environ:
-                watched.append(signal.SIGUSR1)  # Windows does not have it
+                watched.append(signal.SIGUSR1)  # which Windows does not know
             self.before = {number: signal.signal(number, self._receive) for number in watched}
 
     def release(self) -> None:

@@ -205,7 +205,9 @@ def test_a_study_whose_record_can_not_be_written_stops_in_a_sentence(
 
     monkeypatch.setattr(Trials, "tell", fails)
     told = search(["fine"])
-    stops = "kindling: the study has stopped, and the same command goes on with it: [Errno 28] No space left on device\n"
+    stops = (
+        "kindling: the study has stopped, and the same command goes on with it: [Errno 28] No space left on device\n"
+    )
     assert (told.code, told.err) == (2, stops)
 
 
@@ -267,7 +269,7 @@ FINE = "model.dropout: {float: [0, 0.5]}"
         (["--model.widht", "3"], "command line: unknown key model.widht"),
         (["--checkpoint.monitor", "val/typo"], "no validation logs val/typo to compare trials by: set checkpoint.monitor to one of val/"),
         (["--storage", "nonsense"], "can't open --storage: Could not parse"),
-        (["--study", "lightning_logs/x"], "--study only shows a study and takes no --config: to go on, give"),
+        (["--study", "lightning_logs/x"], "--study shows a study and takes no --config: to go on with it"),
     ],
 )  # fmt: skip
 def test_what_is_refused(argv: list[str], message: str, refusals: Callable[..., Result]) -> None:
@@ -386,7 +388,10 @@ def test_the_best_settings_are_not_trained_while_a_better_trial_may_come_or_with
 
     own.write_text("trainer: {max_epochs: 4}")
     told = kindling(*finish)
-    assert f"study  {STUDY}: 2 trials (1 complete, 1 interrupted)\nthe command that began the study goes on with" in told.out
+    assert (
+        f"study  {STUDY}: 2 trials (1 complete, 1 interrupted)\nthe command that began the study goes on with"
+        in told.out
+    )
     refusal = f"trainer.max_epochs has changed since the trials of {STUDY}: set it back in the config"
     assert (told.code, told.err) == (2, f"kindling: {refusal}\n")
 

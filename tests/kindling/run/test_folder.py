@@ -26,7 +26,7 @@ def test_a_run_that_another_process_has_is_refused_until_that_ends(tmp_path: Pat
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match=f"{tmp_path} is in use by process {holder.pid}: wait until it ends"):
+        with pytest.raises(UsageError, match=f"{tmp_path} is in use by process {holder.pid}: wait for its end"):
             lock_run(tmp_path)
         holder.communicate()  # closes what it reads, and so ends it
     lock_run(tmp_path)

@@ -85,7 +85,10 @@ def test_the_examples_have_every_choice_and_both_ends() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([1, 2], " is [1, 2]: expected the values that it can take, such as {log: [1e-4, 1e-1]} or {choice: [relu, gelu]}"),
+        (
+            [1, 2],
+            " is [1, 2]: expected the values that it can take, such as {log: [1e-4, 1e-1]} or {choice: [relu, gelu]}",
+        ),
         ({"lgo": [1, 2]}, " has lgo: expected one of log, float, int, choice, such as {log: [1e-4, 1e-1]} or"),
         ({"lr": {"log": [1, 2]}}, "; a key is written in full, such as key.lr"),
         ({}, " has nothing: expected one of log, float, int, choice"),
