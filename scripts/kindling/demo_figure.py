@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 
 def draw(run: Path) -> Figure:
-    """Loss and accuracy over the steps of a classification, beside the confusion matrix of its test."""
+    """A classification's loss and accuracy over its steps, beside the confusion matrix of its test."""
     table = pd.read_csv(run / "metrics.csv")
     figure = Figure(figsize=(12, 5), layout="constrained")
     curves, matrix = figure.subplot_mosaic([["loss", "matrix"], ["accuracy", "matrix"]]), "matrix"

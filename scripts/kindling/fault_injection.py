@@ -1,17 +1,17 @@
-"""Breaks trainings on purpose and sees that nothing is lost: `python scripts/kindling/fault_injection.py`.
+"""Breaks trainings on purpose and checks that nothing is lost: `python scripts/kindling/fault_injection.py`.
 
   kills       SIGKILL at random moments to a training and all its processes, then `--resume`, until the end
-  saves       the same while something is being saved, with the saves slowed down
+  saves       the same while something is being saved, with saves slowed down
   disk        a full disk (files can't grow beyond a size), for a while or until the end
-  ranks       SIGKILL to one of two processes, to a node of one, or to everything, under three launchers
-  corruption  a checkpoint with flipped bits, cut, zeroed, overwritten or longer: it loads as it was or is refused
+  ranks       SIGKILL to one of two processes, to a node with one of them, or to everything, under three launchers
+  corruption  a checkpoint with flipped bits, cut, zeroed, overwritten or longer: it loads unchanged or is refused
 
 `python scripts/kindling/fault_injection.py kills --only ddp ema --count 10 --seed 1` runs a part. All that a training
 leaves is compared with one that nobody disturbed: every value in `last.ckpt`, the weights in `best.ckpt`, every byte of
 `metrics.csv`, `results.json`, the curves of `report.html`, and at each step the bytes of the batch and of the weights.
 Times may differ.
 
-All but `ranks` takes 6.6 minutes on 2 cores: 30 kills in 10 configurations, 15 kills during saves, 6 full disks and 206
+All but `ranks` take 6.6 minutes on 2 cores: 30 kills in 10 configurations, 15 kills during saves, 6 full disks and 206
 damaged checkpoints, after all of which everything was identical.
 """
 
@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib.figure  # noqa: F401 (what a training imports is imported once here, and each training is a fork)
+import matplotlib.figure  # noqa: F401 (imported once here, for the trainings, which are forks of this process)
 import seaborn  # noqa: F401
 import sklearn.metrics  # noqa: F401
 import torch
@@ -48,16 +48,16 @@ from kindling.run.record import Record
 
 SCRIPT = Path(__file__).resolve()
 sys.path.append(str(SCRIPT.parents[2] / "tests"))  # for launches
-PATIENCE = 300  # seconds after which a training is taken to hang
+PATIENCE = 300  # seconds after which a training is taken to be hanging
 SLOW = 0.01  # seconds that a slowed save waits before and after each of its steps
 DAMAGES = ("flip", "cut", "zeros", "noise", "rubbish")
-# Times, and counters that Lightning keeps and that nothing depends on.
+# Times, and counters of Lightning that nothing depends on.
 MAY_DIFFER = re.compile(
     r"\.(seconds|samples_per_second|scheduler_progress\.\w+\.\w+|val_loop\.batch_progress\.total\.\w+|current_score)$"
 )
 
 COMMON = "--trainer.accelerator cpu --checkpoint.every_steps 3"
-PLAIN = "--figures.enabled false"  # which take a second each start
+PLAIN = "--figures.enabled false"  # figures take a second at each start
 IN_RANKS = f"digits_mlp --model.dropout 0.3 --data.batch_size 32 --trainer.max_epochs 8 --trainer.strategy ddp {PLAIN}"
 CONFIGURATIONS = {
     "dropout": "digits_mlp --model.dropout 0.3 --trainer.check_val_every_n_epoch 2 --trainer.max_epochs 12",
@@ -81,12 +81,12 @@ CONFIGURATIONS = {
     "ddp": f"{IN_RANKS} --trainer.devices 2",
 }
 WAYS = ("lightning", "torchrun", "torchrun, 2 nodes")  # of launches.WAYS
-EVIDENCE = {"early_stopping": "stopped early"}  # what an undisturbed training has to say
+EVIDENCE = {"early_stopping": "stopped early"}  # what an undisturbed training has to print
 
 
 @dataclass
 class Row:
-    """What a part finds on a configuration."""
+    """What a part finds with a configuration."""
 
     faults: int = 0
     resumes: int = 0
@@ -94,11 +94,11 @@ class Row:
 
 
 class Failure(Exception):
-    """A training did not end as it should; the message holds what it printed."""
+    """A training did not end as it should; the message has what it printed."""
 
 
 class Training:
-    """One training in a folder of its own, which is made: it can be started, killed and resumed."""
+    """A training in a new folder of its own: it can be started, killed and resumed."""
 
     def __init__(self, folder: Path, configuration: str) -> None:
         folder.mkdir(parents=True)
@@ -120,9 +120,9 @@ class Training:
         return self.marks.read_text().endswith("saving\n")
 
     def start(self, kill_after: float = PATIENCE, early: bool = False, code: int = 0, **faults: Any) -> bool:
-        """Start, or resume what has begun; true if it was killed.
+        """Start, or resume what has begun; returns whether it was killed.
 
-        That is `kill_after` seconds after its first batch, or if `early` after the beginning of a resume.
+        That happens `kill_after` seconds after its first batch, or if `early`, after the beginning of a resume.
         """
         self.marks.write_text("")
         seen = self.trace.stat().st_size
@@ -149,7 +149,7 @@ class Training:
         return killed
 
     def start_in_ranks(self, way: str, kill_after: float = PATIENCE, rng: random.Random | None = None) -> bool:
-        """Start two processes, or resume what has begun; true if some were killed, which ended the others too."""
+        """Start two processes, or resume what has begun; returns whether any was killed, which ends the others too."""
         import launches
 
         (self.folder / "pids").write_text("")
@@ -165,7 +165,7 @@ class Training:
                 if not killed and rng and now - clock > kill_after:
                     killed = self._kill_some(processes, rng)
                 if now - begun > PATIENCE:
-                    raise Failure(f"the others of a killed process hang:\n{launches.said(self.folder)[-4000:]}")
+                    raise Failure(f"processes hang after another was killed:\n{launches.said(self.folder)[-4000:]}")
                 time.sleep(0.01)
         finally:
             launches.kill(processes)
@@ -190,7 +190,7 @@ class Training:
         return True
 
     def contents(self) -> dict[str, str]:
-        """All that must not depend on what happened on the way, by name."""
+        """All that must not depend on what happened during the training, by name."""
         last, best = (load_checkpoint(self.checkpoints[name]) for name in ("last", "best"))
         run = self.checkpoints["last"].parents[1]
         results = json.loads((run / "results.json").read_text())
@@ -211,13 +211,13 @@ class Training:
 
 
 def fork(function: Callable[[], int], folder: Path, faults: dict[str, Any]) -> int:
-    """The id of a process, in a session and a folder of its own, that calls `function` and ends with its exit code."""
+    """The id of a new process, with its own session and folder, that calls `function` and ends with its exit code."""
     if pid := os.fork():
         return pid
     code = 70
     try:
         os.setsid()
-        # As its own forks do: the parent may have had loader workers.
+        # As multiprocessing's own forks do: the parent may have had loader workers.
         multiprocessing.util._run_after_forkers()  # type: ignore[attr-defined]
         os.chdir(folder)
         log = os.open("log", os.O_WRONLY | os.O_APPEND)
@@ -233,7 +233,7 @@ def fork(function: Callable[[], int], folder: Path, faults: dict[str, Any]) -> i
 
 
 def kill(pid: int) -> None:
-    """Kill a process and its session, which it does not have yet in its first instant."""
+    """Kill a process and its session, which does not exist yet in its first instant."""
     for send in (os.killpg, os.kill):
         try:
             return send(pid, signal.SIGKILL)
@@ -242,9 +242,9 @@ def kill(pid: int) -> None:
 
 
 def child(argv: list[str]) -> int:
-    """Train, with the faults of the environment. DDP starts its other processes by this command line too."""
+    """Train, with the faults that the environment names. DDP starts its other processes by this command line too."""
     sys.argv = [str(SCRIPT), "child", *argv]
-    vars(sys.modules["__main__"])["__spec__"] = None  # or DDP would start that, such as pytest
+    vars(sys.modules["__main__"])["__spec__"] = None  # or DDP would start that module, such as pytest
     torch.set_num_threads(1)
     faults = json.loads(os.environ.get("FAULTS", "{}"))
     trace, marks, pids = (os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT) for name in ("trace", "marks", "pids"))
@@ -281,7 +281,7 @@ def child(argv: list[str]) -> int:
 
 
 def fill_disk(run: Path, marks: int, seen: int, first: int, last: int, size: int) -> None:
-    """Let no file grow beyond `size` bytes from the `first` batch until the `last`; note the checkpoints at both."""
+    """Let no file grow beyond `size` bytes from the `first` batch to the `last`; note the checkpoints at both."""
     if seen in (first, last):
         limit = size if seen == first else resource.RLIM_INFINITY
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -319,7 +319,7 @@ def undisturbed(folder: Path, configuration: str, **faults: Any) -> tuple[Traini
 
 
 def kills(row: Row, folder: Path, configuration: str, count: int, rng: random.Random, **faults: Any) -> None:
-    """Kill `count` times, a training up to three times; if saves are slow, those kills count that hit one."""
+    """Kill `count` times, each training up to three times; if saves are slow, only kills during a save count."""
     reference, expected = undisturbed(folder, configuration, **faults)
     while row.faults < count:
         training = Training(folder / f"training_{row.faults}_{row.resumes}", configuration)
@@ -337,7 +337,7 @@ def kills(row: Row, folder: Path, configuration: str, count: int, rng: random.Ra
 
 
 def ranks(row: Row, folder: Path, way: str, count: int, rng: random.Random) -> None:
-    """Kill ranks, nodes and everything, a training up to three times; all ends as under Lightning's launcher."""
+    """Kill ranks, nodes or everything, each training up to three times; all must end as under Lightning's launcher."""
     reference, expected = undisturbed(folder, "ddp")
     while row.faults < count:
         training = Training(folder / f"training_{row.faults}_{row.resumes}", way)
@@ -359,13 +359,13 @@ def saves(row: Row, folder: Path, configuration: str, count: int, rng: random.Ra
 
 
 def disk(row: Row, folder: Path, configuration: str, count: int, rng: random.Random) -> None:
-    """One message, the checkpoints stay as they are, and the training goes on; after every other, a resume."""
+    """Check for one message, unchanged checkpoints, and a training that goes on; every other training is resumed."""
     reference, expected = undisturbed(folder, configuration)
     size = reference.checkpoints["last"].stat().st_size // 2
     for index in range(count):
         training = Training(folder / f"training_{index}", configuration)
         first = rng.randint(10, 40)
-        for_good = index % 2  # the end of the training is in no checkpoint then: exit code 1
+        for_good = index % 2  # then no checkpoint holds the training's end: exit code 1
         training.start(full=(first, sys.maxsize if for_good else first + 20, size), code=for_good)
         said, marks = training.log.read_text(), training.marks.read_text().split()
         if for_good:
@@ -377,7 +377,7 @@ def disk(row: Row, folder: Path, configuration: str, count: int, rng: random.Ran
 
 
 def corruption(row: Row, folder: Path, configuration: str, count: int, rng: random.Random) -> None:
-    """Load damaged checkpoints; then resume with a damaged last.ckpt, which is named, or with nothing whole."""
+    """Load damaged checkpoints; then resume with a damaged last.ckpt, which must be named, or with nothing whole."""
     reference, expected = undisturbed(folder, configuration)
     pid = fork(lambda: load_damaged(reference.checkpoints["last"], count, rng), reference.folder, {})
     row.faults += count
@@ -398,7 +398,7 @@ def corruption(row: Row, folder: Path, configuration: str, count: int, rng: rand
 
 
 def load_damaged(path: Path, count: int, rng: random.Random) -> int:
-    """Load damaged copies of a checkpoint, and print what loads as something else; 1 if there is any."""
+    """Load damaged copies of a checkpoint, and print what loads as something else; returns 1 if anything does."""
     content, expected, copy, code = path.read_bytes(), leaves(load_checkpoint(path)), Path("damaged.ckpt"), 0
     for index in range(count):
         copy.write_bytes(damaged(content, DAMAGES[index % len(DAMAGES)], rng))
@@ -426,7 +426,7 @@ def damaged(content: bytes, damage: str, rng: random.Random) -> bytes:
     return content[:start] + middle + rest
 
 
-PARTS: dict[str, tuple[Callable[..., None], int, tuple[str, ...]]] = {  # faults, and on which configurations
+PARTS: dict[str, tuple[Callable[..., None], int, tuple[str, ...]]] = {  # number of faults, and the configurations
     "kills": (kills, 30, tuple(CONFIGURATIONS)),
     "ranks": (ranks, 20, WAYS),
     "saves": (saves, 15, ("ema", "one_cycle", "ddp")),
@@ -436,7 +436,7 @@ PARTS: dict[str, tuple[Callable[..., None], int, tuple[str, ...]]] = {  # faults
 
 
 def inject(part: str, configuration: str, count: int, seed: int = 0) -> Row:
-    """Run a part on a configuration, in a temporary folder."""
+    """Run a part with a configuration, in a temporary folder."""
     row = Row()
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -451,11 +451,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all by default")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--count", type=int, help="faults of a part, over its configurations")
-    parser.add_argument("--seed", type=int, default=0, help="of moments and damages")
+    parser.add_argument("--count", type=int, help="number of faults of a part, over all its configurations")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments and damages")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"unknown part {', '.join(unknown)}: there are {', '.join(PARTS)}")
+        parser.error(f"unknown part {', '.join(unknown)}: expected {', '.join(PARTS)}")
     print(f"{'part':<10}  {'configuration':<17}  {'faults':>6}  {'resumes':>7}  {'seconds':>7}  identical", flush=True)
     code = 0
     for part in options.parts or PARTS:

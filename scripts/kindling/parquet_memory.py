@@ -1,8 +1,8 @@
 """Measures the memory that a folder of Parquet files takes: `python scripts/kindling/parquet_memory.py --gigabytes 20`.
 
-Writes one file of 51 MB (250,000 rows of 50 numbers, in row groups of 50,000) to a temporary folder, and as many hard
-links to it as make that size. Then it trains some steps on all of it, and on four files, each in a process of its own,
-and prints the most memory that each took. Needs Linux.
+It writes one file of 51 MB (250,000 rows of 50 numbers, in row groups of 50,000) to a temporary folder, and enough hard
+links to it to make that size. Then it trains some steps on all of it, and on four files, each in its own process, and
+prints the peak memory of each. Needs Linux.
 """
 
 import argparse
@@ -23,7 +23,7 @@ FIT = ("fit", "--model", "MLP", "--data", "ParquetFolder", "--data.target", "y",
 
 
 def write(folder: Path, files: int) -> float:
-    """Write one file, and links to it; returns the gigabytes of all."""
+    """Write one file, and links to it; returns their total size in gigabytes."""
     folder.mkdir()
     first = folder / "0.parquet"
     numbers = np.random.default_rng(0).normal(size=(ROWS, COLUMNS)).astype("float32")
@@ -35,7 +35,7 @@ def write(folder: Path, files: int) -> float:
 
 
 def peak_of_training(folder: Path, steps: int) -> float:
-    """The most megabytes that a training of some steps took."""
+    """The peak memory, in megabytes, of a training of some steps."""
     arguments = [*FIT, "--data.path", str(folder), "--trainer.limit_train_batches", str(steps)]
     code = "import sys; from kindling import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=folder.parent)
@@ -62,7 +62,7 @@ def main() -> None:
             for name, size, steps in (("few", few, 400), ("all", all_of_them, arguments.steps))
         ]
     for size, peak in peaks:
-        print(f"{size:.1f} GB of Parquet: {peak:,.0f} MB of memory at the most")
+        print(f"{size:.1f} GB of Parquet: at most {peak:,.0f} MB of memory")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Runs the demo and draws what the terminal showed, in its own time: `python scripts/kindling/terminal_picture.py`.
+"""Runs the demo and draws what the terminal showed, animated: `python scripts/kindling/terminal_picture.py`.
 
-It writes terminal.svg beside itself, for the README: the lines appear one after the other, as they came but in eight
-seconds, and a program that shows no animation shows the last picture.
+It writes terminal.svg beside itself, for the README: the lines appear one after another, as they came but within eight
+seconds; a viewer without animation shows the final picture.
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "kindling", "fit", "--config", str(ROOT / "configs/digits_resnet.yaml")]
-SECONDS = 8  # that the picture takes for all of it
+SECONDS = 8  # the length of the animation
 COLUMNS, EPOCHS = 108, 3  # characters of a line, and epochs at the beginning and at the end
 LINE, LETTER = 19, 8.4  # height and width in pixels
 STYLE = """
@@ -30,7 +30,7 @@ PARTS = re.compile(
 
 
 def record(folder: Path) -> list[tuple[float, str]]:
-    """Each line that the demo printed in an empty folder, and the second in which it did."""
+    """Each line that the demo printed in an empty folder, and when, in seconds."""
     begun = time.monotonic()
     with subprocess.Popen(COMMAND, cwd=folder, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stdout
@@ -83,4 +83,4 @@ if __name__ == "__main__":
         lines = record(Path(folder))
     picture = Path(__file__).with_name("terminal.svg")
     picture.write_text(drawn(shortened(lines)), encoding="utf-8")
-    print(f"drew {picture}, of {lines[-1][0]:.0f} s")
+    print(f"drew {picture}, from {lines[-1][0]:.0f} s of output")

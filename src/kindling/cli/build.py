@@ -1,4 +1,4 @@
-"""Builds what the command line describes: the data, then the model, whose sizes come from it."""
+"""Builds what the command line describes: the data, then the model, whose sizes come from the data."""
 
 import inspect
 import re
@@ -68,12 +68,12 @@ def add_keys(parser: LightningArgumentParser, command: str) -> None:
 class Parts(LightningCLI):
     """The data and the model that the arguments name, and all that is needed to build a trainer for them.
 
-    `model`, `datamodule` (None if the model has loaders of its own), `config` with every setting, and `settings`, where
-    each was made.
+    It has `model`, `datamodule` (None if the model has loaders of its own), `config` with every setting, and
+    `settings`, which say where each was made.
 
     Args:
-        arguments: of the command line.
-        checkpoint: that is measured, if one is: the data are brought to its model as its preprocessing says.
+        arguments: those of the command line.
+        checkpoint: the one that is measured, if any: its preprocessing says how the data are prepared.
 
     Raises:
         UsageError: if what the user asked for can't be built.
@@ -117,7 +117,7 @@ class Parts(LightningCLI):
         )
 
     def _read_configs(self) -> list[str]:
-        """The configs as the parser takes them; in a run's own, class paths follow what is installed."""
+        """The configs as the parser takes them; in a run's own config, class paths follow what is installed."""
         configs = []
         for path in self.arguments.configs:
             config = f"--config={path}"
@@ -134,7 +134,7 @@ class Parts(LightningCLI):
         return configs
 
     def _flags(self) -> list[str]:
-        """The flags, with the task named where it is left open and what every default task has is set below it."""
+        """The flags, with DefaultTask named if the task is left open but what all default tasks have is set for it."""
         flags = self.arguments.flags
         below = [place for place, flag in enumerate(flags) if flag.startswith("--model.task.")]
         is_shared = all(re.match(r"--model\.task\.(loss|metrics)\b", flags[place]) for place in below)
@@ -146,13 +146,13 @@ class Parts(LightningCLI):
         return [*flags[: below[0]], "--model.task=DefaultTask", *flags[below[0] :]]
 
     def _has_task_of_its_own(self) -> bool:
-        """Whether the model that is named takes no task, or another by itself than the data's targets ask for."""
+        """Whether the named model takes no task, or has a default task of its own instead of the data's."""
         model = self._named(L.LightningModule, "model") or L.LightningModule
         task = parameter_of(model, "task")
         return task is None or task.default is not None
 
     def _import_foreign(self) -> None:
-        """Import the modules that the user has named by their paths for the model and the data."""
+        """Import the modules that the user has named by path for the model and the data."""
         for setting in self.settings:
             path = class_path_of(setting[2]) if setting[1] in ("model", "data") else None
             is_own = not self.of_run or not self.arguments.is_of_run(setting) or self.of_run.is_typed(str(path))
@@ -160,7 +160,7 @@ class Parts(LightningCLI):
                 import_part(path)
 
     def _named(self, base: type, key: str) -> type | None:
-        """The class that the settings name for a key, if there is one."""
+        """The class that the settings name for a key, if any."""
         paths = [class_path_of(value) for _, other, value in self.settings if other == key]
         last = next((path for path in reversed(paths) if path and path != "null"), None)
         return find_class(base, last) if last else None
@@ -183,13 +183,13 @@ class Parts(LightningCLI):
             parser.link_arguments("data", f"model.init_args.{name}", compute_fn=ask, apply_on="instantiate")
 
     def _ask_data(self, name: str, data: L.LightningDataModule) -> Any:
-        """What the data says of an argument of the model."""
+        """The data's value for an argument of the model."""
         if not hasattr(type(data), name) and name not in vars(data):
             parameter = parameter_of(self.model_type, name)
             if parameter and parameter.default is not parameter.empty:
                 return parameter.default
             model, owner = self.model_type.__name__, type(data).__name__
-            raise ValueError(f"{owner} has no {name}, which {model} takes from the data: give it such an attribute")
+            raise ValueError(f"{owner} has no {name}, which {model} takes from the data: give it that attribute")
         return getattr(data, name)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -197,7 +197,7 @@ class Parts(LightningCLI):
             self.config = parser.parse_args(args)
         except UsageError:
             raise
-        except Exception as error:  # of many kinds where a value is not what the parser expects
+        except Exception as error:  # many kinds are raised where a value is not what the parser expects
             sentence = explain(parser, self.settings, str(error))
             if not isinstance(error, ArgumentError) and sentence == " ".join(str(error).split()):
                 raise  # a mistake in code that was imported
@@ -206,7 +206,7 @@ class Parts(LightningCLI):
         scalar = any(not isinstance(value, dict) for _, key, value in self.settings if key in groups)
         null = any(value in (None, "null") for _, _, value in self.settings)
         if (scalar or null) and (problem := explain(parser, self.settings)):
-            raise UsageError(problem)  # which the parser lets pass
+            raise UsageError(problem)  # the parser lets it pass
         check_config(self.config, self.settings, self.from_data)
 
     def instantiate_classes(self) -> None:
@@ -219,7 +219,7 @@ class Parts(LightningCLI):
             if isinstance(first, ValueError | MisconfigurationException) or is_setting(first):
                 self.refuse(error)
             self.refuse_fault(first)
-            raise  # a mistake in code, which the parser wraps
+            raise  # a mistake in code, wrapped by the parser
         except Exception as error:
             if is_setting(error):
                 self.refuse(error)
@@ -227,7 +227,7 @@ class Parts(LightningCLI):
             raise
 
     def refuse_fault(self, error: BaseException) -> None:
-        """Raise what an error says if it is a fault, and nothing if it is a mistake in code."""
+        """Raise a UsageError or Stopped if an error is a fault, and nothing if it is a mistake in code."""
         fault = explain_fault(error)
         if fault and "out of memory" in fault and (sentence := too_large(self.settings)):
             raise UsageError(sentence) from error
@@ -235,7 +235,7 @@ class Parts(LightningCLI):
             raise Stopped(fault) from error
 
     def build(self) -> None:
-        """Data and model; the model's arguments that come from the data are filled in on the way."""
+        """Build data and model; the model's arguments that come from the data are filled in on the way."""
         foreign = [cls for cls in (self.model_type, self.data_type) if cls and not issubclass(cls, Model | Data)]
         run = self.arguments.run
         is_trained = bool(self.checkpoint) or (run is not None and any((run / "checkpoints").glob("*.ckpt")))
@@ -244,15 +244,15 @@ class Parts(LightningCLI):
             self.config_init = self.parser.instantiate(self.config, instantiators=[*own, (Recipe, Logger, True)])
         self.model, self.datamodule = self.config_init["model"], self.config_init.get("data")
         if isinstance(self.datamodule, Data):
-            self.datamodule.splits  # noqa: B018 (drawn here, where what is wrong with the data can be told)
+            self.datamodule.splits  # noqa: B018 (drawn here, where what is wrong with the data can be said)
             if run := self.arguments.run:
                 compare_with_run(run, self.datamodule, self.arguments.changes, self.arguments.command == "fit")
             if self.config["trainer"].overfit_batches:
                 better = "use trainer.limit_train_batches"
-                raise UsageError(f"trainer.overfit_batches needs a loader of single samples: {better}")
+                raise UsageError(f"trainer.overfit_batches needs a loader that gives single samples: {better}")
         clips = isinstance(self.model, Model) and self.model.automatic_optimization
         if not clips and not self.arguments.sets("trainer.gradient_clip_val"):
-            # Such a module trains as its author wrote it, and Lightning can't clip where it optimises manually.
+            # A foreign module trains as its author wrote it, and Lightning can't clip with manual optimisation.
             self.config["trainer"]["gradient_clip_val"] = self.config_init["trainer"]["gradient_clip_val"] = None
 
     def refuse(self, error: BaseException) -> NoReturn:
@@ -279,15 +279,15 @@ class Parts(LightningCLI):
 
 
 def _as_its_author_does(cls: type, *args: Any, **kwargs: Any) -> Any:
-    """Build a module that is none of Kindling's.
+    """Build a module that is not Kindling's.
 
-    Lightning's command line would give `save_hyperparameters` the settings of this class alone, so that a parent finds
-    none of its own, and an object that a setting describes as the description.
+    Lightning's command line would give `save_hyperparameters` only the settings of this class, so that a parent class
+    would find none of its own, and would give the description of an object instead of the object.
     """
     return cls(*args, **kwargs)
 
 
 def parameter_of(cls: type, name: str) -> inspect.Parameter | None:
-    """A parameter of a constructor, or of one that it passes others on to; None if there is none of that name."""
+    """A parameter of a constructor, or of a parent's that it may pass arguments on to; None if none has that name."""
     signatures = [inspect.signature(each).parameters for each in cls.__mro__]
     return next((signature[name] for signature in signatures if name in signature), None)

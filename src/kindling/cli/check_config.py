@@ -12,7 +12,7 @@ PROCESSES_PER_CPU = 32
 
 
 def check_config(config: Namespace, settings: list[Setting], from_data: tuple[str, ...]) -> None:
-    """Refuse settings that Lightning would stumble over later, or that the data decides, with a UsageError."""
+    """Refuse, by a UsageError, settings that Lightning would stumble over later, or that the data decides."""
     trainer, seed = config.trainer, config.seed_everything
     typed = {key for _, key, value in settings if value is not None}
     for name in from_data:
@@ -21,7 +21,7 @@ def check_config(config: Namespace, settings: list[Setting], from_data: tuple[st
     for key, value in settings_in(config.as_dict()):
         path = value.get("class_path", "") if isinstance(value, dict) else ""
         named = imported(path)
-        if callable(named) and not isinstance(named, type):  # which the parser would call
+        if callable(named) and not isinstance(named, type):  # the parser would call it
             raise UsageError(f"{key} is {path!r}: expected a class")
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
         if trainer[key] == 0:
@@ -38,7 +38,7 @@ def check_config(config: Namespace, settings: list[Setting], from_data: tuple[st
 
 
 def _check_processes(config: Namespace) -> None:
-    """Refuse to start processes by the hundred, which would stop the machine rather than train on it."""
+    """Refuse to start hundreds of processes, which would bring the machine to a halt."""
     most = PROCESSES_PER_CPU * (os.cpu_count() or 1)
     counts = {"trainer.devices": config.trainer.devices, "data.workers": config.get("data.init_args.workers")}
     for key, count in counts.items():

@@ -23,12 +23,12 @@ if TYPE_CHECKING:  # it takes a second to import
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
 LESS_IS_BETTER = (*LOWER_IS_BETTER, "seconds", "parameters")
-# What a row averages over, and what no result depends on.
+# Settings that a row averages over, and settings that no result depends on.
 SHOWN = r"figures|gradient_norm|tensorboard_extras|trainer\.(default_root|enable|log)"
 IGNORED = rf"seed_everything$|data\.(fold|workers|cache|download)$|{SHOWN}"
 # What reading a damaged file raises.
 DAMAGED = (UsageError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
-NO_METRICS = dict.fromkeys(("val/loss", "seconds"), float("nan"))  # of a run that is not finished
+NO_METRICS = dict.fromkeys(("val/loss", "seconds"), float("nan"))  # for a run that is not finished
 
 
 def option_parser() -> argparse.ArgumentParser:
@@ -67,7 +67,7 @@ def read_runs(runs: list[Path]) -> "tuple[pd.DataFrame, pd.DataFrame]":
         try:
             results = dict(flatten(json.loads(path.read_text(encoding="utf-8")))) if path.exists() else {}
             numbers = {
-                key: math.nan if value is None else float(value)  # what is undefined is null in JSON
+                key: math.nan if value is None else float(value)  # an undefined metric is null in JSON
                 for key, value in results.items()
                 if not key.startswith(("class_counts", "notes"))
             }
@@ -76,14 +76,14 @@ def read_runs(runs: list[Path]) -> "tuple[pd.DataFrame, pd.DataFrame]":
             check_size(path, values)
             config = dict(flatten(values))
             if values["data"] is None:
-                config["data"] = "of the model"  # which has loaders of its own
+                config["data"] = "of the model"  # the model has loaders of its own
             ordered = ["model", "data", *config]
             settings[run] = {key: config[key] for key in ordered if not re.match(IGNORED, key)}
             metrics[run] = NO_METRICS | {key.replace(".", "/", 1): number for key, number in numbers.items()}
         except DAMAGED:
-            print(f"damaged, and its run left out: {path}")
+            print(f"damaged, so its run is left out: {path}")
     if not settings:
-        raise UsageError("there is no run to compare: all are damaged")
+        raise UsageError("there are no runs to compare: all are damaged")
     return pd.DataFrame(settings, dtype=object).T, pd.DataFrame(metrics).T
 
 
@@ -103,7 +103,7 @@ def print_table(runs: list[Path], sort: str | None = None, file: Path | None = N
     print(f"best first by {best}, where {'less' if lower else 'more'} is better")
     terminal.print(_table(rows, ["run", *counts, *settings_shown], metrics_shown))
     if len(differing) > len(settings_shown):
-        print(f"shown are {len(settings_shown)} of {len(differing)} settings that differ: --csv FILE has them all")
+        print(f"{len(settings_shown)} of {len(differing)} settings that differ are shown: --csv FILE has them all")
     unfinished = [(run / ENDED_EARLY).exists() for run in metrics.index[metrics["seconds"].isna()]]
     if ended := unfinished.count(True):
         print(f"{ended} ended early in a study, shown last")
@@ -114,7 +114,7 @@ def print_table(runs: list[Path], sort: str | None = None, file: Path | None = N
 def _sorted_by(settings: "pd.DataFrame", metrics: "pd.DataFrame", sort: str | None) -> tuple[str, bool]:
     """The metric to sort by, and whether less of it is better: what chose the best checkpoints, if the runs agree."""
     if sort is not None and sort not in metrics:
-        raise UsageError(f"no run has {sort!r} to sort by: there is {', '.join(metrics)}")
+        raise UsageError(f"no run has {sort!r} to sort by: expected one of {', '.join(metrics)}")
     choices = settings.reindex(columns=["checkpoint.monitor", "checkpoint.mode"]).drop_duplicates()
     monitor, mode = choices.iloc[0] if len(choices) == 1 else ("val/loss", "min")
     best = sort or (monitor if monitor in metrics else _main_loss(metrics))
@@ -126,12 +126,12 @@ def _sorted_by(settings: "pd.DataFrame", metrics: "pd.DataFrame", sort: str | No
 def _main_loss(metrics: "pd.DataFrame") -> str:
     """The validation's loss; if no run has one by this name, the first metric of the validation."""
     logged = [name for name in metrics if name.startswith("val/") and metrics[name].notna().any()]
-    return logged[0] if logged else "val/loss"  # which comes first: see NO_METRICS
+    return logged[0] if logged else "val/loss"  # it comes first: see NO_METRICS
 
 
 def _averaged(settings: "pd.DataFrame", metrics: "pd.DataFrame") -> "pd.DataFrame":
     """A row for all runs of the same settings: the first `run`, how many `runs`, settings, means, and `… std`."""
-    is_unfinished = metrics["seconds"].isna()  # such a run has a row of its own
+    is_unfinished = metrics["seconds"].isna()  # unfinished runs have rows of their own
     row_of = settings.groupby([*settings, is_unfinished], sort=False, dropna=False).ngroup()  # the number of its row
     groups = metrics.groupby(row_of)
     is_complete = metrics.notna().groupby(row_of).all()

@@ -22,7 +22,7 @@ from kindling.data.columns import names_of
 from kindling.run.folder import ROOT
 
 ROWS, COLUMNS = 4, 6  # of the picture
-SECONDS = 2.0  # for which each number of workers is timed
+SECONDS = 2.0  # how long each number of workers is timed
 
 
 class DataAlone(Parts):
@@ -38,14 +38,14 @@ class DataAlone(Parts):
 def main(arguments: Arguments) -> None:
     data = DataAlone(arguments).datamodule
     if not isinstance(data, Data):
-        raise UsageError(f"kindling data looks at a Data of Kindling, and {type(data).__name__} is none")
+        raise UsageError(f"kindling data looks only at a Data of Kindling, and {type(data).__name__} is not one")
     look(data, arguments.name)
 
 
 def look(data: Data, name: str) -> None:
     """Print what there is to know before a training, and draw `lightning_logs/<name>_data.png`."""
     if not data.has_arrays:
-        raise UsageError(f"kindling data looks at inputs that are arrays, and those of {type(data).__name__} are none")
+        raise UsageError(f"kindling data looks only at inputs that are arrays, not those of {type(data).__name__}")
     size = "×".join(map(str, data.input_shape))
     print(f"{type(data).__name__}: {data.preprocessing.form} {size}, {len(data.samples[-1]):,} samples")
     for note in data.notes:
@@ -71,7 +71,7 @@ def _print_splits(data: Data) -> None:
 
 
 def _print_ranges(data: Data) -> None:
-    """The range of raw inputs, column by column for a table, and of numeric targets; over up to 1,000 samples."""
+    """Print the range of raw inputs, by column for a table, and of numeric targets, over up to 1,000 samples."""
     some = data.splits["train"][:1000]
     inputs, targets = data.samples[0][some], data.samples[-1][some]
     features = _features(data)
@@ -99,13 +99,13 @@ def _features(data: Data) -> list[str]:
 def _print_rates(data: Data) -> None:
     rates = _rates(data)
     for workers, rate in rates.items():
-        print(f"{rate:,.0f} samples a second are loaded with --data.workers {workers}")
+        print(f"--data.workers {workers} loads {rate:,.0f} samples per second")
     best = min(workers for workers, rate in rates.items() if rate > 0.9 * max(rates.values()))
     print(f"suggested: --data.workers {best} (others are at most a tenth faster)")
 
 
 def _rates(data: Data) -> dict[int, float]:
-    """Samples a second for some numbers of workers, which include the one that was asked for."""
+    """Samples per second for some numbers of workers, including the one that was asked for."""
     cores, asked_for = os.cpu_count() or 1, data.workers
     candidates = {workers for workers in (0, 1, 2, 4) if workers <= cores} | {asked_for}
     rates = {}
@@ -117,7 +117,7 @@ def _rates(data: Data) -> dict[int, float]:
 
 
 def _rate(loader: DataLoader) -> float:
-    """Samples a second, without the time that workers take to start."""
+    """Samples per second, without the time that workers take to start."""
     next(iter(loader))  # starts them
     count, start = 0, time.monotonic()
     while time.monotonic() - start < SECONDS:
@@ -129,7 +129,7 @@ def _rate(loader: DataLoader) -> float:
 
 
 def _draw(data: Data, path: Path) -> None:
-    """A grid of images, masks laid over them; of other inputs a row of colours a sample, its target at the side."""
+    """Draw a grid of images, with masks laid over them; other inputs as a row of colours per sample with its target."""
     from kindling.figures.results import new_figure, plain_text
     from kindling.figures.worst_masks import painted
 

@@ -1,4 +1,4 @@
-"""The command line. This file starts fast, and imports the module of the command: fit.py, predict.py …"""
+"""The command line. This file starts fast, and imports the command's module: fit.py, predict.py …"""
 
 import logging
 import os
@@ -20,10 +20,10 @@ from kindling.core.processes import Processes
 from kindling.core.tables import print_plain
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
-ENDS_WITH_PARENT = "KINDLING_ENDS_WITH_PARENT"  # the process that a training is part of, such as that of folds
+ENDS_WITH_PARENT = "KINDLING_ENDS_WITH_PARENT"  # the process that a training belongs to, such as that of folds
 IN_SEVERAL_PROCESSES = ("fit", "validate", "test")  # commands that can share their work
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-MODULES = {"validate": "evaluate", "test": "evaluate"}  # of commands that have no module of their own name
+MODULES = {"validate": "evaluate", "test": "evaluate"}  # for commands without a module of the same name
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,12 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         if not _nobody_reads():
             raise
-        return 141  # as the shell says of a command whose reader has gone: kindling predict … | head
+        return 141  # the shell's code for a command whose reader is gone: kindling predict … | head
     return code
 
 
 def run(argv: list[str] | None) -> int:
-    """What `main` does, as long as somebody reads what it prints."""
+    """Do what `main` does, as long as somebody reads what it prints."""
     argv = sys.argv[1:] if argv is None else argv
     print_anything()
     if argv[:1] == ["help"] and len(argv) > 1:
@@ -61,9 +61,9 @@ def run(argv: list[str] | None) -> int:
 
 def run_command(argv: list[str]) -> int:
     """Run a command in this process, which may be one of several, and return its exit code."""
-    if "PYTHONWARNINGS" not in os.environ:  # noise to a newcomer; PYTHONWARNINGS=default shows it
+    if "PYTHONWARNINGS" not in os.environ:  # noise to a newcomer; PYTHONWARNINGS=default shows them
         warnings.simplefilter("ignore")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or a process that ends has others print C++ frames
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or the end of a process makes others print C++ frames
     keep_memory()
     processes = Processes()
     try:
@@ -82,7 +82,7 @@ def run_command(argv: list[str]) -> int:
         if says and code and (not line or "KINDLING_TRACEBACK" in os.environ):
             if processes.number == 1 or isinstance(error, BrokenPipeError):  # which main answers
                 raise
-            traceback.print_exc()  # at once: the launcher of several may kill this one in a moment
+            traceback.print_exc()  # now: the launcher of several processes may kill this one in a moment
         elif says and line:
             print_plain(line, file)
         return code
@@ -92,7 +92,7 @@ def run_command(argv: list[str]) -> int:
 
 
 def outcome(error: BaseException) -> tuple[int, str, TextIO]:
-    """The exit code that an error means, and the line that says it, and where; no line for a mistake in code."""
+    """An error's exit code, the line that reports it, and where to print that; no line for a mistake in code."""
     if isinstance(error, NothingToDo):
         return 0, f"nothing to do: {error}", sys.stdout
     if isinstance(error, UsageError | Stopped):
@@ -103,7 +103,7 @@ def outcome(error: BaseException) -> tuple[int, str, TextIO]:
 
 
 def _nobody_reads() -> bool:
-    """Whether what this process prints goes to a pipe that is closed; from then on it goes nowhere."""
+    """Whether this process prints to a closed pipe; if so, its output goes nowhere from then on."""
     try:
         print(flush=True)
     except BrokenPipeError:
@@ -113,7 +113,7 @@ def _nobody_reads() -> bool:
 
 
 def tame_lightning() -> None:
-    """Undo what Lightning sets when it is imported: call it afterwards."""
+    """Undo what Lightning sets when it is imported: call this afterwards."""
     for library in ("lightning.pytorch", "lightning.fabric"):  # tips and adverts
         logging.getLogger(library).setLevel(logging.ERROR)
     # Where there is no GPU, torch would open the driver's library at every optimiser step.
@@ -121,7 +121,7 @@ def tame_lightning() -> None:
 
 
 def end_with(parent: int) -> None:
-    """Have Linux send SIGTERM when the parent ends, however it ends: a training saves and stops. Nothing elsewhere."""
+    """Make Linux send SIGTERM when the parent ends, however it ends, so that a training saves and stops."""
     import ctypes
 
     with suppress(OSError, AttributeError):
@@ -131,15 +131,15 @@ def end_with(parent: int) -> None:
 
 
 def keep_memory() -> None:
-    """Have glibc keep memory that was freed, rather than return large tensors to the system and fault them in anew.
+    """Make glibc keep freed memory, rather than return large tensors to the system and fault them in anew.
 
     On 2 cores the step of a ResNet of width 16 takes 15 % less time, and another 5 % with huge pages for large tensors,
-    if torch is not loaded yet. Elsewhere than on Linux nothing changes.
+    if torch is not loaded yet. On systems other than Linux nothing changes.
     """
-    import ctypes  # which --help does without
+    import ctypes  # --help does not need it
 
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's, for huge pages
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's variable, for huge pages
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(MMAP_THRESHOLD, 2**25)  # the largest that it takes
+        libc.mallopt(MMAP_THRESHOLD, 2**25)  # the largest value that it takes
         libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)

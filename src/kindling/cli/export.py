@@ -1,6 +1,6 @@
-"""`kindling export --run RUN --format onnx`: a model with its preprocessing in a file that needs no Kindling.
+"""`kindling export --run RUN --format onnx`: write a model with its preprocessing to a file that doesn't need Kindling.
 
-Of a module that is no Model: its forward, as it is, by its `example_input_array`.
+For a module that is not a Model: its forward, as it is, traced with its `example_input_array`.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     trained, suffix = Trained(options), SUFFIXES[options.format]
     output = options.output or trained.folder("export") / f"model{suffix}"
     if output.suffix != suffix:
-        raise UsageError(f"--output is {output}: a file of the format {options.format} ends in {suffix}")
+        raise UsageError(f"--output is {output}: a file in the format {options.format} ends in {suffix}")
     with catch_warnings():
         simplefilter("ignore")
         graph, model, batches = _of_module(trained) if trained.is_foreign else _of_model(trained, options)
@@ -49,10 +49,10 @@ def main(argv: list[str]) -> None:
     print(f"{output}: {written}, {output.stat().st_size / 1e6:,.1f} MB")
     for name, value in graph.description.items():
         print_plain(f"  {name}: {value if len(value) < 100 else f'{value[:100]} …'}")
-    print(f"the largest difference to the model, on {count:,} inputs: {difference:.1g}")
+    print(f"largest difference from the model, over {count:,} inputs: {difference:.1g}")
 
 
-Exported = tuple["Graph", Callable[..., Any], Iterator[tuple[Any, ...]]]  # what, the model itself, inputs to compare on
+Exported = tuple["Graph", Callable[..., Any], Iterator[tuple[Any, ...]]]  # the graph, the model, inputs to compare on
 
 
 def _of_model(trained: "Trained", options: argparse.Namespace) -> Exported:
@@ -66,7 +66,7 @@ def _of_model(trained: "Trained", options: argparse.Namespace) -> Exported:
 
 
 def _raw_batches(predictor: "Predictor", inputs: "InputBatches") -> Iterator[tuple[Any, ...]]:
-    """Batches of the type that the file takes: nothing else than bytes, where the training saw bytes."""
+    """Batches of the type that the file takes: only bytes, where the training saw bytes."""
     for batch in inputs.batches:
         raw, *others = batch.tensors
         if raw.is_floating_point() and predictor.preprocessing.dtype == "uint8":
@@ -75,7 +75,7 @@ def _raw_batches(predictor: "Predictor", inputs: "InputBatches") -> Iterator[tup
 
 
 def _of_module(trained: "Trained") -> Exported:
-    """Inputs → outputs of the module's forward, to be checked on its example and on noise like it."""
+    """Inputs → outputs of the module's forward, to be checked on its example and on similar noise."""
     from kindling.use.export import batches_like
     from kindling.use.graph import graph_of_forward
     from kindling.use.rebuild import load_weights

@@ -1,4 +1,4 @@
-"""`kindling fit --find lr` and `--find batch_size`: try values on a few batches, and say which to take."""
+"""`kindling fit --find lr` and `--find batch_size`: try values on a few batches, and say which to use."""
 
 import contextlib
 import io
@@ -15,11 +15,11 @@ from kindling.core.errors import UsageError
 def find(setting: str, trainer: L.Trainer, model: L.LightningModule, data: Any) -> str:
     """Find a learning rate (Smith, 2017) or the largest batch that fits, and return what to tell the user.
 
-    The figure of the learning rates is all that stays: the tuner's own checkpoint, in the trainer's `default_root_dir`,
-    is removed in the end.
+    Only the figure of the learning rates remains: the tuner's own checkpoint, in the trainer's `default_root_dir`, is
+    removed at the end.
 
     Raises:
-        UsageError: if there is none to be found.
+        UsageError: if none can be found.
     """
     if setting == "batch_size" and not hasattr(data, "batch_size"):
         raise UsageError(f"--find batch_size changes the batch_size of the data, and {type(data).__name__} has none")
@@ -32,7 +32,7 @@ def find(setting: str, trainer: L.Trainer, model: L.LightningModule, data: Any) 
     if finder is None or len(finder.results["loss"]) < 20:
         raise UsageError("the loss rose too soon to find a learning rate: set --model.optimizer.lr yourself")
     rates, losses = np.array(finder.results["lr"][10:]), np.array(finder.results["loss"][10:])
-    slopes = np.gradient(losses, np.log(rates))  # Lightning's own suggestion takes those over plain rates
+    slopes = np.gradient(losses, np.log(rates))  # Lightning's own suggestion uses slopes over plain rates
     suggestion = rates[slopes.argmin()]
     figure = finder.plot()
     figure.axes[0].axvline(suggestion, linestyle="--")  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""`kindling fit`: train, keep what is best on the validation split, and test it."""
+"""`kindling fit`: train, keep the weights that are best on the validation split, and test them."""
 
 import gc
 import os
@@ -50,7 +50,7 @@ def main(arguments: Arguments) -> None:
 
 
 def start_of(parts: Parts) -> tuple[str | None, str | None, int | None]:
-    """The run to train in, the checkpoint to go on from, and the step that it was saved after; None for none."""
+    """The run to train in, the checkpoint to go on from, and the step after which it was saved; None where absent."""
     arguments, settings = parts.arguments, parts.config_init["trainer"]
     tries_only = settings["fast_dev_run"]
     if arguments.run:
@@ -65,16 +65,16 @@ def new_run(arguments: Arguments) -> Path:
     run = folder.new_run(arguments.name, arguments.run_id)
     folder.lock_run(run)
     if (run / "config.yaml").exists():
-        raise UsageError(f"{run} has begun elsewhere just now: the same command again goes on with it")
+        raise UsageError(f"{run} was begun elsewhere just now: give the same command again to go on with it")
     return run
 
 
 def refuse_unseen(run: str | None) -> None:
-    """Raise a UsageError on a machine that does not see the run, from which all processes load what is best."""
+    """Raise a UsageError on a machine that does not see the run, from which all processes load the best weights."""
     if run and not Path(run).is_dir():
         where = f"{Path.cwd()} on {gethostname()}"
         advice = "start all processes in one folder, on a disk that their machines share"
-        raise UsageError(f"{run}, which the first process has made, is not in {where}: {advice}")
+        raise UsageError(f"{run}, which the first process has made, can't be seen from {where}: {advice}")
 
 
 def find_setting(parts: Parts, setting: str) -> None:
@@ -87,7 +87,7 @@ def find_setting(parts: Parts, setting: str) -> None:
 
 @contextmanager
 def no_garbage_before() -> Iterator[None]:
-    """Have Python look for garbage among new objects alone: all that is there before takes as long as many steps."""
+    """Let Python look for garbage only among new objects: going through the old ones takes as long as many steps."""
     gc.freeze()
     try:
         yield
@@ -96,7 +96,7 @@ def no_garbage_before() -> Iterator[None]:
 
 
 def parts_in_eval_mode(model: L.LightningModule) -> list[str]:
-    """The outermost modules that learn though they are in eval mode, in which some libraries hand out networks."""
+    """The outermost modules that learn although they are in eval mode, as networks from some libraries are."""
     resting: list[str] = []
     for name, part in model.named_modules():
         is_inside = any(name.startswith(f"{outer}.") for outer in resting)
@@ -128,7 +128,7 @@ class Training:
         parts.arguments.processes.join(self.trainer, run)
 
     def _config(self) -> dict[str, Any]:
-        """Every setting except `split_file`, which the run holds, and what is of this start alone."""
+        """Every setting except `split_file`, which the run holds, and what belongs only to this start."""
         config = self.parts.dump()
         for key, without in self.parts.arguments.of_launch.items():
             group, _, name = key.partition(".")

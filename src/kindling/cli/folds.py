@@ -1,7 +1,7 @@
 """`kindling folds --config FILE --data.folds K`: train once for each of K folds, and report means and deviations.
 
-Each training is as fit does it, with another fold as the validation split; the test split is the same for all.
-What was stopped goes on when the same command is given again.
+Each training is like one by fit, with another fold as the validation split; the test split is the same for all.
+If it was stopped, the same command goes on with it.
 Takes what fit takes (see kindling fit --help), apart from --resume and --find.
 """
 
@@ -44,11 +44,11 @@ def main(argv: list[str]) -> None:
 
 
 class Study:
-    """The runs of the folds, in a file that is there until all are finished: what is stopped goes on with them.
+    """The runs of the folds, kept in a file until all are finished, so that they can go on after a stop.
 
     Args:
-        folder: of the runs.
-        argv: what fit is given for each of them.
+        folder: the runs' folder.
+        argv: the arguments of fit for each of them.
     """
 
     def __init__(self, folder: Path, argv: list[str]) -> None:
@@ -59,10 +59,10 @@ class Study:
             started = [*stopped["runs"], *sorted(self._there() - {*stopped["there"]})]
             if stopped["argv"] == argv and all((folder / run / "config.yaml").exists() for run in started):
                 self.runs = started
-                print(f"going on with what was stopped: {', '.join(started) or 'no run'} in {folder}")
+                print(f"going on with what was stopped: {', '.join(started) or 'no run yet'} in {folder}")
 
     def run_of(self, fold: int) -> Path:
-        """The run of a fold: the one that is there, trained on if it is not finished, or a new one."""
+        """The run of a fold: the one that is there, which goes on if it is not finished, or a new one."""
         print(f"fold {fold}", flush=True)
         fit = [*self.argv, f"--data.fold={fold}", f"--name={self.folder.name}"]
         if fold < len(self.runs):
@@ -106,7 +106,7 @@ def fit_in_a_process(argv: list[str]) -> int:
 
 
 def print_folds(runs: list[Path]) -> None:
-    """A table with a row a metric and a column a fold, then their mean and the sample's standard deviation."""
+    """Print a table with a row per metric and a column per fold, then the mean and the sample standard deviation."""
     table = Table("metric", *(Column(f"fold {fold}", justify="right") for fold in range(len(runs))), "mean ± std")
     _, metrics = read_runs(runs)
     for name, values in metrics.filter(like="/").items():

@@ -1,4 +1,4 @@
-"""Images among predictions, such as masks: PNG files in a folder beside the table, which has their names."""
+"""Writes predictions that are images, such as masks: PNG files in a folder beside the table that names them."""
 
 from pathlib import Path, PurePath
 from typing import Any
@@ -16,9 +16,9 @@ class ImageOutputs:
     """Writes images while a table is written.
 
     Args:
-        folder: that the files are written to, to be put in the place of `target`.
+        folder: the files are written there first; it is then to replace `target`.
         target: where they belong, beside the table.
-        replaces: whether what is in `target` may be replaced; a UsageError if not, once there is an image to write.
+        replaces: whether an existing `target` may be replaced; if not, the first image to write raises a UsageError.
     """
 
     def __init__(self, folder: Path, target: Path, replaces: bool) -> None:
@@ -26,29 +26,29 @@ class ImageOutputs:
         self.written = set[str]()
 
     def with_files(self, columns: dict[str, Any], names: list[str]) -> dict[str, Any]:
-        """A table's columns, those of images being the names of files that are written: one for each of the names."""
+        """A table's columns, with images replaced by the names of the files they are written to, one per input name."""
         return {
             column: [self._write(*pair) for pair in zip(names, values, strict=True)] if _are_images(values) else values
             for column, values in columns.items()
         }
 
     def _write(self, name: str, pixels: np.ndarray) -> str:
-        """Write an image in whole numbers, (H, W) uint8 or uint16, as the PNG of an input; its name in the table."""
+        """Write an image of integers, (H, W) uint8 or uint16, as an input's PNG; returns its name for the table."""
         if not self.replaces and self.target.exists():
             raise UsageError(
-                f"{self.target} is there already, where the masks would go: remove it, or name another --output"
+                f"{self.target} exists already, where the masks would go: remove it, or choose another --output"
             )
         file = self._file_for(name)
         path = self.folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(pixels)
         if pixels.dtype == np.uint8:
-            image.putpalette(PALETTE)  # in colours to look at; the numbers stay
+            image.putpalette(PALETTE)  # colours for the eye; the numbers stay
         image.save(path)
         return f"{self.target.name}/{file}"
 
     def _file_for(self, name: str) -> str:
-        """The input's own name with the ending .png; all of it before the ending if another has taken that."""
+        """The input's own name with the suffix .png in place of its own, or after it if that name is taken."""
         path = PurePath(name)
         if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name:
             path = PurePath(str(len(self.written)))

@@ -1,4 +1,4 @@
-"""What libraries say of settings that can't work, in sentences that name the key and what would be right."""
+"""Turns what libraries say of settings that can't work into sentences that name the key and what would be right."""
 
 import re
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from kindling.core.parts import class_path_of, short_name
 from kindling.core.settings import Setting
 
 DURATION = "days:hours:minutes:seconds, such as 00:00:30:00 for half an hour"
-EXTRAS = ("mlflow", "wandb")  # of this project, by the packages that they bring
-ENORMOUS = 10**6  # numbers from here on are named where the memory is too small
+EXTRAS = ("mlflow", "wandb")  # this project's extras, named like the packages that they bring
+ENORMOUS = 10**6  # numbers from here on are suspected where memory is too small
 
 
 def _duration(found: re.Match[str], settings: list[Setting]) -> str:
@@ -29,11 +29,11 @@ def _missing_package(found: re.Match[str], settings: list[Setting]) -> str:
 
 
 def _largest_number(_: re.Match[str], settings: list[Setting]) -> str:
-    return too_large(settings) or "the data or the model is larger than any machine holds"
+    return too_large(settings) or "the data or the model is larger than any machine can hold"
 
 
 def too_large(settings: list[Setting]) -> str | None:
-    """A sentence that names the largest number among the settings, if it is enormous."""
+    """A sentence that names the largest number among the settings, if that is enormous."""
     numbers = [
         (int(digits), source, key)
         for source, key, value in settings
@@ -49,21 +49,21 @@ Told = str | Callable[[re.Match[str], list[Setting]], str] | None
 SENTENCES: dict[str, Told] = {
     "strategy `fsdp` requires": "trainer.strategy fsdp needs a GPU: on a CPU --config configs/trainer/fsdp.yaml shares "
     "weights out, by ModelParallelStrategy",
-    "not used in producing the loss": "some parameters got no gradient, for which strategy ddp waits: use all of them "
+    "not used in producing the loss": "some parameters got no gradient, and strategy ddp waits for it: use all of them "
     "in the loss, freeze them, or choose --trainer.strategy ddp_find_unused_parameters_true",
     "required to override the `configure_model": "ModelParallelStrategy needs a module that says in configure_model "
     "what is shared out, as each Model does: choose --trainer.strategy ddp for this one",
     "gpu backend|CUDAAccelerator": "trainer.accelerator asks for a GPU, but torch finds none: set it to auto or cpu",
-    "more than 1 value per channel": "batch normalisation needs more than one sample a batch: raise data.batch_size",
+    "more than 1 value per channel": "batch normalisation needs more than one sample per batch: raise data.batch_size",
     "at least two samples to calculate r2": "R² needs at least two samples in each split: the data is too small",
     "least populated class|test_size|n_samples": "the data is too small for its splits (data.val_fraction, "
     "data.test_fraction): every class needs some samples in each",
     "Tried to step": "model.schedule is shorter than the run: give it as many steps as the run has",
-    "clipping is not supported for manual": "trainer.gradient_clip_val is for automatic optimisation: a module that "
-    "optimises manually clips with self.clip_gradients before its steps",
-    "accumulation is not supported for manual": "trainer.accumulate_grad_batches is for automatic optimisation: a "
-    "module that optimises manually steps when it likes",
-    "`train_dataloader` must be implemented": "the model has no train_dataloader, and there is no data: name some with "
+    "clipping is not supported for manual": "trainer.gradient_clip_val is only for automatic optimisation: a module "
+    "that optimises manually clips with self.clip_gradients before its steps",
+    "accumulation is not supported for manual": "trainer.accumulate_grad_batches is only for automatic optimisation: a "
+    "module that optimises manually decides itself when to step",
+    "`train_dataloader` must be implemented": "the model has no train_dataloader, and no data is given: name some with "
     "--data",
     r"Timer\(duration='(.+?)'\)": _duration,
     r"^Requirement '?([\w-]+)|must have \w+ installed.*pip install (?:-U )?([\w-]+)": _missing_package,
@@ -76,12 +76,12 @@ SENTENCES: dict[str, Told] = {
 
 
 def is_setting(error: BaseException) -> bool:
-    """Whether an error of a library comes from a setting rather than from code, whose traceback its author needs."""
+    """Whether a library's error comes from a setting, rather than from code, whose author needs the traceback."""
     return any(re.search(pattern, str(error)) for pattern in SENTENCES)
 
 
 def sentence(error: BaseException, settings: list[Setting]) -> str:
-    """What to tell a user of an error: one sentence, with the key and where it stands if the error names a value."""
+    """What to tell the user about an error: one sentence, with the key and its place if the error names a value."""
     words = " ".join(str(origin(error)).split()).partition(" HINT")[0]
     for pattern, better in SENTENCES.items():
         if better and (found := re.search(pattern, words)):

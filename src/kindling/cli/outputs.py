@@ -1,4 +1,4 @@
-"""Where `predict` and `export` write, and that nothing half-written stays behind, however they end."""
+"""How `predict` and `export` write, so that nothing half-written stays behind, however they end."""
 
 import shutil
 import signal
@@ -14,23 +14,23 @@ from kindling.core.files import is_left_over, put_in_place, remove, unfinished, 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """As `whole_file`, also if SIGTERM comes; what a SIGKILL has left of an earlier try is removed."""
+    """Like `whole_file`, but also if SIGTERM comes; what a SIGKILL has left of an earlier try is removed."""
     _remove_leftovers(path)
     new_folders = [folder for folder in path.parents if not folder.exists()]
     try:
         with _sigterm_ends_the_command(), whole_file(path) as part:
             yield part
     finally:
-        for folder in new_folders:  # those that are still empty, from the innermost on
+        for folder in new_folders:  # removes those that are still empty, from the innermost on
             with suppress(OSError):
                 folder.rmdir()
 
 
 @contextmanager
 def written_whole_folder(path: Path) -> Iterator[Path]:
-    """Gives a folder to make and to write to; if it is there in the end, it replaces `path`, unless there was an error.
+    """Gives a folder to make and write to; if it exists at the end, it replaces `path`, unless there was an error.
 
-    For the body of `written_whole`, which sees to the rest.
+    Use it inside `written_whole`, which takes care of the rest.
     """
     _remove_leftovers(path)
     part, old = unfinished(path), unfinished(path.with_name(f"old-{path.name}"))
@@ -55,7 +55,7 @@ def _remove_leftovers(path: Path) -> None:
 
 @contextmanager
 def _sigterm_ends_the_command() -> Iterator[None]:
-    """Have SIGTERM end what is done here as an error would, rather than Python at once."""
+    """Let SIGTERM end what is done here as an error would, rather than end Python at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,7 +1,7 @@
-"""`kindling predict --run RUN --input PATH`: what a trained model makes of new inputs, as a CSV; masks as PNG files.
+"""`kindling predict --run RUN --input PATH`: write a trained model's predictions for new inputs, as CSV; masks as PNGs.
 
-For a module with its own `predict_step`: what it returns for the run's data. For a language model the loss of each
-window of a text; `--prompt TEXT` prints what it writes after a text.
+For a module with its own `predict_step`: what it returns for the run's data. For a language model: the loss of each
+window of a text; `--prompt TEXT` prints how it continues a text.
 """
 
 import argparse
@@ -24,20 +24,20 @@ if TYPE_CHECKING:  # they take seconds to import
     from kindling.use.predictor import Predictor
 
 FEW = 20  # classes whose counts are printed
-OF_PROMPT: dict[str, tuple[type, str, str]] = {  # arguments of Predictor.generate: their type, default and meaning
+OF_PROMPT: dict[str, tuple[type, str, str]] = {  # arguments of Predictor.generate: type, default and meaning
     "length": (int, "200", "tokens to write"),
     "temperature": (float, "1", "0 for the likeliest token each time"),
-    "top_k": (int, "all", "draw from the so many likeliest tokens alone"),
-    "seed": (int, "0", "of the draw"),
+    "top_k": (int, "all", "how many of the likeliest tokens to draw from"),
+    "seed": (int, "0", "the seed of the draw"),
 }
 
 
 def option_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("kindling predict", description=__doc__)
     run_options(parser, "the run's own test split")
-    parser.add_argument("--batch_size", type=int, default=256, help="samples that are computed at once (256)")
+    parser.add_argument("--batch_size", type=int, default=256, help="samples to compute at once (256)")
     parser.add_argument("--device", help="such as cpu or cuda (a GPU where there is one)")
-    parser.add_argument("--prompt", metavar="TEXT", help="print what a language model writes after this text")
+    parser.add_argument("--prompt", metavar="TEXT", help="print how a language model continues this text")
     for name, (kind, default, what) in OF_PROMPT.items():
         parser.add_argument(f"--{name}", type=kind, help=f"with --prompt: {what} ({default})")
     return parser
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     if of_prompt and options.prompt is None:
         raise UsageError(f"--{min(of_prompt)} is for --prompt TEXT: give that too")
     if options.prompt is not None and options.input:
-        raise UsageError("--prompt and --input are both given: the one generates, the other measures a text")
+        raise UsageError("--prompt and --input are both given: one generates text, the other measures it")
     from kindling.cli.trained import Trained, check_device
 
     check_device(options.device)
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
 def write_on(trained: "Trained", options: argparse.Namespace, of_prompt: dict[str, Any]) -> None:
     """Print a text and what a language model writes after it, or write both to `--output`."""
     if trained.model_class is None:
-        raise UsageError(f"--prompt is for a language model, and {trained.file} is of no Model of Kindling's")
+        raise UsageError(f"--prompt is for a language model, but {trained.file} is not of a Model of Kindling")
     text = options.prompt + trained.predictor(options.device).generate(options.prompt, **of_prompt)
     if options.output is None:
         return print_plain(text)
@@ -93,7 +93,7 @@ def predict_by_step(trained: "Trained", options: argparse.Namespace) -> None:
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
     if options.input:
-        because = f"{trained.run} is not of one of Kindling's Models, so nothing says how a file becomes its inputs"
+        because = f"{trained.run} is not of a Model of Kindling, so nothing says how a file becomes its inputs"
         raise UsageError(f"--input is {options.input}, but {because}: leave it out to predict the run's own data")
     module = trained.parts.model
     name = type(module).__name__
@@ -107,7 +107,7 @@ def predict_by_step(trained: "Trained", options: argparse.Namespace) -> None:
 
 
 def _write_outputs(batches: list[Any], source: str, folder: Path, output: Path | None, number: str) -> None:
-    """Write what a step has returned to the file that is asked for, or to `predictions` in a folder."""
+    """Write what a step has returned to the file that was asked for, or to `predictions` in a folder."""
     from kindling.use.step_outputs import suffix_for, write_outputs
 
     if all(batch is None for batch in batches):
@@ -119,7 +119,7 @@ def _write_outputs(batches: list[Any], source: str, folder: Path, output: Path |
         raise UsageError(f"{source} returns {error}") from error
     file = output or folder / f"predictions{suffix}"
     if file.suffix != suffix:
-        raise UsageError(f"--output is {file}: what {source} returns goes into a file {suffix}")
+        raise UsageError(f"--output is {file}: what {source} returns goes into a {suffix} file")
     file = file.with_stem(f"{file.stem}{number}")
     with written_whole(file) as part:
         write_outputs(batches, part, suffix)
@@ -127,7 +127,7 @@ def _write_outputs(batches: list[Any], source: str, folder: Path, output: Path |
 
 
 def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
-    """Write a CSV with a row for each input, and what of it is images in a folder beside it."""
+    """Write a CSV with a row for each input, and predictions that are images into a folder beside it."""
     from kindling.cli.image_outputs import ImageOutputs
 
     predictor = trained.predictor(options.device)
@@ -145,7 +145,7 @@ def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
     with written_whole(output) as part, written_whole_folder(folder) as images:
         files = ImageOutputs(images, folder, replaces=options.output is None)
         summary = write_table(part, predictor, predictions, files)
-    print(f"{summary.inputs - summary.failed:,} of {summary.inputs:,} inputs are predicted: {output}")
+    print(f"{summary.inputs - summary.failed:,} of {summary.inputs:,} inputs predicted: {output}")
     if files.written:
         print(f"{len(files.written):,} masks: {folder}")
     for line in summary.lines():
@@ -153,7 +153,7 @@ def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
 
 
 def _name_for(given: Path | None) -> str:
-    """Of the file for other inputs than the run's test split, whose `predictions` are beside it."""
+    """The name of the file: `predictions` for the run's test split, and a different one for other inputs beside it."""
     return f"predictions_{given.resolve().stem}" if given else "predictions"
 
 
@@ -208,7 +208,7 @@ def write_table(path: Path, predictor: "Predictor", batches: Iterable["Predictio
 
 
 def _columns(predictor: "Predictor", predictions: "Predictions") -> dict[str, Any]:
-    """What the table says of the inputs that could be read: targets first, if they are known."""
+    """The table's columns for the inputs that could be read: targets first, if they are known."""
     columns = predictor.columns(predictions.scores, predictions.reasons.count(""))
     if predictions.targets is None:
         return columns
@@ -221,17 +221,17 @@ def _readable(predictions: "Predictions") -> list[str]:
 
 
 def _rows(predictions: "Predictions", columns: dict[str, Any]) -> Iterable[tuple[str, ...]]:
-    """A row for each input: what is said of it, or why it can't be read."""
+    """A row for each input: its predictions, or why it can't be read."""
     names, reasons = list(map(plain_cell, predictions.names)), list(map(plain_cell, predictions.reasons))
     cells = list(map(_cells, columns.values()))
-    if not any(reasons):  # as nearly always, and twice as fast
+    if not any(reasons):  # nearly always so, and twice as fast
         return zip(names, *cells, reasons, strict=True)
     said, nothing = zip(*cells, strict=True), ("",) * len(columns)
     return [(name, *(nothing if reason else next(said)), reason) for name, reason in zip(names, reasons, strict=True)]
 
 
 def _cells(column: Any) -> list[str]:
-    """Texts as they are, and numbers with all their digits, so that metrics of the table are those of the test."""
+    """Texts as they are, and numbers with all their digits, so that the table gives the same metrics as the test."""
     if isinstance(column, list):
         return [plain_cell(text) for text in column]
     digits = 9 if column.dtype == "float32" else 12

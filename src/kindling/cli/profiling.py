@@ -1,4 +1,4 @@
-"""Where a profiler's reports go: on the terminal, or into the run's folder `profile/`."""
+"""Where a profiler's reports go: to the terminal, or into the run's folder `profile/`."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ FOLDER = "profile"
 
 
 def prepare_profiler(trainer: L.Trainer, run: Path | None) -> None:
-    """Have a profiler's tables shown, which Lightning logs, and its files written into the run."""
+    """Show a profiler's tables, which Lightning only logs, and let its files go into the run."""
     profiler = trainer.profiler  # type: ignore[attr-defined]
     if isinstance(profiler, PassThroughProfiler):
         return
@@ -21,7 +21,7 @@ def prepare_profiler(trainer: L.Trainer, run: Path | None) -> None:
 
 
 def end_profiler(trainer: L.Trainer) -> None:
-    """Profile no more: what is measured after a training is no part of it. Say where the files are."""
+    """Stop profiling, since what is measured after a training is not part of it, and say where the files are."""
     profiler = trainer.profiler  # type: ignore[attr-defined]
     trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
     if profiler.dirpath and profiler.filename and trainer.is_global_zero:

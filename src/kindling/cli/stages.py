@@ -24,7 +24,7 @@ from kindling.train.callbacks import Checkpoint
 from kindling.train.faults import explain_fault
 from kindling.train.trainer import Trainer
 
-SPLITS = {"validate": "val", "test": "test"}  # that a command measures
+SPLITS = {"validate": "val", "test": "test"}  # the split that a command measures
 
 
 def make_trainer(
@@ -54,7 +54,7 @@ def make_trainer(
         trainer = Trainer(**settings)
     except UsageError:
         raise
-    except Exception as error:  # which refuses settings in many ways
+    except Exception as error:  # Lightning refuses settings in many ways
         parts.refuse(error)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = WholeCheckpointIO()  # reads folders as well
@@ -63,14 +63,14 @@ def make_trainer(
 
 
 def _loggers(asked: Any, parts: Parts, run: Path | None, resumed_after: int | None) -> Any:
-    """Those of the run, and beside them what the settings name; none at all if they say false."""
+    """The run's loggers, and those that the settings name; none at all if they say false."""
     if asked is False:
         return False
     added = [each for each in _listed(asked) if isinstance(each, Recipe)]
     if run:
         return run_loggers(run, parts.arguments.command, resumed_after, added)
     if added and not parts.config["trainer"].fast_dev_run and parts.arguments.processes.is_first:
-        print(f"note: {added[0].cls.__name__} is left out: it goes with a run", file=sys.stderr)
+        print(f"note: {added[0].cls.__name__} is left out: it needs a run", file=sys.stderr)
     return True
 
 
@@ -80,7 +80,7 @@ def _listed(value: Any) -> list[Any]:
 
 @contextmanager
 def loggers_end(loggers: list[Any]) -> Iterator[None]:
-    """End the runs of the added loggers in the end, as failed if there is an error."""
+    """At the end, end the runs of the added loggers, as failed if there is an error."""
     code = 1
     try:
         yield
@@ -92,7 +92,7 @@ def loggers_end(loggers: list[Any]) -> Iterator[None]:
 
 
 def has_stage(parts: Parts, command: str) -> bool:
-    """Whether there is a step and a loader to validate or to test with."""
+    """Whether there are a step and a loader to validate or test with."""
     split = SPLITS[command]
     step = "validation_step" if split == "val" else "test_step"
     return is_overridden(step, parts.model) and has_loader(parts, split)
@@ -104,7 +104,7 @@ def has_loader(parts: Parts, split: str) -> bool:
 
 
 def measure(parts: Parts, trainer: Trainer, command: str, ckpt: Path | None) -> dict[str, dict[str, float]]:
-    """The metrics of a split, by the name of the split and, without the split's name, of the metric."""
+    """The metrics of a split: by the split's name, then by the metric's name without the split's."""
     _compute_in_full(trainer, parts.model)
     run = getattr(trainer, command)
     logged = run(parts.model, datamodule=parts.datamodule, ckpt_path=ckpt, weights_only=True, verbose=False)
@@ -114,7 +114,7 @@ def measure(parts: Parts, trainer: Trainer, command: str, ckpt: Path | None) -> 
 
 
 def _compute_in_full(trainer: Trainer, model: L.LightningModule) -> None:
-    """Have what is reported computed in float32, as `predict` does, where a training takes half of it for speed."""
+    """Compute what is reported in float32, as `predict` does, even if a training used half precision for speed."""
     if isinstance(trainer.strategy.precision_plugin, MixedPrecision | HalfPrecision):
         trainer.strategy.precision_plugin = Precision()
         model.float()
@@ -126,7 +126,7 @@ def _without(split: str, name: str) -> str:
 
 @contextmanager
 def told_in_a_sentence(parts: Parts, run: Path | None) -> Iterator[None]:
-    """Turn what goes wrong into one sentence, but for a mistake in code, whose traceback its author needs.
+    """Turn what goes wrong into one sentence, except for a mistake in code, whose author needs the traceback.
 
     Raises:
         UsageError: if a setting is wrong.
@@ -147,7 +147,7 @@ def told_in_a_sentence(parts: Parts, run: Path | None) -> Iterator[None]:
 
 
 def left_out(parts: Parts) -> list[str]:
-    """What the engine leaves out because the model or the data lacks it, and what would switch each on."""
+    """What the engine leaves out because the model or the data lacks something, and what would switch each on."""
     model = parts.model
     missing = []
     if not has_stage(parts, "validate"):

@@ -1,4 +1,4 @@
-"""Looks at a study before its first trial: can all be set that it would try, and by what are its runs judged?"""
+"""Checks a study before its first trial: can everything it would try be set, and what are its runs judged by?"""
 
 from dataclasses import replace
 from typing import Any
@@ -14,30 +14,30 @@ from kindling.run.monitor import Monitor, monitored
 from kindling.study.space import Space, Values
 
 FINE = "nothing is wrong"
-BELOW = "; what only one choice takes stands below it, as in choice: {MLP: {model.dropout: …}, CNN: }"
+BELOW = "; a setting that only one choice takes goes below it, as in choice: {MLP: {model.dropout: …}, CNN: }"
 QUICK = {"limit_val_batches": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
 def check(arguments: Arguments, space: Space) -> dict[str, Any]:
-    """What the study goes by: the `metric` that the trials are judged by, its `mode`, and the `seed` that is set.
+    """What the study is about: the `metric` that its trials are judged by, its `mode`, and the `seed` that is set.
 
     Args:
-        arguments: of a fit without the space's settings.
-        space: of the study.
+        arguments: those of a fit without the space's settings.
+        space: the study's space.
 
     Raises:
-        UsageError: names a setting that can't be made, as for a config; or says that no validation tells what is best,
-            or that its trials would leave no runs.
+        UsageError: if a setting can't be made, as for a config; if no validation says what is best; or if its trials
+            would leave no runs.
     """
     tame_lightning()
     first, *others = space.examples()
     parts = Parts(_with(arguments, space, first))
     if parts.config_init["trainer"]["fast_dev_run"]:
-        raise UsageError("trainer.fast_dev_run makes no runs, of which a study consists: leave it out")
+        raise UsageError("trainer.fast_dev_run makes no runs, but a study consists of runs: leave it out")
     for values in others:
         sentence = explain(parts.parser, _settings(arguments, space, values), FINE)
         if sentence != FINE:
-            raise UsageError(sentence + BELOW * ("unknown key" in sentence))  # which the first values have taken
+            raise UsageError(sentence + BELOW * ("unknown key" in sentence))  # a key that the first values did take
     monitor = _monitor(parts)
     return {"metric": monitor.metric, "mode": monitor.mode, "seed": parts.config["seed_everything"]}
 
@@ -53,9 +53,9 @@ def _with(arguments: Arguments, space: Space, values: Values) -> Arguments:
 
 
 def _monitor(parts: Parts) -> Monitor:
-    """What the run's checkpoints go by, as a validation of one batch finds it."""
+    """The metric of the run's checkpoints, as a validation of one batch finds it."""
     if not has_stage(parts, "validate"):
-        raise UsageError("a study goes by the validation, and there is none: write validation_step and val_dataloader")
+        raise UsageError("a study needs a validation, and there is none: write validation_step and val_dataloader")
     with told_in_a_sentence(parts, None):
         trainer = make_trainer(parts, None, [], enable_checkpointing=False, **QUICK)
         measure(parts, trainer, "validate", None)

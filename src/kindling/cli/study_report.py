@@ -1,4 +1,4 @@
-"""How a study stands: the best trial, a table, what mattered; and the best settings, trained anew and tested."""
+"""Shows how a study stands: the best trials and what mattered; and trains the best settings anew, and tests them."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ from kindling.study.trials import Frozen, State, Trials, as_plain, cause_of, dif
 
 SHOWN = 10  # trials in the table
 SEEDS = 3
-WORDS = ("complete", "stopped early", "broken", "running", "interrupted")  # for what has become of a trial
+WORDS = ("complete", "stopped early", "broken", "running", "interrupted")  # what a trial can be
 
 
 def show(trials: Trials, about: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ def show(trials: Trials, about: dict[str, Any]) -> None:
     told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
     print(f"study  {trials.folder}: {len(begun)} trials{' (' + told + ')' if told else ''}")
     if counts["interrupted"]:
-        print("what was interrupted goes on with the command that began the study")
+        print("the command that began the study goes on with what was interrupted")
     for cause, count in Counter(cause_of(trial) for trial in begun if is_broken(trial)).items():
         print_plain(f"broken {count} ×: {cause}")
     ended = _best_first(begun, about)
@@ -62,7 +62,7 @@ def _best_first(begun: list[Frozen], about: dict[str, Any]) -> list[Frozen]:
 
 def _table(best: list[Frozen], about: dict[str, Any]) -> Table:
     names = list(dict.fromkeys(name for trial in best for name in trial.params))
-    table = Table("run", *(re.sub(r"(?<=[./])", "\n", name) for name in (about["metric"], *names)))  # in narrow columns
+    table = Table("run", *(re.sub(r"(?<=[./])", "\n", name) for name in (about["metric"], *names)))  # narrow columns
     for trial in best:
         values = [printable(rounded(trial.params[name])) if name in trial.params else "–" for name in names]
         table.add_row(run_id(trial.number), shown(trial.value or 0.0), *values)
@@ -70,7 +70,7 @@ def _table(best: list[Frozen], about: dict[str, Any]) -> Table:
 
 
 def _importances(trials: Trials) -> dict[str, float]:
-    """The share of each parameter in what differs between trials; nothing where there are too few."""
+    """Each parameter's share of the differences between trials; empty where there are too few trials."""
     complete = [trial for trial in trials.all() if trial.state == State.COMPLETE]
     if len({trial.value for trial in complete}) < 2:
         return {}
@@ -110,19 +110,19 @@ def _print_next(trials: Trials) -> None:
 
 
 def finish(trials: Trials, about: dict[str, Any]) -> None:
-    """Train the best settings over other seeds than the search's, test each run once, and compare them.
+    """Train the best settings with seeds other than the search's, test each run once, and compare the runs.
 
     Raises:
-        UsageError: if no trial is complete, one that is running may turn out better, or a config has changed.
+        UsageError: if no trial is complete, a running one may turn out better, or a config has changed.
     """
     best = _best_first(trials.all(), about)
     if not best:
-        raise UsageError(f"{trials.folder} has no complete trial yet whose settings could be trained")
+        raise UsageError(f"{trials.folder} has no complete trial yet, so there are no best settings to train")
     if at_work := trials.at_work():
-        raise UsageError(f"{trials.folder} has trials that are running ({len(at_work)}): --finish when they have ended")
+        raise UsageError(f"{trials.folder} has running trials ({len(at_work)}): use --finish when they have ended")
     now = as_plain({"settings": read_arguments(["fit", *about["fit"]]).values})
     if changed := differing(about, about | now):
-        raise UsageError(f"{changed} has changed since the trials of {trials.folder}: set it in the config as it was")
+        raise UsageError(f"{changed} has changed since the trials of {trials.folder}: set it back in the config")
     trial, space = best[0], Space(about["space"], about["source"])
     name, first = f"{trials.folder.name}_best", about["seed"] + 1
     runs = []

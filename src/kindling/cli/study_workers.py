@@ -20,19 +20,19 @@ from kindling.study.trials import Claim, State, Trials
 
 FIT = [sys.executable, *SAFE_PATH, "-m", "kindling", "fit"]
 OF_A_TRIAL = ["--test=false", "--figures.enabled=false"]
-LOOK, CLAIM = 0.2, 5.0  # seconds between two looks at the trials, and at those of workers that may have gone
+LOOK, CLAIM = 0.2, 5.0  # seconds between two looks at the trials, and at those of workers that may be gone
 
 
 class Workers:
-    """Runs the trials of a study until it has as many as it is to have.
+    """Runs the trials of a study until it has as many as it should have.
 
     Args:
-        trials: of the study.
-        space: that it searches.
+        trials: the study's trials.
+        space: the space that it searches.
         fit: the arguments of fit that all trials share.
         about: what the study is about.
-        count: of trials at a time.
-        most: trials in the study in all; None for the whole grid.
+        count: the number of trials at a time.
+        most: the number of trials in the whole study; None for the whole grid.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Workers:
         self.slots: list[TrialProcess | None] = [None] * count
         gpus = gpus_here() if count > 1 else []
         self.environments = [environment_of(slot, count, gpus) for slot in range(count)]
-        self.signal = 0  # that asks to stop
+        self.signal = 0  # the one that asks to stop
         self.next_claim = 0.0  # when to look again
 
     def run(self) -> None:
@@ -61,7 +61,7 @@ class Workers:
                         self.slots[slot], self.next_claim = None, 0.0
         except (OSError, optuna.exceptions.StorageInternalError) as error:  # a full disk, a database that is gone
             reason = str(error.__cause__ or error).partition("\n")[0]
-            raise UsageError(f"the study stops, and the same command goes on with it: {reason}") from error
+            raise UsageError(f"the study has stopped, and the same command goes on with it: {reason}") from error
         finally:
             for process in filter(None, self.slots):
                 process.stop()
@@ -70,13 +70,13 @@ class Workers:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self.signal:
-            raise Stopped("stopped, and its trials are saved: the same command goes on", 128 + self.signal)
+            raise Stopped("stopped, with all trials saved: the same command goes on with them", 128 + self.signal)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
 
     def _fill_slots(self) -> bool:
-        """Begin trials where there is room; whether any is running then. After a signal nothing is begun or awaited."""
+        """Begin trials where there is room; returns whether any runs. After a signal, none is begun or awaited."""
         if self.signal:
             return False
         for slot, process in enumerate(self.slots):
@@ -100,7 +100,7 @@ class Workers:
         return TrialProcess(claim, [*FIT, *given, *OF_A_TRIAL], environment, run, output, self.about["metric"])
 
     def _is_over(self, process: TrialProcess) -> bool:
-        """Look at a trial, and tell the study what has become of it; whether its process has ended."""
+        """Look at a trial, and tell the study what has become of it; returns whether its process has ended."""
         has_ended = process.has_ended
         should_stop = not process.is_told and process.report()
         if not has_ended:
@@ -140,10 +140,10 @@ def run_id(trial: int) -> str:
 
 
 def described(values: Values) -> list[str]:
-    """Values as a person reads them."""
+    """Values in readable form."""
     return [f"{dimension.key} {rounded(value)}" for dimension, value in values]
 
 
 def rounded(value: Any) -> str:
-    """A value in four digits, if it is a number with more."""
+    """A value as text, a number with at most four digits."""
     return f"{value:.4g}" if isinstance(value, float) else as_text(value)

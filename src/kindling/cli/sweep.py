@@ -1,10 +1,10 @@
-"""`kindling sweep`: search for better settings. Every trial is a run of its own, and none looks at the test split.
+"""`kindling sweep`: search for better settings. Each trial is a run of its own, and none looks at the test split.
 
   kindling sweep --config configs/digits_mlp.yaml --space configs/spaces/mlp.yaml --trials 40
-  kindling sweep --study lightning_logs/digits_mlp_study             how it stands
+  kindling sweep --study lightning_logs/digits_mlp_study             show how it stands
   kindling sweep --study lightning_logs/digits_mlp_study --finish    train the best settings, and test them
 
-The same command in another shell or on another machine works on the same study; what was stopped goes on with it.
+The same command in another shell or on another machine works on the same study, and goes on with what was stopped.
 """
 
 import argparse
@@ -26,15 +26,15 @@ if TYPE_CHECKING:  # optuna takes half a second to import
 
 TRIALS = 40
 EPILOG = """\
-All else is as for kindling fit. A space is a YAML of settings, each with what it can be:
+All other flags are those of kindling fit. A space is a YAML file of settings, each with the values it can take:
 
   model.optimizer.lr: {log: [1e-4, 1e-1]}            on a logarithmic scale
-  model.dropout: {float: [0, 0.5]}                   with step: 0.1 in such steps
+  model.dropout: {float: [0, 0.5]}                   with step: 0.1, in such steps
   data.batch_size: {int: [16, 128], step: 16}        whole numbers
   model.norm: {choice: [batch, layer, null]}         one of these
-  model: {choice: {MLP: {model.activation: {choice: [relu, gelu]}}, CNN: }}    with what holds for one alone
+  model: {choice: {MLP: {model.activation: {choice: [relu, gelu]}}, CNN: }}    with settings for one choice only
 """
-# What a trial's command decides by itself.
+# What the command of a trial decides itself.
 OF_A_TRIAL = ("--resume", "--run-id", "--test", "--find")
 
 
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
             "see how a study stands"
         )
     if taken := [flag for flag in fit if flag.partition("=")[0] in OF_A_TRIAL]:
-        raise UsageError(f"sweep has no {taken[0].partition('=')[0]}: it begins a run for each trial")
+        raise UsageError(f"sweep takes no {taken[0].partition('=')[0]}: it begins a run for each trial")
     name = [f"--name={options.name}"] if options.name is not None else []
     from kindling.cli.study_report import finish, show
     from kindling.cli.study_workers import Workers
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     Workers(trials, space, fit, about, options.workers, most).run()
     show(trials, about)
     if options.finish and trials.at_work():
-        print("other workers have trials running: --finish is left to the last of them")
+        print("other workers have running trials: --finish is left to the last of them")
     elif options.finish:
         finish(trials, about)
 
@@ -81,10 +81,10 @@ def option_parser() -> argparse.ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument("--space", metavar="FILE", type=Path, help="what to search")
-    parser.add_argument("--trials", metavar="N", type=_count, help=f"in the study in all ({TRIALS}; the whole grid)")
+    parser.add_argument("--trials", metavar="N", type=_count, help=f"trials in the study ({TRIALS}; the whole grid)")
     parser.add_argument("--workers", metavar="N", type=_count, default=1, help="trials at a time on this machine (1)")
     search = parser.add_mutually_exclusive_group()
-    for name, what in (("grid", "every combination"), ("random", "at random, instead of where the best ones were")):
+    for name, what in (("grid", "try every combination"), ("random", "draw at random, not near the best so far")):
         search.add_argument(f"--{name}", dest="search", action="store_const", const=name, default="tpe", help=what)
     parser.add_argument("--name", metavar="NAME", help=f"the study is {ROOT}/NAME_study (the experiment's name)")
     parser.add_argument("--storage", metavar="URL", help="a database for the study's record (a file in its folder)")
@@ -103,7 +103,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""What a command shows in the terminal: what is trained on what, the progress, the results, and what to type next."""
+"""What a command shows in the terminal: what it trains on what, its progress, the results, and what to type next."""
 
 import math
 import sys
@@ -36,7 +36,7 @@ def print_header(parts: Parts, summary: dict[str, Any], run: Path | None, notes:
 
 
 def balance(counts: dict[str, int]) -> str:
-    """Class counts in a line; of more than ten classes the smallest and the largest."""
+    """Class counts in a line; for more than ten classes, only the smallest and the largest."""
     if len(counts) <= 10:
         return ", ".join(f"{name}: {count:,}" for name, count in counts.items())
     least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
@@ -44,7 +44,7 @@ def balance(counts: dict[str, int]) -> str:
 
 
 def print_metrics(title: str, metrics: dict[str, dict[str, float]], notes: dict[str, str]) -> None:
-    """A table with a row a metric and a column a split, and what is to be known of single values, by their names."""
+    """Print a table with a row per metric and a column per split, and notes on single values by their names."""
     print(title)
     table = Table("metric", *(Column("validation" if split == "val" else split, justify="right") for split in metrics))
     for name in dict.fromkeys(name for values in metrics.values() for name in values):
@@ -120,7 +120,7 @@ def terminal_callbacks(trainer: Any) -> list[L.Callback]:
 
 
 class Progress(RichProgressBar):
-    """Lightning's rich progress bar, updated ten times a second; where there is no terminal, a line an epoch."""
+    """Lightning's rich progress bar, updated ten times a second; where there is no terminal, a line per epoch."""
 
     drawn = 0.0  # when, in seconds: drawing at every step would cost more than a small network's step
 
@@ -140,7 +140,7 @@ class Progress(RichProgressBar):
 
 
 def _epoch(trainer: L.Trainer) -> str:
-    """The number of the epoch from 1 on, and of how many, if the run has an end."""
+    """The number of the epoch, counted from 1, and the number of epochs, if the run has an end."""
     ends = trainer.max_epochs is not None and trainer.max_epochs > 0
     return f"epoch {trainer.current_epoch + 1}" + (f"/{trainer.max_epochs}" if ends else "")
 

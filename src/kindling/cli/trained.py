@@ -38,7 +38,7 @@ class Trained:
     """A checkpoint, and the run that it belongs to, if one is named.
 
     Args:
-        options: of the command line, as `arguments.run_options` has them.
+        options: those of the command line, as `arguments.run_options` defines them.
 
     Raises:
         UsageError: if there is no such run or checkpoint.
@@ -49,7 +49,7 @@ class Trained:
             raise UsageError("needs --run RUN (a folder or latest), or --ckpt PATH and --input PATH")
         tame_lightning()
         load_projects()
-        self.paths = {"model": options.model, "data": options.data}  # that the user has named again
+        self.paths = {"model": options.model, "data": options.data}  # the parts that the user has named again
         for path in self.paths.values():
             if path and "." in path:
                 import_part(path)
@@ -57,7 +57,7 @@ class Trained:
         self.file = find_checkpoint(self.run, options.ckpt or "best")
         self.checkpoint = load_checkpoint(self.file)
         hparams = self.checkpoint.get("hyper_parameters", {})
-        self.model_class = model_class(Model, self.file, hparams)  # None for a module that is no Model, or not here
+        self.model_class = model_class(Model, self.file, hparams)  # None for a module that is not a Model, or not here
 
     @cached_property
     def parts(self) -> Parts:
@@ -67,11 +67,11 @@ class Trained:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether only the run's config describes its module, which is no Model."""
+        """Whether the module is not a Model, so that only the run's config describes it."""
         return self.run is not None and self.model_class is None
 
     def folder(self, name: str) -> Path:
-        """Where a command writes: a folder in the run, or for a checkpoint alone one beside the runs."""
+        """Where a command writes: a folder in the run, or beside the runs for a checkpoint without one."""
         return (self.run or ROOT) / name
 
     def predictor(self, device: str | None) -> Predictor:
@@ -89,26 +89,26 @@ class Trained:
             raise UsageError(f"the data of {self.run} does not keep its raw inputs as arrays: give --input PATH")
         data: Any = self.data
         if tuple(data.input_shape) != predictor.preprocessing.shape:
-            shapes = f"has the shape {tuple(data.input_shape)}, and the model takes {predictor.preprocessing.shape}"
+            shapes = f"has the shape {tuple(data.input_shape)}, but the model takes {predictor.preprocessing.shape}"
             raise UsageError(f"the data of {self.run} {shapes}: give --input PATH")
         return of_test_split(data, size)
 
     def keeps_raw_inputs(self) -> bool:
-        """Whether the run's data has raw inputs to read, rather than a loader alone; a UsageError without a run."""
+        """Whether the run's data has raw inputs to read, rather than only a loader; a UsageError without a run."""
         if not self.run:
-            raise UsageError("needs --input PATH: a checkpoint alone has no test split")
+            raise UsageError("needs --input PATH: a checkpoint without a run has no test split")
         return has_raw_samples(self.data)
 
     @property
     def data(self) -> L.LightningDataModule | None:
-        """The run's data; a UsageError if it is not there now."""
+        """The run's data; a UsageError if it is no longer there."""
         try:
             return self.parts.datamodule
         except UsageError as error:
-            raise UsageError(f"{error}; --input PATH takes other inputs") from error
+            raise UsageError(f"{error}; --input PATH predicts other inputs") from error
 
     def predictions_of_loader(self, device: str | None) -> Iterator[Predictions]:
-        """What the model makes of the batches of the run's loader; the names are the samples' places in it."""
+        """The model's predictions for the batches of the run's loader; samples are named by their places in it."""
         model: Any = self.parts.model
         model.predict_step = lambda batch, batch_idx: (scores_of(model, batch), model.task.targets_of(batch))
         start = 0
@@ -119,12 +119,12 @@ class Trained:
             start += count
 
     def predict(self, module: L.LightningModule, device: str | None) -> list[list[Any]]:
-        """What `module.predict_step` returns of each batch of each loader; its weights are those of the checkpoint.
+        """What `module.predict_step` returns for each batch of each loader, with the checkpoint's weights.
 
-        The loader is the data's for predictions, or else that of its test split; or else the module's own.
+        The loader is the data's predict loader, else its test loader, else the module's own.
 
         Raises:
-            UsageError: if there is no loader, or the weights are of another module.
+            UsageError: if there is no loader, or the weights belong to another module.
         """
         parts = self.parts
         if not has_loader(parts, "predict"):
@@ -136,7 +136,7 @@ class Trained:
 
 
 def _predict_with_test_loader(parts: Parts) -> None:
-    """Have Lightning predict what it would test; a UsageError if there is no loader for that."""
+    """Let Lightning predict what it would test; a UsageError if there is no loader for that."""
     owners: list[Any] = [owner for owner in (parts.datamodule, parts.model) if owner is not None]
     owner = next((owner for owner in owners if is_overridden("test_dataloader", owner)), None)
     if owner is None:
@@ -166,8 +166,8 @@ def _one_device(name: str | None) -> dict[str, Any]:
 
 
 def check_device(name: str | None) -> None:
-    """A UsageError if torch can't use a device."""
+    """Raise a UsageError if torch can't use a device."""
     try:
         torch.empty(0, device=name)
     except (AssertionError, NotImplementedError, RuntimeError) as error:
-        raise UsageError(f"--device is {name}, which can't be used here: leave it out, or say cpu") from error
+        raise UsageError(f"--device is {name}, which can't be used here: leave it out, or use cpu") from error

@@ -1,6 +1,6 @@
-"""Figures of how a model does on a split: one a file, whose `draw` gives None for results that it is not for.
+"""Figures of how a model does on a split: one per file, whose `draw` gives None for results that it can't show.
 
-A task names those that suit it: by the name of a module here, or by the path of one elsewhere.
+A task names the figures that suit it: by the name of a module here, or by the path of one elsewhere.
 """
 
 from collections.abc import Callable
@@ -11,21 +11,21 @@ from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-OTHERS = ("callback", "results", "study", "written_text")  # modules here that are no figures
+OTHERS = ("callback", "results", "study", "written_text")  # modules here that are not figures
 OF_THE_WORST = ("worst_images", "worst_masks")  # drawn from the samples that went worst, not from a whole split
 
 
 def check_names(names: tuple[str, ...], owner: str) -> None:
-    """See that there is a module for each, without importing it: seaborn and scikit-learn take a second.
+    """Check that there is a module for each, without importing it: seaborn and scikit-learn take a second.
 
     Raises:
-        MisconfigurationException: if there is none.
+        MisconfigurationException: if there is none for a name.
     """
     for name in names:
         if not _exists(_path(name)):
             there = ", ".join(module.name for module in iter_modules(__path__) if module.name not in OTHERS)
             raise MisconfigurationException(
-                f"{owner} names the figure {name!r}: expected {there}, or the path of a module with a function draw"
+                f"{owner} names the figure {name!r}: expected {there}, or the path of a module that has a function draw"
             )
 
 
@@ -41,5 +41,5 @@ def _path(name: str) -> str:
 def _exists(path: str) -> bool:
     try:
         return find_spec(path) is not None
-    except ModuleNotFoundError:  # of the package that it would be in
+    except ModuleNotFoundError:  # raised for a missing package that it would be in
         return False

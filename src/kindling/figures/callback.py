@@ -20,15 +20,15 @@ from kindling.run.shown import show_image, show_text
 from kindling.tasks import Task
 
 WORST = 24  # images kept
-DRAWN_FROM = ("scores", "predictions", "targets")  # what a step has to return, as tensors of a batch
-OF_WORST = {"scores": "sureness", "predictions": "predictions", "targets": "targets"}  # in the place of a whole split
+DRAWN_FROM = ("scores", "predictions", "targets")  # what a step has to return, each a tensor of the batch
+OF_WORST = {"scores": "sureness", "predictions": "predictions", "targets": "targets"}  # used in place of a whole split
 
 
 class Figures(L.Callback):
-    """Draw how the model does on the validation and the test split: to `figures/` in the run, and to its loggers.
+    """Draw how the model does on the validation and the test split, into `figures/` in the run and into its loggers.
 
-    Drawn is what the module's task names in `figures`, from what its steps return; of several loaders the first. The
-    best validation is the one by which the best checkpoint is chosen. Beside it stands what a language model writes.
+    It draws what the module's task names in `figures`, from what its steps return; of several loaders, only the first.
+    The best validation is the one by which the best checkpoint is chosen. A language model also writes some text.
 
     Args:
         enabled: false for no figures.
@@ -37,9 +37,9 @@ class Figures(L.Callback):
 
     def __init__(self, enabled: bool = True, every_seconds: float = 10.0) -> None:
         self.enabled, self.every_seconds = enabled, every_seconds
-        self.task: Task | None = None  # whose figures are drawn
+        self.task: Task | None = None  # the one whose figures are drawn
         self.best: dict[str, float] = {}  # metrics of the best validation
-        self.outputs: list[dict[str, Tensor]] = []  # of the validation or test under way
+        self.outputs: list[dict[str, Tensor]] = []  # of the current validation or test
         self.worst: dict[str, Tensor] = {}  # the images that went worst so far
         self.pending: Any = None  # results of the best validation, not drawn yet
         self.drawn = -float("inf")
@@ -61,7 +61,7 @@ class Figures(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         best = state_dict["best"]
-        self.best = best if isinstance(best, dict) else {}  # of an older run it is a number, of an unknown metric
+        self.best = best if isinstance(best, dict) else {}  # older runs keep a number, of an unknown metric
 
     def on_validation_batch_end(
         self,
@@ -100,13 +100,13 @@ class Figures(L.Callback):
             self._keep_worst(self.task, batch, outputs)
 
     def _can_draw(self, outputs: Any) -> bool:
-        """Whether anything is drawn from what a step has returned."""
+        """Whether anything can be drawn from what a step has returned."""
         if self.task is None or not isinstance(outputs, dict):
             return False
         return all(isinstance(outputs.get(key), Tensor) for key in DRAWN_FROM)
 
     def _keep_worst(self, task: Task, batch: Any, outputs: dict[str, Tensor]) -> None:
-        """Keep the images (B, C, H, W) of a batch that went worst by the task's `sureness`, and those from before."""
+        """Keep the worst images (B, C, H, W), by the task's `sureness`, of a batch and of those before it."""
         scores, targets = outputs["scores"], outputs["targets"]
         images, sureness = _images(task, batch), task.sureness(scores, targets)
         if images is None or sureness is None:
@@ -114,7 +114,7 @@ class Figures(L.Callback):
         worst = {"sureness": sureness, "images": images, "targets": targets, "predictions": outputs["predictions"]}
         if self.worst:
             if self.worst["images"].shape[1:] != images.shape[1:]:
-                return  # images of several sizes have no order in one tensor: those of the first are drawn
+                return  # images of several sizes don't fit into one tensor: only those of the first size are drawn
             worst = {key: torch.cat([self.worst[key], values]) for key, values in worst.items()}
         kept = worst["sureness"].argsort()[:WORST]
         self.worst = {key: values[kept] for key, values in worst.items()}
@@ -133,9 +133,9 @@ class Figures(L.Callback):
             self._draw_pending(trainer)
 
     def _is_best(self, checkpoint: Any, metrics: dict[str, float]) -> bool:
-        """Whether a validation is the best so far by the metric of the checkpoints; if there is none, the last one is.
+        """Whether a validation is the best so far by the checkpoints' metric; without a metric, the last one is.
 
-        The first one is in any case: the checkpoints may choose their metric only after it.
+        The first always is: the checkpoints may choose their metric only after it.
         """
         monitor = getattr(checkpoint, "monitor", None) or ""
         before, now = self.best.get(monitor, math.nan), metrics.get(monitor, math.nan)
@@ -156,7 +156,7 @@ class Figures(L.Callback):
             self.pending, self.drawn = None, time.monotonic()
 
     def _gather(self, trainer: L.Trainer) -> Any:
-        """The results of all batches and processes; None if those of the batches don't join."""
+        """The results of all batches and processes; None if the batches can't be joined."""
         from kindling.figures.results import Results, plain_text  # slow to import
 
         outputs, worst = self.outputs, self.worst
@@ -178,13 +178,13 @@ class Figures(L.Callback):
 
     def _draw(self, trainer: L.Trainer, stage: str, results: Any) -> None:
         if not trainer.is_global_zero or results is None or not results.scores.isfinite().all():
-            return  # of a diverged model there is no figure
+            return  # a diverged model has no figures
         step = trainer.global_step - (trainer.state.fn == "fit")  # that of the metrics
         for path in self.task.figures if self.task else ():
             name = path.rpartition(".")[2]
             try:
                 image = _pixels(drawing(path)(results))
-            except Exception as error:  # a figure, which can be anybody's, is no reason to end a training
+            except Exception as error:  # a figure, which can be anybody's code, must not end a training
                 self._warn(trainer, f"the figure {name}", error)
                 continue
             if image is not None:
@@ -193,7 +193,7 @@ class Figures(L.Callback):
             self._write_text(trainer, stage, step)
 
     def _write_text(self, trainer: L.Trainer, stage: str, step: int) -> None:
-        """Write what a language model writes, with its weights of this moment."""
+        """Save and show the text that a language model writes with its present weights."""
         text = written_text(trainer.lightning_module)
         if text is None:
             return
@@ -218,7 +218,7 @@ class Figures(L.Callback):
         """Say once why something is not drawn."""
         if what not in self.failed and trainer.is_global_zero:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"warning: can't draw {what}, and goes on without: {printable(reason)[:300]}", flush=True)
+            print(f"warning: can't draw {what}, and goes on without it: {printable(reason)[:300]}", flush=True)
         self.failed.add(what)
 
 
@@ -234,13 +234,13 @@ def _pixels(figure: Any) -> np.ndarray | None:
 
 
 def checkpoint_callback(trainer: L.Trainer) -> Any:
-    """The callback that keeps `best.ckpt`; a module may have brought others."""
+    """The callback that keeps `best.ckpt`; a module may bring others."""
     callbacks: list[Any] = trainer.checkpoint_callbacks
     return next((each for each in callbacks if getattr(each, "filename", None) == "best"), trainer.checkpoint_callback)
 
 
 def _names(hparams: Any, data: Any) -> list[str]:
-    """The names of the classes or the targets, as the module keeps them, or as its data has them."""
+    """The names of the classes or the targets, as the module or its data has them."""
     for key in ("classes", "targets"):
         for names in (hparams.get(key), getattr(data, key, None)):
             if isinstance(names, list | tuple) and names:  # a foreign module's classes can be their number

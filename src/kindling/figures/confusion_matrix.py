@@ -1,4 +1,4 @@
-"""Which classes are taken for which, as a heatmap."""
+"""Which classes are mistaken for which, as a heatmap."""
 
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -8,7 +8,7 @@ from kindling.figures.results import Results, new_figure
 
 
 def draw(results: Results) -> Figure | None:
-    """A row a true class, a column a predicted one; for one class a sample (N,), of at most 50 with names."""
+    """A row per true class and a column per predicted one; for one class per sample (N,), of at most 50 with names."""
     if results.targets.dim() != 1 or not 1 <= len(results.names) <= 50:
         return None
     names = results.names

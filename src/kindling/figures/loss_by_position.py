@@ -1,4 +1,4 @@
-"""How much the tokens before help: the loss of a language model by how many it has seen."""
+"""How much earlier tokens help: the loss of a language model by how many tokens it has seen."""
 
 import torch
 from matplotlib.figure import Figure
@@ -7,7 +7,7 @@ from kindling.figures.results import Results, new_figure
 from kindling.tasks.next_token import IGNORED
 from kindling.tasks.token_measures import token_losses
 
-POINTS = 64  # at most: of several positions the mean
+POINTS = 64  # at most; each may be the mean over several positions
 
 
 def draw(results: Results) -> Figure | None:
@@ -31,6 +31,6 @@ def draw(results: Results) -> Figure | None:
     mean = float(losses[counted].double().mean())
     axes.axhline(mean, linestyle="--", color="grey", label=f"mean {mean:.4f}")
     axes.set_xscale("log")
-    axes.set(xlabel="tokens seen", ylabel="loss (nats a token)", title=f"{len(targets):,} samples of the split")
+    axes.set(xlabel="tokens seen", ylabel="loss (nats per token)", title=f"{len(targets):,} samples of the split")
     axes.legend()
     return figure

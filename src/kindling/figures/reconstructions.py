@@ -1,4 +1,4 @@
-"""Images, and what an autoencoder makes of them, side by side."""
+"""Images beside their reconstructions by an autoencoder."""
 
 import torch
 from matplotlib.figure import Figure
@@ -7,11 +7,11 @@ from torch.nn import functional as F
 
 from kindling.figures.results import Results, new_figure
 
-COLUMNS = 6  # pairs a row
+COLUMNS = 6  # pairs per row
 
 
 def draw(results: Results) -> Figure | None:
-    """The first images of a split, the input on the left of each pair, by one scale of grey or colour."""
+    """The first images of a split, the input on the left of each pair, all on one scale of grey or colour."""
     if results.targets.dim() != 4:
         return None
     inputs, outputs = results.targets[: 4 * COLUMNS], results.scores[: 4 * COLUMNS]
@@ -27,11 +27,11 @@ def draw(results: Results) -> Figure | None:
     axes = figure.subplots()
     axes.imshow(picture, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title("inputs, and what is made of each on its right")
+    axes.set_title("inputs, each with its reconstruction on the right")
     return figure
 
 
 def _tile(image: Tensor) -> Tensor:
-    """An image (C, H, W) as (H + 2, W + 2, 3), with a thin white line around."""
+    """An image (C, H, W) as (H + 2, W + 2, 3), with a thin white line around it."""
     colours = image[:3] if len(image) > 2 else image[:1].expand(3, -1, -1)
     return F.pad(colours, (1, 1, 1, 1), value=1.0).movedim(0, 2)

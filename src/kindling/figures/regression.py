@@ -7,7 +7,7 @@ from kindling.figures.results import Results, new_figure
 
 
 def draw(results: Results) -> Figure | None:
-    """A row a target, of (N, T) with names, of which at most four are drawn, with at most 2,000 samples each."""
+    """A row per target, for named targets (N, T): at most four are drawn, with at most 2,000 samples each."""
     if results.targets.dim() != 2 or not results.names:
         return None
     names = results.names[:4]

@@ -1,4 +1,4 @@
-"""Figures of a study: what its trials reached one after the other, which settings mattered, and how."""
+"""Figures of a study: what its trials reached one after another, which settings mattered, and how."""
 
 import math
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from kindling.figures.results import new_figure, plain_text
 
 ENDED, STOPPED, BEST = sns.color_palette("colorblind")[0], "0.7", sns.color_palette("colorblind")[1]
-ACROSS = 3  # slices beside each other
-LOGARITHMIC = 20  # times the lowest: a range that wide is drawn on a logarithmic scale
+ACROSS = 3  # slices per row
+LOGARITHMIC = 20  # a range whose ends have a larger ratio is drawn on a logarithmic scale
 
 
 @dataclass
@@ -22,9 +22,9 @@ class Trial:
 
     Args:
         number: from 0 on.
-        value: of the metric, at the end or where it was stopped.
-        settings: by their keys.
-        was_stopped: before its end, as worse than the median.
+        value: the metric's, at the end or where it was stopped.
+        settings: their values by key.
+        was_stopped: whether it was stopped before its end, as worse than the median.
     """
 
     number: int
@@ -59,7 +59,7 @@ def importances(shares: dict[str, float]) -> Figure:
 
 
 def slices(trials: list[Trial], metric: str) -> Figure:
-    """A panel for each setting: its values against those of the metric."""
+    """A panel for each setting: the metric against its values."""
     names = sorted({name for trial in trials for name in trial.settings})
     rows = math.ceil(len(names) / ACROSS)
     figure = new_figure(4 * min(ACROSS, len(names)), 3.5 * rows)
@@ -85,7 +85,7 @@ def _points(axes: Axes, places: list[float], trials: list[Trial]) -> None:
 
 
 def _places(axes: Axes, values: list[Any]) -> list[float]:
-    """Where values are on the x axis: numbers where they are, others side by side in the order of their names."""
+    """The places of values on the x axis: numbers at their value, others side by side in the order of their names."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         if min(values) > 0 and max(values) / min(values) > LOGARITHMIC:
             axes.set_xscale("log")

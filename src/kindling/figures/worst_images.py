@@ -1,4 +1,4 @@
-"""The images whose true class had the least probability."""
+"""The images whose true class had the lowest probability."""
 
 import torch
 from matplotlib.figure import Figure
@@ -10,7 +10,7 @@ COLUMNS, GAP = 6, 0.35  # height of the titles, in images
 
 
 def draw(results: Results) -> Figure | None:
-    """Each under its true class and, after an arrow, what it is taken for (red where that is wrong)."""
+    """Each below its true class and, after an arrow, its predicted one (red where that is wrong)."""
     if results.worst is None or not results.names:
         return None
     images, targets, predictions = results.worst

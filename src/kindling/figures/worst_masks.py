@@ -1,4 +1,4 @@
-"""The images whose masks went worst: each beside its true mask and what the model makes of it."""
+"""The images whose masks went worst: each beside its true and its predicted mask."""
 
 import torch
 from matplotlib.figure import Figure
@@ -10,11 +10,11 @@ from kindling.core.palette import class_colours
 from kindling.figures.results import Results, as_pixels, new_figure
 
 COLUMNS, MOST = 3, 12  # samples in a row, and in all
-WHITE = (255, 255, 255)  # a pixel that is no class
+WHITE = (255, 255, 255)  # a pixel without a class
 
 
 def draw(results: Results) -> Figure | None:
-    """Image, true mask and prediction beside each other, the worst sample first, each with its mean IoU above."""
+    """Image, true mask and prediction side by side, the worst sample first, each with its mean IoU above it."""
     if results.worst is None or not results.names:
         return None
     images, targets, predictions = (each[:MOST] for each in results.worst)
@@ -41,7 +41,7 @@ def draw(results: Results) -> Figure | None:
 
 
 def painted(masks: Tensor, count: int) -> Tensor:
-    """Masks (M, H, W) of so many classes as pictures (M, 3, H, W), from 0 to 1; what is no class is white."""
+    """Masks (M, H, W) of `count` classes as pictures (M, 3, H, W), from 0 to 1; pixels without a class are white."""
     colours = torch.tensor([*class_colours(count), WHITE]) / 255
     is_class = (masks >= 0) & (masks < count)
     return colours[masks.long().where(is_class, count)].movedim(-1, 1)

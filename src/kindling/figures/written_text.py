@@ -1,4 +1,4 @@
-"""What a language model writes, to be read beside its curves."""
+"""A text that a language model writes, to be read beside its curves."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from kindling.tasks.next_token import continued
 
 BEGINNING = "\n"
 WRITTEN = 150  # tokens
-TEMPERATURE = 0.8  # a little likelier than what was learnt, as people like to read it
+TEMPERATURE = 0.8  # slightly likelier tokens than as learnt, since such text reads better
 
 
 def written_text(module: Any) -> str | None:
     """A text by a module as it is now, the same for the same weights; None if it writes none.
 
-    Nothing of a training changes: neither modes nor random numbers.
+    It leaves a training as it is: modes and random numbers alike.
     """
     preprocessing = getattr(module, "preprocessing", None) or {}
     kept = preprocessing.get("tokens")

@@ -1,4 +1,4 @@
-"""A logger that a user has added: it gets nothing twice, and its failure does not end the training."""
+"""A logger that the user has added: it is sent nothing twice, and its failure does not end the training."""
 
 import re
 import sys
@@ -18,29 +18,29 @@ from kindling.run.logged_before import LoggedBefore
 
 
 class AddedLogger(Logger):
-    """What is mixed into the class of such a logger: `class (AddedLogger, WandbLogger)`."""
+    """A mixin for the class of such a logger: `class (AddedLogger, WandbLogger)`."""
 
-    key: str  # what it is called in `loggers.json`
+    key: str  # its name in `loggers.json`
     run: Path
-    store: str | None = None  # where its runs are kept, if it says so
+    store: str | None = None  # where its runs are kept, if known
     before: LoggedBefore
-    measures: str | None = None  # validate or test, of a run that is trained
-    last_step = 0  # of that run
-    has_runs = goes_on = False  # whether it has runs of its own, and whether it goes on with one
+    measures: str | None = None  # validate or test, for a run that is already trained
+    last_step = 0  # of the training of that run
+    has_runs = goes_on = False  # whether it has runs of its own, and whether it continues one
     has_begun = has_failed = False
 
     @property
     def experiment(self) -> Any:
-        """That of the logger, whose run begins when it is first asked for.
+        """The logger's own experiment; its run begins when this is first asked for.
 
         Raises:
             UsageError: if it can't begin.
         """
         if not self.has_begun:
-            self.has_begun = True  # before its run is asked for, which may ask for this
+            self.has_begun = True  # before asking for its run, which may ask for this
             try:
                 with alone_in(self.store):
-                    self._begin(super().experiment)  # type: ignore[misc]  # that of the class which this is mixed into
+                    self._begin(super().experiment)  # type: ignore[misc]  # that of the class this is mixed into
             except Exception as error:  # of any library: no account, no network, no such run
                 self.has_begun = False
                 raise UsageError(f"{self.key} can't begin: {_words(error)}") from error
@@ -55,14 +55,14 @@ class AddedLogger(Logger):
             self.experiment.update_run(self.run_id, status="RUNNING")
 
     def _forget_links(self) -> None:
-        """Remove links to files outside of the run, such as that to W&B's own log: with one, a run is not resumed."""
+        """Remove links to files outside the run, such as W&B's to its own log: a run that has one is not resumed."""
         inside = self.run.resolve()
         for path in (self.run / "wandb").rglob("*"):
             if path.is_symlink() and inside not in path.resolve().parents:
                 path.unlink()
 
     def attempt(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Do something with the logger. If it fails, say so, and leave the logger alone from then on."""
+        """Do something with the logger; if that fails, say so, and leave the logger alone from then on."""
         if self.has_failed:
             return
         try:
@@ -75,7 +75,7 @@ class AddedLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        if self.measures:  # which Lightning logs at the first step, in the first epoch
+        if self.measures:  # Lightning logs it at the first step, in the first epoch
             named = {self._named(name): value for name, value in metrics.items() if name != "epoch"}
             metrics, step = named, self.last_step
         elif self.before.has(dict(metrics), step):
@@ -83,14 +83,14 @@ class AddedLogger(Logger):
         self.attempt(super().log_metrics, metrics, step)  # type: ignore[safe-super]
 
     def _named(self, name: str) -> str:
-        """What a metric or a figure is called: that of a validation by itself is none of the training's curve."""
+        """The name of a metric or a figure: a validation run by itself is kept apart from the training's curves."""
         if self.measures != "validate" or name.startswith("validate/"):  # an image may come as a metric
             return name
         return f"validate/{name.removeprefix('val/')}"
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Log what has been set, once: MLflow refuses other values afterwards."""
+        """Log the settings, once: MLflow refuses other values afterwards."""
         if not self.goes_on and not self.measures:
             self.attempt(super().log_hyperparams, params, *args, **kwargs)  # type: ignore[safe-super]
 
@@ -104,7 +104,7 @@ class AddedLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        if not self.measures:  # of which the training's status is none
+        if not self.measures:  # a measurement does not change the training's status
             self.attempt(super().finalize, status)
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
@@ -127,7 +127,7 @@ class AddedLogger(Logger):
 
 @contextmanager
 def alone_in(store: str | None) -> Iterator[None]:
-    """Have no other training begin in the same file of MLflow: two that make its tables at once break it."""
+    """Let no other training begin in the same MLflow file: two that create its tables at once break it."""
     _, _, file = (store or "").partition("sqlite:///")
     if not file:
         yield
@@ -152,5 +152,5 @@ def _words(error: Exception) -> str:
 
 
 def without_password(text: str) -> str:
-    """A text with its addresses as they are without a user's name and password, https://me:secret@example.org."""
+    """A text without the user names and passwords in its addresses, such as https://me:secret@example.org."""
     return re.sub(r"(?<=://)[^/\s@]+@", "", text)

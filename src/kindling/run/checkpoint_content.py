@@ -1,4 +1,4 @@
-"""What a checkpoint may hold: plain values, as expected, no file outside of its folder, and a model's weights."""
+"""What a checkpoint may hold: plain values of the expected types, no file outside its folder, a model's weights."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from kindling.core.errors import UsageError
 from kindling.core.parts import path_of
 from kindling.core.settings import misnamed_in
 
-# What a checkpoint holds under a name, if it holds it.
+# The types of what a checkpoint holds under each name, where it holds it.
 TYPES: dict[str, tuple[type, ...]] = {
     "state_dict": (dict,),
     "hyper_parameters": (dict,),
@@ -31,38 +31,38 @@ TYPES: dict[str, tuple[type, ...]] = {
     "global_step": (int,),
     "pytorch-lightning_version": (str,),
 }
-RECIPE = ("optimizer", "schedule", "_instantiator")  # hyper-parameters that no weight depends on
-OF_DICTS = ("callbacks", "loops", "optimizer_states")  # whose parts are dicts
+RECIPE = ("optimizer", "schedule", "_instantiator")  # hyper-parameters on which no weight depends
+OF_DICTS = ("callbacks", "loops", "optimizer_states")  # their parts are dicts
 
 
 def wrong_in(checkpoint: dict[Any, Any]) -> str | None:
-    """What in a checkpoint, which can come from anyone, is not what is kept there; None if all is."""
+    """What is not as it should be in a checkpoint, which can come from anyone; None if all is well."""
     for name, kinds in TYPES.items():
         if name in checkpoint and not isinstance(checkpoint[name], kinds):
-            return f"{name} is of the type {type(checkpoint[name]).__name__}: expected {kinds[0].__name__}"
+            return f"{name} is of type {type(checkpoint[name]).__name__}: expected {kinds[0].__name__}"
     for name in OF_DICTS:
         parts = checkpoint.get(name, ())
         for part in parts.values() if isinstance(parts, dict) else parts:
             if not isinstance(part, dict):
-                return f"{name} has a part of the type {type(part).__name__}: expected dict"
+                return f"{name} has a part of type {type(part).__name__}: expected dict"
     for state in checkpoint.get("optimizer_states", ()):
         if not isinstance(state.get("state"), dict) or not isinstance(state.get("param_groups"), list):
-            return "optimizer_states has one without a state and groups of parameters"
+            return "optimizer_states has an entry without a state and parameter groups"
     if not all(isinstance(name, str) for name in checkpoint["state_dict"]):
-        return "state_dict has a key that is no name"
+        return "state_dict has a key that is not a string"
     if checkpoint.get("position") and not isinstance(checkpoint.get("loops", {}).get("fit_loop"), dict):
-        return "loops has no fit_loop to go on with"
+        return "loops has no fit_loop to resume from"
     if problem := misnamed_in("model", {"init_args": checkpoint.get("hyper_parameters", {})}):
         return f"hyper_parameters can't be used: {problem}"
     for name, state in checkpoint.get("callbacks", {}).items():
         for key, path in _paths_in(state):
             if ".." in Path(path).parts or _is_elsewhere(path, state.get("dirpath")):
-                return f"state of {name} names a {key} outside of its folder: {path}"
+                return f"state of {name} names a {key} outside its folder: {path}"
     return None
 
 
 def _paths_in(state: dict[Any, Any]) -> Iterator[tuple[str, str]]:
-    """The files that the state of a callback names: Lightning removes those whose turn is over."""
+    """The files that a callback's state names: Lightning removes those that it no longer needs."""
     for key, value in state.items():
         for path in value if key == "best_k_models" and isinstance(value, dict) else [value]:
             if isinstance(path, str) and isinstance(key, str) and (key.endswith("path") or key == "best_k_models"):
@@ -70,12 +70,12 @@ def _paths_in(state: dict[Any, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _is_elsewhere(path: str, folder: Any) -> bool:
-    """Whether an address, of which Lightning does not ask where it is, is below no such folder."""
+    """Whether an address, whose place Lightning does not check, is not below such a folder."""
     return ":/" in path and not (isinstance(folder, str) and ":/" in folder and path.startswith(f"{folder}/"))
 
 
 def unloadable_in(content: Any, name: str = "") -> str | None:
-    """What in nested dicts and lists no checkpoint may hold, since loading it would run code; None if nothing is."""
+    """What in nested dicts and lists no checkpoint may hold, since loading it would run code; None if there is none."""
     if _can_be_loaded(content):
         return None
     parts: Any = ()
@@ -86,7 +86,7 @@ def unloadable_in(content: Any, name: str = "") -> str | None:
     for key, part in parts:
         if problem := unloadable_in(part, f"{name}.{key}" if name else str(key)):
             return problem
-    return f"{name} is of the type {path_of(type(content))}, and a checkpoint keeps plain values and tensors alone"
+    return f"{name} is of type {path_of(type(content))}, and a checkpoint keeps only plain values and tensors"
 
 
 def _can_be_loaded(content: Any) -> bool:
@@ -102,7 +102,7 @@ def _can_be_loaded(content: Any) -> bool:
 
 
 def unloadable_hyperparameters(*owners: Any) -> dict[str, str]:
-    """The types of those hyper-parameters of modules that no checkpoint may hold, by name."""
+    """The types of the modules' hyper-parameters that no checkpoint may hold, by name."""
     every = [item for owner in owners if owner is not None for item in owner.hparams.items()]
     return {name: path_of(type(value)) for name, value in every if unloadable_in(value, name)}
 
@@ -110,7 +110,7 @@ def unloadable_hyperparameters(*owners: Any) -> dict[str, str]:
 def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
     """Raise a UsageError that names the difference if a checkpoint's weights are not those of a model.
 
-    That of a module which can change either while it loads is left to Lightning.
+    A module that can change either while it loads is left to Lightning.
     """
     hooks = ("setup", "configure_model", "on_load_checkpoint")
     if not hasattr(model, "task") and (not model.strict_loading or any(is_overridden(hook, model) for hook in hooks)):
@@ -138,6 +138,6 @@ def fit_or_refuse(path: Path, checkpoint: dict[str, Any], model: Any) -> None:
 
 
 def _shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...] | None]:
-    """The shapes of weights, None of those that wait for a batch to tell; other state of a module has none."""
+    """The shapes of weights; None for those that a first batch decides. Other state of a module is left out."""
     weights = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     return {name: None if is_lazy(weight) else tuple(weight.shape) for name, weight in weights.items()}

@@ -20,29 +20,29 @@ from kindling.run.checkpoint_content import unloadable_in, wrong_in
 from kindling.run.checkpoint_links import free_name, have_link, point, remove_unnamed
 from kindling.run.checkpoint_names import BEST, LAST, PREVIOUS, REST, is_checkpoint
 
-SEAL = b"sha256:"  # opens the checksum, which is the comment of the zip file that torch writes: all readers skip it
+SEAL = b"sha256:"  # begins the checksum, which is the comment of the zip file that torch writes: all readers skip it
 SEAL_SIZE = len(SEAL) + 64
-HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}  # where checkpoints have them
+HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}  # where checkpoints keep them
 
 
 class Unloadable(Exception):
-    """A checkpoint holds what could not be loaded again."""
+    """A checkpoint holds something that could not be loaded again."""
 
 
 class Unreadable(UsageError):
-    """A file may not be read, or its disk fails: it may well be whole."""
+    """A file can't be read, for lack of permission or because its disk fails: it may well be whole."""
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Lightning's way to files, but flushed to disk before they get their name, and with a checksum inside.
+    """Lightning's checkpoint files, but flushed to disk before they get their name, and with a checksum inside.
 
-    `failure` holds the path and the error of a save that failed; an exception on one of several processes would leave
+    `failure` holds the path and the error of a failed save, since an exception in one of several processes would leave
     the others waiting. The first checkpoint of a training is not written if it could not be loaded again.
     """
 
     failure: tuple[Path, BaseException] | None = None
     written: Path | None = None  # the newest that was written whole
-    is_loadable = False  # what this training keeps in a checkpoint
+    is_loadable = False  # whether a checkpoint of this training can be loaded again
     left_out: frozenset[str] = frozenset()  # hyper-parameters that no checkpoint may hold
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -57,7 +57,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         buffer = io.BytesIO()
         torch.save(checkpoint | {"sealed": True}, buffer)
         buffer.seek(-2, os.SEEK_END)
-        buffer.write(SEAL_SIZE.to_bytes(2, "little"))  # the length of the comment, up to now 0
+        buffer.write(SEAL_SIZE.to_bytes(2, "little"))  # the length of the comment, 0 until now
         with self._failures(Path(path)):
             write(Path(path), buffer.getbuffer())
             self.written = Path(path)
@@ -65,16 +65,16 @@ class WholeCheckpointIO(TorchCheckpointIO):
     def save_folder(
         self, checkpoint: dict[str, Any], part: Path, path: Path, checksums: dict[str, str], failure: str | None
     ) -> None:
-        """Complete a checkpoint that is a folder, in which the shares of all processes are, and give it its name.
+        """Complete a checkpoint that is a folder, which holds the shares of all processes, and give it its name.
 
-        The name is a link, which can be moved from one folder to another at once.
+        The name is a link, which can be switched from one folder to another in one step.
 
         Args:
             checkpoint: without the tensors that are shared out.
             part: the unfinished folder.
             path: its name.
-            checksums: of the files with the shares.
-            failure: why these could not be written; None if they were.
+            checksums: those of the files with the shares.
+            failure: why the shares could not be written; None if they were.
         """
         from kindling.run import sharded_checkpoint as shards  # which not every build of torch can
 
@@ -95,14 +95,14 @@ class WholeCheckpointIO(TorchCheckpointIO):
             remove(part)
 
     def name_last(self, path: Path) -> None:
-        """Give a checkpoint the name `last.ckpt` as well, which spares writing it twice."""
+        """Give a checkpoint the name `last.ckpt` as well, which saves writing it twice."""
         last = path.with_name(LAST)
         with self._failures(last):
             _replace(last, partial(_link, path))
             remove_unnamed(path.parent)
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint that a callback keeps no longer; of a folder its name, and itself with its last."""
+        """Remove a checkpoint that a callback no longer keeps: a folder loses its name, and goes with its last one."""
         if Path(path).is_symlink():
             remove(Path(path))
             remove_unnamed(Path(path).parent)
@@ -128,8 +128,8 @@ def write(path: Path, content: memoryview) -> None:
 def _replace(path: Path, make: Callable[[Path], None]) -> None:
     """Make a checkpoint, and then give it its name.
 
-    The `last.ckpt` from before becomes `previous.ckpt`, and at no instant is there none. The name of `best.ckpt` comes
-    to disk with that of the next `last.ckpt`, which says what was best: after a power cut in between there is neither.
+    The old `last.ckpt` becomes `previous.ckpt`, and at no instant is there no `last.ckpt`. The name of `best.ckpt` is
+    flushed to disk with the next `last.ckpt`, which says what was best: a power cut in between loses both.
     """
     for name in (path.name, LAST, PREVIOUS):
         have_link(path.with_name(name))
@@ -149,8 +149,8 @@ def _make_whole(path: Path, make: Callable[[Path], None]) -> None:
 
 
 def _link(path: Path, other: Path) -> None:
-    """Give a file a second name; where links are not to be had, copy it to disk."""
-    other.unlink(missing_ok=True)  # left by a kill: to write to it could be to write to the checkpoint it is a link to
+    """Give a file a second name; where links are not possible, copy it."""
+    other.unlink(missing_ok=True)  # left by a kill: writing to it could write to the checkpoint that it links to
     if path.is_symlink():
         point(os.readlink(path), other)
         return
@@ -170,14 +170,14 @@ def _write_sealed(content: memoryview, path: Path) -> None:
 
 
 def load_checkpoint(path: Path, shapes_only: bool = False) -> dict[str, Any]:
-    """Load a checkpoint of tensors and plain values: a file, or a folder, whose shares are put together.
+    """Load a checkpoint of tensors and plain values: a file, or a folder whose shares are put together.
 
     Args:
-        path: of either.
-        shapes_only: whether a folder's tensors are on `meta`: all fit into one process only if they are small.
+        path: the file or folder.
+        shapes_only: whether a folder's tensors are on `meta`, since one process may not hold all of them.
 
     Raises:
-        UsageError: if it is damaged, holds more, or something in it is not what it should be.
+        UsageError: if it is damaged, holds anything else, or something in it is not as it should be.
         Unreadable: if it can't be read.
     """
     if not path.is_dir():
@@ -191,12 +191,12 @@ def load_checkpoint(path: Path, shapes_only: bool = False) -> dict[str, Any]:
         return {**checkpoint, "optimizer_states": [shards.numbered(state) for state in states]}
     except UsageError:
         raise
-    except Exception as error:  # of a description that does not go with the files, in any way
+    except Exception as error:  # a description that does not match the files fails in any way
         raise _damaged(path) from error
 
 
 def load_rest(folder: Path) -> dict[str, Any]:
-    """What a folder holds besides the tensors that are shared out; the same errors as of `load_checkpoint`."""
+    """What a folder holds besides the tensors that are shared out; raises the same errors as `load_checkpoint`."""
     from kindling.run import sharded_checkpoint as shards  # which not every build of torch can
 
     try:
@@ -208,7 +208,7 @@ def load_rest(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path) -> UsageError:
-    advice = "validate, test and predict take another with --ckpt last"
+    advice = "validate, test and predict take another one with --ckpt last"
     return UsageError(f"{path} is not a checkpoint, or it is damaged: {advice}")
 
 
@@ -216,7 +216,7 @@ def _load_file(path: Path, named: Path) -> dict[str, Any]:
     damaged = _damaged(named)
     try:
         seal = _seal(path)
-    except FileNotFoundError as error:  # a name whose folder has gone
+    except FileNotFoundError as error:  # a name whose folder is gone
         raise damaged from error
     except OSError as error:
         raise Unreadable(f"can't read {path}: {error.strerror}") from error
@@ -226,7 +226,7 @@ def _load_file(path: Path, named: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can make the reader fail in any way
         if re.search("GLOBAL|Unsupported (global|class)|unrecognized function", str(error)):
-            reason = "is refused and nothing in it was run: it holds code or objects besides weights"
+            reason = "is refused, and nothing in it was run: it holds code or objects besides weights"
             raise UsageError(f"{path} {reason}") from error
         raise damaged from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
@@ -239,7 +239,7 @@ def _load_file(path: Path, named: Path) -> dict[str, Any]:
 
 
 def _seal(path: Path) -> bool | None:
-    """Whether the checksum at the end of a file is right; None if there is none, as in other programs' checkpoints."""
+    """Whether the checksum at the end of a file is right; None if it has none, as in other programs' checkpoints."""
     with path.open("rb") as file:
         left = file.seek(0, os.SEEK_END) - SEAL_SIZE
         if left < 0:
@@ -257,9 +257,9 @@ def _seal(path: Path) -> bool | None:
 
 
 def newest_whole(run: Path) -> tuple[Path | None, dict[str, Any]]:
-    """The newest whole checkpoint that a run can go on from, and its path; None if it has saved none yet.
+    """The path and content of the newest whole checkpoint that a run can go on from; None if it has saved none yet.
 
-    A damaged one is named and put aside. Raises a UsageError if no other is left.
+    A damaged one is reported and set aside. Raises a UsageError if no other is left.
     """
     problems = []
     for path in (run / "checkpoints" / LAST, run / "checkpoints" / PREVIOUS):

@@ -1,4 +1,4 @@
-"""The names of checkpoints that are folders: links, since a folder can't take another's place at once."""
+"""The names of checkpoints that are folders: links, since a folder can't replace another in one step."""
 
 import itertools
 import os
@@ -10,13 +10,13 @@ from kindling.run.checkpoint_names import MANIFEST
 
 
 def free_name(path: Path) -> Path:
-    """A path that is free, with a number behind it if need be."""
+    """A path that is free, with a number appended if need be."""
     taken = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     return path if not path.exists() else next(each for each in taken if not each.exists())
 
 
 def have_link(path: Path) -> None:
-    """Have a link where a copy of a run has put such a folder itself, which nothing could replace at once."""
+    """Put a link where a copy of a run has the folder itself, which nothing could replace in one step."""
     if is_file(path / MANIFEST) and not path.is_symlink():
         folder = free_name(path.with_name("step-copied"))
         path.rename(folder)
@@ -24,13 +24,13 @@ def have_link(path: Path) -> None:
 
 
 def point(folder: str, link: Path) -> None:
-    """Make a link to a checkpoint that is a folder beside it."""
+    """Make a link to a checkpoint folder beside it."""
     link.unlink(missing_ok=True)
     os.symlink(folder, link)
 
 
 def remove_unnamed(folder: Path) -> None:
-    """Remove the folders of checkpoints that have no name any more, and nothing that a user has put beside them."""
+    """Remove checkpoint folders that no longer have a name, and nothing that a user has put beside them."""
     named = {Path(os.readlink(path)).name for path in folder.iterdir() if path.is_symlink()}
     for path in folder.glob("step-*"):
         is_ours = re.fullmatch(r"step-(\d+|copied)(-\d+)?", path.name) and path.is_dir() and not path.is_symlink()

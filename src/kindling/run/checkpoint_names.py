@@ -10,5 +10,5 @@ REST, MANIFEST = "rest.ckpt", "manifest.json"  # in a folder: see sharded_checkp
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether there is a file or such a folder; the name of one that has gone, a link, is that of a damaged one."""
+    """Whether there is a checkpoint, file or folder; a link whose folder is gone counts as a damaged one."""
     return is_file(path) or path.is_symlink() or is_file(path / MANIFEST)

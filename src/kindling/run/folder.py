@@ -31,7 +31,7 @@ def new_run(experiment: str, run_id: str | None = None) -> Path:
 
 
 def begun_run(experiment: str, run_id: str) -> Path | None:
-    """The run of an id, if it has begun: it has a config.
+    """The run with this id, if it has begun, that is, if it has a config.
 
     Raises:
         UsageError: if there is something else in its place.
@@ -39,14 +39,14 @@ def begun_run(experiment: str, run_id: str) -> Path | None:
     run = ROOT / experiment / run_id
     if is_file(run / "config.yaml"):
         return find_run(str(run))
-    is_empty = run.is_dir() and not any(run.iterdir())  # a kill can leave it so
-    if run.exists() and not is_empty and not is_file(run / "lock"):  # which a training makes first
-        raise UsageError(f"{run} is there and is not a run: choose another --run-id, or remove it")
+    is_empty = run.is_dir() and not any(run.iterdir())  # as a kill can leave it
+    if run.exists() and not is_empty and not is_file(run / "lock"):  # the first thing that a training makes
+        raise UsageError(f"{run} exists and is not a run: choose another --run-id, or remove it")
     return None
 
 
 def requeued_run(experiment: str) -> Path | None:
-    """The run that a job of SLURM, which starts anew after it was requeued, has begun."""
+    """The run that this SLURM job began before it was requeued, if it was."""
     if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
         return None
     for path in sorted((ROOT / experiment).glob("*/environment.json"), key=os.path.getmtime, reverse=True):
@@ -108,7 +108,7 @@ def _lock(file: IO[str], held: ExitStack) -> bool:
 
 
 def _holder(file: IO[str]) -> str:
-    """The process that has a lock, or that had it last."""
+    """The process that holds a lock, or held it last."""
     file.seek(0)
     return file.read()
 
@@ -140,20 +140,18 @@ def refuse_links(run: Path, but: str = "") -> None:
 
     Args:
         run: the run's folder.
-        but: a folder in it that can be a link where the run is not trained on: its checkpoints on another disk.
+        but: a folder in it that may be a link if the run is not trained further: its checkpoints on another disk.
     """
     inside = run.resolve()
     for folder, folders, files in os.walk(run):
         for path in (Path(folder, name) for name in (*folders, *files)):
             if path.is_symlink() and inside not in path.resolve().parents and path != run / but:
                 target = os.readlink(path)
-                raise UsageError(
-                    f"{path} is a link to {target}, outside of the run: put what it stands for in its place"
-                )
+                raise UsageError(f"{path} is a link to {target}, outside the run: replace it by what it points to")
 
 
 def find_checkpoint(run: Path | None, name: str) -> Path:
-    """A checkpoint by path, or the run's `best` or `last`; a UsageError if it does not exist."""
+    """A checkpoint by its path, or the run's `best` or `last`; a UsageError if it does not exist."""
     path = run / "checkpoints" / f"{name}.ckpt" if run and name in ("best", "last") else Path(name)
     if not is_checkpoint(path):
         folder = run / "checkpoints" if run else path.parent

@@ -1,4 +1,4 @@
-"""What the loggers that a user has added hold of a run already: `loggers.json`."""
+"""What the loggers that a user has added already hold of a run: `loggers.json`."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ from kindling.run.metrics_table import Content, MetricsTable, content
 
 
 class LoggedBefore:
-    """Which run of each logger this run is, and what they have got of the steps that a resumed training repeats.
+    """Which run of each logger belongs to this run, and what they already have of steps that a resume repeats.
 
     Args:
-        path: of the file, which can come from anyone: an address in it is compared with, and never followed.
+        path: the file, which can come from anyone: an address in it is compared, and never followed.
 
     Raises:
         UsageError: if the file is damaged.
@@ -25,7 +25,7 @@ class LoggedBefore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.runs: dict[str, dict[str, Any]] = {}  # by the logger's name: `id`, and `store`, where that run is
-        self.ahead = set[Content]()  # of the steps that are repeated
+        self.ahead = set[Content]()  # what they have of the steps that are repeated
         self.table: MetricsTable | None = None
         if path.exists():
             self._read()
@@ -36,10 +36,10 @@ class LoggedBefore:
             self.runs = {name: {"id": str(run["id"]), "store": run["store"]} for name, run in kept["runs"].items()}
             self.ahead = {(str(int(step)), *map(str, names)) for step, *names in kept["ahead"]}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UsageError(f"{self.path} is damaged: remove it, and the loggers begin new runs") from error
+            raise UsageError(f"{self.path} is damaged: remove it, and the loggers will begin new runs") from error
 
     def follow(self, table: MetricsTable) -> None:
-        """Know what the others have by the table, and what is ahead of it after a resume, or several."""
+        """Learn from the table what the others have, and what they have beyond it after one or more resumes."""
         self.table = table
         self.ahead |= table.dropped
         if table.dropped:
@@ -51,7 +51,7 @@ class LoggedBefore:
 
     @property
     def until(self) -> int:
-        """The last step that they have metrics of; -1 if none is repeated."""
+        """The last repeated step for which they have metrics; -1 if none is repeated."""
         return max((int(names[0]) for names in self.ahead), default=-1)
 
     def keep(self, name: str, id: str, store: str | None) -> None:

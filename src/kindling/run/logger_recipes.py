@@ -1,4 +1,4 @@
-"""The loggers that a user adds to the run's own, such as W&B's and MLflow's: `--trainer.logger WandbLogger`."""
+"""Loggers that a user adds to the run's own, such as W&B's and MLflow's: `--trainer.logger WandbLogger`."""
 
 import inspect
 import os
@@ -30,7 +30,7 @@ class CSVLogger(loggers.CSVLogger):
     """Lightning's logger to CSV files, in the run's folder.
 
     Args:
-        save_dir: another folder.
+        save_dir: another folder than the run's.
         **logger: see lightning.pytorch.loggers.CSVLogger.
     """
 
@@ -39,7 +39,7 @@ class CSVLogger(loggers.CSVLogger):
 
 
 class TensorBoardLogger(loggers.TensorBoardLogger):
-    """Lightning's logger to TensorBoard: a second one, since each run has one.
+    """Lightning's logger to TensorBoard: a second one, since each run already has one.
 
     Args:
         save_dir: another folder than the run's.
@@ -51,11 +51,11 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
 
 
 class Recipe(DummyLogger):
-    """A logger that is asked for, until the run's folder is known.
+    """A logger that was asked for, kept until the run's folder is known.
 
     Args:
-        cls: of the logger.
-        **arguments: of its constructor.
+        cls: the logger's class.
+        **arguments: those of its constructor.
     """
 
     def __init__(self, cls: type[Logger], **arguments: Any) -> None:
@@ -68,11 +68,11 @@ class Recipe(DummyLogger):
 
     @property
     def id_argument(self) -> str:
-        """The argument that says which run a logger goes on with; empty if there is none."""
+        """The argument that says which run a logger continues; empty if it has none."""
         return next((name for name in ("id", "run_id", "experiment_key") if name in self.parameters), "")
 
     def arguments_in(self, run: Path) -> dict[str, Any]:
-        """The arguments, with where the logger writes and what it calls its run, where that is left open."""
+        """The arguments, completed by where the logger writes and how it names its run, where that is left open."""
         arguments, parameters = dict(self.arguments), self.parameters
         if "save_dir" in parameters and arguments.get("save_dir") in (None, parameters["save_dir"].default):
             arguments["save_dir"] = str(run)
@@ -91,17 +91,17 @@ class Recipe(DummyLogger):
 def loggers_of(
     recipes: Sequence[Recipe], run: Path, before: LoggedBefore, command: str, last_step: int = 0
 ) -> list[AddedLogger]:
-    """The loggers of some recipes, of which each goes on with its own run, if this run has begun one.
+    """The loggers of some recipes, each of which continues its own run if this run has begun one.
 
     Args:
-        recipes: of the loggers.
+        recipes: those of the loggers.
         run: the run's folder.
-        before: what they have of this run.
-        command: fit, validate or test. What it measures of a run is added to the logger's run, if that can be reached.
-        last_step: of the training that is measured.
+        before: what they already have of this run.
+        command: fit, validate or test. What the latter measure is added to the logger's run, if that can be reached.
+        last_step: the last step of the training that is measured.
 
     Raises:
-        UsageError: if the run is at another place than the logger is sent to.
+        UsageError: if the logger's run is in another place than the one it is now sent to.
     """
     made = []
     for recipe, key in zip(recipes, _keys(recipes), strict=True):
@@ -124,7 +124,7 @@ def _note(sentence: str) -> None:
 
 
 def _keys(recipes: Sequence[Recipe]) -> Iterator[str]:
-    """A name for each logger: that of its class, and a number for further ones of the same."""
+    """A name for each logger: that of its class, with a number for further ones of the same class."""
     seen = Counter[str]()
     for name in (recipe.cls.__name__ for recipe in recipes):
         seen[name] += 1
@@ -136,12 +136,12 @@ def _made(recipe: Recipe, key: str, run: Path, before: LoggedBefore) -> AddedLog
     begun = before.runs.get(key)
     goes_on = bool(begun and id_argument) and not arguments.get(id_argument) and not arguments.get("version")
     address = arguments.get("tracking_uri")
-    store = without_password(address) if address else None  # it is kept in the run, which others may get
+    store = without_password(address) if address else None  # kept in the run, which others may see
     if begun and goes_on:
         if begun["store"] != store:
-            raise UsageError(f"the run was logged to {begun['store']}, and now it would be to {store}: name that again")
+            raise UsageError(f"the run was logged to {begun['store']}, but now goes to {store}: name the first again")
         arguments[id_argument] = begun["id"]
-    # A kill loses what W&B has not written yet: what it has been sent in 15 s, if nothing else is said.
+    # A kill loses what W&B has not written yet: by default, what it was sent in the last 15 s.
     os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")
     cls: Any = type(recipe.cls.__name__, (AddedLogger, recipe.cls), {"__module__": recipe.cls.__module__})
     with alone_in(store):
@@ -154,7 +154,7 @@ def _made(recipe: Recipe, key: str, run: Path, before: LoggedBefore) -> AddedLog
 def without_defaults(value: Any) -> Any:
     """The loggers of a config without the arguments that nobody has set.
 
-    Where a logger writes is decided anew in each place, and which arguments it has depends on its package.
+    Where a logger writes is decided anew on each machine, and which arguments it has depends on its package.
     """
     if isinstance(value, list):
         return [without_defaults(each) for each in value]

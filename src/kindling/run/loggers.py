@@ -1,6 +1,6 @@
-"""What a run shows of its training as it goes: `metrics.csv` and TensorBoard events, without gap or overlap.
+"""What a run shows of its training as it goes: `metrics.csv` and TensorBoard events, without gaps or overlaps.
 
-Both are written in whole pieces, so that a kill leaves no half row behind, and a full disk does not end the training.
+Both are written in whole pieces, so that a kill leaves no half-written row, and a full disk does not end the training.
 """
 
 import io
@@ -26,24 +26,24 @@ from kindling.run.metrics_table import MetricsTable, last_step
 
 
 def run_loggers(run: Path, command: str, first_step: int | None, added: Sequence[Recipe] = ()) -> list[Any]:
-    """The loggers of a command, the run's own first, which say where the run is.
+    """The loggers of a command: the run's own comes first, since it says where the run is.
 
     Args:
         run: the run's folder.
         command: fit, validate or test.
-        first_step: of a resumed training: what was logged from this step on is dropped; None for a new one.
-        added: further ones that the user asks for.
+        first_step: for a resumed training: what was logged from this step on is dropped; None for a new one.
+        added: further ones that the user has asked for.
     """
     reported.clear()
     kept = LoggedBefore(run / "loggers.json")
-    if command != "fit":  # in a folder of its own, since at step 0 it would break the curves of the training
+    if command != "fit":  # in a folder of its own, since values at step 0 would break the training's curves
         board = TensorBoard(save_dir=run, sub_dir=command)
         return [board, *loggers_of(added, run, kept, command, last_step(run / "metrics.csv"))]
     board = TensorBoard(save_dir=run, first_step=first_step)
     board.table = table = MetricsTable(run / "metrics.csv", first_step or 0)
     if added:
         kept.follow(table)
-    # The table comes last: after a kill, the others have all that it has.
+    # The table comes last, so that after a kill the others have all that it has.
     return [board, *loggers_of(added, run, kept, command), table]
 
 
@@ -55,7 +55,7 @@ class TensorBoard(TensorBoardLogger):
         **logger: see TensorBoardLogger.
     """
 
-    table: MetricsTable | None = None  # which knows what has been logged
+    table: MetricsTable | None = None  # knows what has been logged
 
     def __init__(self, *, first_step: int | None = None, **logger: Any) -> None:
         super().__init__(**logger, name="", version="", default_hp_metric=False)
@@ -82,7 +82,7 @@ class TensorBoard(TensorBoardLogger):
 
 
 class EventWriter(SummaryWriter):
-    """Torch's writer of TensorBoard events, into an `EventFile`."""
+    """Torch's writer of TensorBoard events, writing to an `EventFile`."""
 
     file_writer: Any
     all_writers: Any
@@ -93,7 +93,7 @@ class EventWriter(SummaryWriter):
             self.all_writers = {self.log_dir: self.file_writer}
             self.file_writer.add_event(Event(file_version="brain.Event:2"))
             if self.purge_step is not None:
-                # The start of a session hides what was logged from its step on; the first one in a folder does not.
+                # The start of a session hides what was logged from its step on, except for the first in a folder.
                 for _ in range(2):
                     start = Event(session_log=SessionLog(status=SessionLog.START))
                     self.file_writer.add_event(start, self.purge_step)
@@ -102,7 +102,7 @@ class EventWriter(SummaryWriter):
 
 
 class EventFile(FileWriter):
-    """Torch's file of events without its thread, which a full disk would end, and then the training."""
+    """Torch's event file without its thread, which a full disk would end, and the training with it."""
 
     def __init__(self, folder: str) -> None:
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"

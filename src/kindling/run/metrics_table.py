@@ -1,4 +1,4 @@
-"""`metrics.csv`: what a training logs, in whole rows, without gap or overlap after a kill."""
+"""`metrics.csv`: what a training logs, in whole rows, without gaps or overlaps after a kill."""
 
 import csv
 import io
@@ -13,18 +13,18 @@ from torch import Tensor
 
 from kindling.core.growing_file import GrowingFile
 
-Row = dict[str, Any]  # of the table: metrics by name, and the step
+Row = dict[str, Any]  # a row of the table: metrics by name, and the step
 Content = tuple[str, ...]  # what a row is about: its step, and the names of its metrics
 
 
 class MetricsTable(Logger):
-    """`metrics.csv`: a row each time that metrics are logged, and a column for each metric, sorted by name.
+    """`metrics.csv`: a row each time metrics are logged, and a column for each metric, sorted by name.
 
-    Metrics that a step has logged already, which a resumed training can repeat, are left out.
+    Metrics that a step has already logged, as a resumed training may repeat them, are left out.
 
     Args:
-        path: of the file.
-        first_step: of a training that goes on: from its first row in a file that is there already, rows are dropped.
+        path: the file's path.
+        first_step: where a resumed training goes on: the rows of an existing file are dropped from this step on.
     """
 
     name, version = "", ""  # None would be shown in the progress bar
@@ -42,7 +42,7 @@ class MetricsTable(Logger):
 
     @property
     def experiment(self) -> Any:
-        """What takes any call and does nothing: a module may call `add_image` of each of its loggers."""
+        """An object that takes any call and does nothing: a module may call `add_image` on each of its loggers."""
         return DummyExperiment()
 
     def repeats(self, metrics: Mapping[str, Any], step: int | None) -> bool:
@@ -72,7 +72,7 @@ class MetricsTable(Logger):
         return _rows_in(self.file)
 
     def _rewrite(self, rows: list[Row]) -> None:
-        """Write the whole file anew, with the columns that these rows need."""
+        """Rewrite the whole file, with the columns that these rows need."""
         self.columns = sorted({name for row in rows for name, value in row.items() if value != ""})
         header = {name: name for name in self.columns}
         self.file.replace(self._lines([header, *rows]))
@@ -88,18 +88,18 @@ def _rows_in(file: GrowingFile) -> list[Row]:
 
 
 def _is_whole(row: Row) -> bool:
-    """Whether a row that was read has a value for each column, none too many, and a step."""
+    """Whether a row that was read has a value for each column, no extra one, and a step."""
     has_all_columns = None not in row and None not in row.values()  # csv's sign for too many, and for too few
     return has_all_columns and row.get("step", "").isdecimal()
 
 
 def _has_own_step(row: Row) -> bool:
-    """Whether a callback or a validation's batch has given its own step: to any other row Lightning adds the epoch."""
+    """Whether a callback or a validation's batch gave its own step: to all other rows Lightning adds the epoch."""
     return not row.get("epoch")
 
 
 def content(row: Row) -> Content:
-    """What a row is about."""
+    """What a row is about: see Content."""
     return str(row["step"]), *sorted(name for name, value in row.items() if value != "")
 
 

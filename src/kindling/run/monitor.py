@@ -1,4 +1,4 @@
-"""The metric by which a training is judged: the one that was asked for, or the one that can be taken for it."""
+"""The metric by which a training is judged: the one that was asked for, or else a sensible default."""
 
 import ast
 import re
@@ -11,8 +11,8 @@ from kindling.core.metric_names import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from kindling.tasks.base import Task
 
 Mode = Literal["min", "max"]
-LOSSES = ("val/loss", "val_loss")  # of the validation, by Kindling's name and by that of Lightning's examples
-FIRST_LOADER = "/dataloader_idx_0"  # ends the names where a validation has several loaders
+LOSSES = ("val/loss", "val_loss")  # of the validation, as Kindling and as Lightning's examples call it
+FIRST_LOADER = "/dataloader_idx_0"  # ends the metrics' names where a validation has several loaders
 
 
 class Monitor(NamedTuple):
@@ -23,15 +23,15 @@ class Monitor(NamedTuple):
 
 
 def monitored(trainer: L.Trainer, metric: str | None = None, mode: Mode | None = None) -> Monitor | None:
-    """What a training goes by; None as long as it has not been logged. Ask when a validation has logged its metrics.
+    """What a training is judged by; None until it has been logged. Ask after a validation has logged its metrics.
 
     Args:
         trainer: in a training.
-        metric: the name that was asked for; None for the module's `monitor`, or else the loss of the validation.
-        mode: None to tell by the name.
+        metric: the name that was asked for; None for the module's `monitor`, or else the validation loss.
+        mode: None to infer it from the name.
 
     Raises:
-        UsageError: if the name doesn't tell.
+        UsageError: if it can't be inferred from the name.
     """
     asked = metric or getattr(trainer.lightning_module, "monitor", None)
     names = [asked] if isinstance(asked, str) else list(LOSSES)
@@ -43,14 +43,14 @@ def monitored(trainer: L.Trainer, metric: str | None = None, mode: Mode | None =
 
 
 def mode_of(metric: str, task: Any = None) -> Mode:
-    """Whether a lower or a higher value of a metric is better, as it says itself, or else by the end of its name.
+    """Whether a lower or a higher value of a metric is better: as it says itself, or else by the end of its name.
 
     Args:
         metric: its name.
-        task: that may measure it with a metric of torchmetrics or a project.
+        task: may measure it with a metric of torchmetrics or of a project.
 
     Raises:
-        UsageError: if nothing tells.
+        UsageError: if neither says so.
     """
     name = re.sub(r"/dataloader_idx_\d+$", "", metric)
     own = task.own_metrics.get(name.rpartition("/")[2]) if isinstance(task, Task) else None
@@ -64,17 +64,17 @@ def mode_of(metric: str, task: Any = None) -> Mode:
     if more_is_better:
         return "max"
     settings = "checkpoint.mode and early_stopping.mode"
-    raise UsageError(f"nothing tells whether a lower or a higher {metric} is better: set {settings} to min or max")
+    raise UsageError(f"nothing says whether a lower or a higher {metric} is better: set {settings} to min or max")
 
 
 def refuse_unlogged(trainer: L.Trainer, of_validation: bool) -> None:
-    """Raise a UsageError if a metric that is watched is not logged: of the engine's callbacks and of the module.
+    """Raise a UsageError if a metric that the engine's callbacks or the module watch is not logged.
 
-    The schedule's too, if it is the engine's: what else a foreign module watches is its author's affair.
+    Also that of the schedule, if it is the engine's: what else a foreign module watches is its author's affair.
 
     Args:
         trainer: in a training.
-        of_validation: whether to look at the metrics of the validation, when it has ended, or at all others.
+        of_validation: whether to look at the metrics of the validation, after its end, or at all others.
     """
     module, logged = trainer.lightning_module, trainer.callback_metrics
     watchers: list[Any] = [each for each in trainer.callbacks if type(each).__module__.startswith("kindling.")]  # type: ignore[attr-defined]
@@ -85,17 +85,17 @@ def refuse_unlogged(trainer: L.Trainer, of_validation: bool) -> None:
             continue
         if metric not in logged and metric + FIRST_LOADER not in logged:
             name = type(watcher).__name__.replace("LRSchedulerConfig", "the schedule")
-            names = ", ".join(sorted(name for name in logged if not name.startswith("train/"))) or "no metrics"
-            raise UsageError(f"{name} monitors {metric}, which is never logged: logged are {names}")
+            names = ", ".join(sorted(name for name in logged if not name.startswith("train/"))) or "none"
+            raise UsageError(f"{name} monitors {metric}, which is never logged; logged metrics: {names}")
 
 
 def take_up_state(checkpoint: dict[str, Any], callback: L.Callback, metric: str | None) -> None:
-    """Let a callback find its state in a checkpoint that has it under another key, such as one that names the metric.
+    """Let a callback find its state in a checkpoint that keeps it under another key, such as one naming the metric.
 
     Args:
         checkpoint: about to be loaded.
-        callback: whose `state_key` begins with the name of its class.
-        metric: that it was asked to watch; None for any.
+        callback: its `state_key` begins with the name of its class.
+        metric: the metric that it was asked to watch; None for any.
     """
     states = checkpoint["callbacks"]
     for key, state in list(states.items()):
@@ -108,12 +108,12 @@ def take_up_state(checkpoint: dict[str, Any], callback: L.Callback, metric: str 
 
 
 def _is_of_validation(metric: str, module: L.LightningModule) -> bool:
-    """Whether a metric is a validation's, by its name: with a task all are that are not of the training."""
+    """Whether a metric is a validation's, by its name: with a task, all are except those of the training."""
     return not metric.startswith("train/") if hasattr(module, "task") else metric.startswith("val")
 
 
 def _settings_in(key: str, name: str) -> dict[str, Any] | None:
-    """What a callback's key says of its settings, if it is that of a callback of this name."""
+    """What a callback's key says of its settings; None if it is the key of another callback."""
     if key == name or key.startswith(f"{name} of "):
         return {}
     if not key.startswith(name + "{"):

@@ -31,12 +31,12 @@ PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse",
 
 
 class Record(L.Callback):
-    """Write the resolved config and where the run comes from; measure the time of its training, over all resumes.
+    """Write the resolved config and where the run comes from; measure its training time, over all resumes.
 
     Args:
         run: the run's folder.
         config: every setting.
-        seed: of the run.
+        seed: the run's seed.
     """
 
     def __init__(self, run: Path, config: dict[str, Any], seed: Any) -> None:
@@ -75,7 +75,7 @@ class Record(L.Callback):
         for path in (self.run / "environment.json", self.run / "results.json"):
             if path.exists():
                 shutil.copy(path, path.with_suffix(f".{number}{path.suffix}"))
-        (self.run / "results.json").unlink(missing_ok=True)  # by which a run is known to be finished
+        (self.run / "results.json").unlink(missing_ok=True)  # which marks a run as finished
         config, head = self.run / "config.yaml", ""
         if config.exists():
             if not self.changes:
@@ -96,9 +96,9 @@ class Record(L.Callback):
         self.seconds, self.samples = state_dict["seconds"], state_dict["samples"]
 
     def results(self, trainer: L.Trainer, best: Path | None) -> dict[str, Any]:
-        """What is known of a training at its end. Ask before its `best` checkpoint is loaded, which resets the time."""
+        """What is known of a training at its end. Ask before loading its `best` checkpoint, which resets the time."""
         epochs = best_epoch = trainer.current_epoch
-        if best:  # mapped, so that the weights are not read for one number
+        if best:  # memory-mapped, so that the weights are not read for one number
             file = best / REST if best.is_dir() else best
             best_epoch = torch.load(file, mmap=True, map_location="cpu", weights_only=True)["epoch"] + 1
         return {
@@ -117,7 +117,7 @@ def count_parameters(model: L.LightningModule) -> int:
 
 
 def changes(path: Path, config: dict[str, Any]) -> list[str]:
-    """What a config changes of the one in a file, as `trainer.max_epochs: 10 → 20`; nothing if there is no file."""
+    """What a config changes in the one in a file, as `trainer.max_epochs: 10 → 20`; nothing if there is no file."""
     if not path.exists():
         return []
     before, now = (dict(flatten(values)) for values in (yaml.safe_load(path.read_text(encoding="utf-8")), config))
@@ -144,7 +144,7 @@ def environment(seed: Any) -> dict[str, Any]:
 
 
 def git(*args: str) -> str | None:
-    """What git answers for the project, or the working folder if none is installed; None if it is no repository."""
+    """What git says of the project, or of the working folder if none is installed; None if it is not a repository."""
     projects = load_projects()
     folder = sys.modules[projects[0]].__path__[0] if projects else Path.cwd()
     with suppress(OSError, CalledProcessError):

@@ -12,7 +12,7 @@ from kindling.data.fingerprint import differ, fingerprint, has_look
 from kindling.data.splits import SPLITS, read_saved, save_splits
 
 FILE = "splits.npz"
-# Settings that leave the split as it is, if the samples are the same, which its fingerprint tells.
+# Settings that leave the split as it is if the samples are the same, which is known by their fingerprint.
 SAME_SPLIT = (
     "data.augment",
     "data.batch_size",
@@ -28,7 +28,7 @@ SAME_SPLIT = (
 
 
 def keep_split(run: Path, data: Any) -> None:
-    """Write the split of data that has one; on a resume it is there."""
+    """Write the split of data that has one, unless it is there already, as on a resume."""
     if isinstance(data, Data) and not split_of(run):
         with whole_file(run / FILE) as part:
             save_splits(
@@ -43,12 +43,12 @@ def split_of(run: Path | None) -> Path | None:
 
 
 def unchanged_split_of(run: Path | None, settings: list[Setting], changes: list[Setting]) -> Path | None:
-    """The split that a run keeps, unless other settings than the run's own say what the data is.
+    """The split that a run keeps, unless settings other than the run's own change what the data is.
 
     Args:
         run: the run, if any.
         settings: all settings.
-        changes: those that are not from the run's config.
+        changes: those that do not come from the run's config.
     """
     if _changes_of_data(changes):
         return None
@@ -57,17 +57,17 @@ def unchanged_split_of(run: Path | None, settings: list[Setting], changes: list[
 
 
 def _changes_of_data(changes: list[Setting]) -> list[str]:
-    """The settings by which the data, or its split, can be another."""
+    """The settings that can change the data or its split."""
     return [key for _, key, _ in changes if key.startswith("data.") and not key.startswith(SAME_SPLIT)]
 
 
 def compare_with_run(run: Path, data: Data, changes: list[Setting], trains: bool) -> None:
-    """See that a run's data and split are those that it was trained on; what is not so is refused, or noted.
+    """Check that a run's data and split are those that it was trained on; refuse or note what differs.
 
     Args:
         run: the run.
         data: as the settings describe it now.
-        changes: the settings that are not from the run's config.
+        changes: the settings that do not come from the run's config.
         trains: whether the run is resumed.
 
     Raises:
@@ -91,23 +91,23 @@ def compare_with_run(run: Path, data: Data, changes: list[Setting], trains: bool
 
 
 def _compare_splits(run: Path, data: Data, kept: dict[str, Any], cause: str, trains: bool) -> None:
-    """Refuse to train on other samples than before; note how many of the test a run was trained on."""
+    """Refuse to train on other samples than before; note how many held-out samples a run was trained on."""
     own = {name: {*kept[name].tolist()} for name in SPLITS}
     now = {name: {*data.splits[name].tolist()} for name in SPLITS}
     if trains and own != now:
         held_out = len(now["train"] & (own["val"] | own["test"]))
         raise UsageError(
             f"the split is not that of {run}{cause}: it would train on {held_out:,} samples that the run was validated "
-            "or tested on; leave the split as it was, or start a new run with kindling fit"
+            "or tested on: leave the split as it was, or start a new run with kindling fit"
         )
     for name in ("val", "test"):
         if seen := len(now[name] & own["train"]):
-            told = f"{run} was trained on {seen:,} of the {len(now[name]):,} {name} samples, so their metrics flatter"
+            told = f"{run} was trained on {seen:,} of {len(now[name]):,} {name} samples, so those metrics are too good"
             data.notes = [*data.notes, told]
 
 
 def _compare_inputs(run: Path, data: Data, kept: dict[str, Any]) -> None:
-    """Refuse to train on other inputs than before; Data itself notes them elsewhere."""
+    """Refuse to train on other inputs than before; in all other cases Data itself notes the change."""
     if differ(kept, data.look_of_inputs(data.samples[0])):
         raise UsageError(
             f"the inputs have changed since {run} was trained: bring the old files back, or start a new run with "

@@ -1,8 +1,8 @@
 """A checkpoint as a folder to which each process writes its share, by torch.distributed.checkpoint.
 
-The folder holds `rest.ckpt`, a checkpoint without the tensors that are shared out; torch's files with these; and
+The folder holds `rest.ckpt`, a checkpoint without the tensors that are shared out; torch's files with those; and
 `manifest.json` with the checksum of each. Torch's description of its files is a pickle, which can come from anyone: it
-is read by an unpickler that knows what describes tensors, and nothing else.
+is read by an unpickler that knows only the classes that describe tensors.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from kindling.run.checkpoint_names import MANIFEST, REST
 
 DESCRIPTION = ".metadata"  # of torch's files
 OF_TORCH = "torch.distributed.checkpoint"
-# What torch's description of tensors and their files names, by the modules.
+# The names in torch's description of tensors and their files, by module.
 DESCRIBES_TENSORS = {
     "torch": {"Size"},
     "torch.serialization": {"_get_layout"},
@@ -39,7 +39,7 @@ DESCRIBES_TENSORS = {
 
 
 def split(checkpoint: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A checkpoint without the tensors that are shared out, and these by their places in it, such as state_dict/w."""
+    """A checkpoint without the tensors that are shared out, and those by their place in it, such as state_dict/w."""
     weights, shares = _split(checkpoint["state_dict"], "state_dict")
     optimizers = []
     for number, optimizer in enumerate(checkpoint.get("optimizer_states", [])):
@@ -71,7 +71,7 @@ def join(rest: dict[str, Any], shares: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def numbered(state: dict[str, Any]) -> dict[str, Any]:
-    """The state of an optimiser with numbers in the place of the parameters' names, as one of a single process has."""
+    """The state of an optimiser with numbers in place of the parameters' names, as that of a single process has."""
     names = [name for group in state["param_groups"] for name in group["params"]]
     number_of = {name: number for number, name in enumerate(names)}
     groups = [{**group, "params": [number_of[name] for name in group["params"]]} for group in state["param_groups"]]
@@ -79,22 +79,22 @@ def numbered(state: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Writer(torch_checkpoint.FileSystemWriter):
-    """Torch's writer of such a folder, which describes tensors alone and not where the folder was."""
+    """Torch's writer of such a folder, which describes only tensors, and not where the folder was."""
 
     def storage_meta(self) -> None:
         return None
 
 
 def write_shares(folder: Path, shares: dict[str, Tensor]) -> tuple[str | None, dict[str, str]]:
-    """Write this process's share, as all do at once: why some could not, and the checksums of all files by name."""
+    """Write this process's share, as all do at once: returns why some could not, and all files' checksums by name."""
     try:
         torch_checkpoint.save(shares, storage_writer=_Writer(folder))
-    except torch_checkpoint.CheckpointException as error:  # in all processes, of any
+    except torch_checkpoint.CheckpointException as error:  # raised in all processes, whichever failed
         return reason_of(next(iter(error.failures.values()))[0]), {}
     own: Any
     try:
         own = {path.name: _checksum(path) for path in folder.glob(f"__{dist.get_rank()}_*")}
-    except OSError as error:  # the others wait to hear of it
+    except OSError as error:  # the others wait to hear about it
         own = reason_of(error)
     everyone: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, own)
@@ -104,7 +104,7 @@ def write_shares(folder: Path, shares: dict[str, Tensor]) -> tuple[str | None, d
 
 
 def seal(folder: Path, checksums: dict[str, str]) -> None:
-    """Write the manifest of a folder in which all else is."""
+    """Write the manifest of a folder that is otherwise complete."""
     own = {name: _checksum(folder / name) for name in (REST, DESCRIPTION)}
     write_json(folder / MANIFEST, {"files": checksums | own})
     content_to_disk(folder / MANIFEST)
@@ -112,14 +112,14 @@ def seal(folder: Path, checksums: dict[str, str]) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether all files of a folder are there, with the checksums of its manifest, and no name leads out of it."""
+    """Whether all files of a folder are there, with the checksums in its manifest, and no name leads out of it."""
     try:
         files = _checksums(folder)
         inside = {REST, DESCRIPTION} <= files.keys() and all(Path(name).name == name for name in files)
         return inside and all(_checksum(folder / name) == checksum for name, checksum in files.items())
     except FileNotFoundError:
         return False
-    except (ValueError, TypeError, KeyError, AttributeError):  # a manifest that is none
+    except (ValueError, TypeError, KeyError, AttributeError):  # not a manifest
         return False
 
 
@@ -137,7 +137,7 @@ def _checksum(path: Path) -> str:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads torch's description of files; a pickle can name any function that it wants to be called."""
+    """Reads torch's description of files; a pickle can name any function to be called."""
 
     def find_class(self, module: str, name: str) -> Any:
         is_type = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
@@ -147,10 +147,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 class Reader(torch_checkpoint.FileSystemReader):
-    """Torch's reader of such a folder, which runs none of what a pickle may ask for.
+    """Torch's reader of such a folder, which runs nothing that a pickle may ask for.
 
     Raises:
-        UsageError: if the description is of anything but tensors in files of this folder.
+        UsageError: if the description names anything but tensors in files of this folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -163,23 +163,23 @@ class Reader(torch_checkpoint.FileSystemReader):
                 described = _Unpickler(file).load()
             places = described.storage_data.values()
             named = {each.relative_path for each in places}
-            files = {*_checksums(self.folder)}  # of which each was seen to be as it was written
+            files = {*_checksums(self.folder)}  # each of which has been checked
             if not named <= files or any(each.transform_descriptors for each in places):
                 raise UsageError(f"it describes {', '.join(sorted(named - files)) or 'compressed files'}")
             shapes = {name: each.size for name, each in described.state_dict_metadata.items()}
             if not all(isinstance(shape, torch.Size) for shape in shapes.values()):
-                raise UsageError("it describes what is no tensor")
+                raise UsageError("it describes something that is not a tensor")
         except OSError:
             raise
-        except Exception as error:  # a pickle that is none fails in any way
-            reason = f"{self.folder} is refused and nothing in it was run, since its {DESCRIPTION} can't be used"
+        except Exception as error:  # what is not a pickle fails in any way
+            reason = f"{self.folder} is refused, and nothing in it was run, since its {DESCRIPTION} can't be used"
             raise UsageError(f"{reason}: {error}") from error
         described.storage_meta = torch_checkpoint.metadata.StorageMeta()
         return described
 
 
 def read_whole(folder: Path, device: str = "cpu") -> dict[str, Tensor]:
-    """All tensors that the processes have shared out, put together in this one; on `meta` their shapes alone."""
+    """All tensors that the processes have shared out, put together in this one; on `meta`, only their shapes."""
     reader = Reader(folder)
     described = reader.read_metadata().state_dict_metadata
     tensors = {
@@ -191,5 +191,5 @@ def read_whole(folder: Path, device: str = "cpu") -> dict[str, Tensor]:
 
 
 def read_shares(folder: Path, shares: dict[str, Tensor]) -> None:
-    """Fill this process's share of tensors, as all do at once, from a folder of any number of processes."""
+    """Fill this process's share of tensors, as all do at once, from a folder written by any number of processes."""
     torch_checkpoint.load(shares, storage_reader=Reader(folder))

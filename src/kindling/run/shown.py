@@ -1,4 +1,4 @@
-"""Images and texts in the loggers that take some, each by what its library offers."""
+"""Shows images and texts in the loggers that take them, each by what its library offers."""
 
 from collections.abc import Callable
 from textwrap import indent

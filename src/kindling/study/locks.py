@@ -8,14 +8,14 @@ from kindling.core.errors import UsageError
 
 
 def wait_for_lock(path: Path) -> IO[str]:
-    """The file, locked until it is closed here and in every process that has inherited it."""
+    """Open and lock a file: it stays locked until it is closed here and in every process that has inherited it."""
     file = _lock(path, waits=True)
     assert file
     return file
 
 
 def try_lock(path: Path) -> IO[str] | None:
-    """The file, likewise; None if another process has locked it."""
+    """Likewise, without waiting; None if another process has locked it."""
     return _lock(path, waits=False)
 
 
@@ -23,7 +23,7 @@ def _lock(path: Path, waits: bool) -> IO[str] | None:
     try:
         import fcntl
     except ImportError as error:
-        raise UsageError("a study needs file locks that Windows doesn't have: use WSL") from error
+        raise UsageError("a study needs file locks, which Windows doesn't have: use WSL") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a", encoding="utf-8")
@@ -35,5 +35,5 @@ def _lock(path: Path, waits: bool) -> IO[str] | None:
         file.close()
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return None
-        raise UsageError(f"can't lock {path}: {error.strerror}; a study needs a folder with file locks") from error
+        raise UsageError(f"can't lock {path}: {error.strerror}; a study needs a folder that has file locks") from error
     return file

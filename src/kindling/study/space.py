@@ -1,10 +1,10 @@
-"""What a study searches: a YAML of settings, each with the values that it can take.
+"""What a study searches: a YAML file of settings, each with the values that it can take.
 
 model.optimizer.lr: {log: [1e-4, 1e-1]}                # between the two, evenly on a logarithmic scale
-model.dropout: {float: [0, 0.5]}                       # between the two; with step: 0.1 in such steps
+model.dropout: {float: [0, 0.5]}                       # between the two; with step: 0.1, in such steps
 data.batch_size: {int: [16, 128], step: 16}            # whole numbers, both ends included
 model.hidden_sizes: {choice: [[64], [256, 128]]}       # one of these
-model:                                                 # a part, with settings that hold only for one
+model:                                                 # a part, with settings that hold only for one choice
   choice:
     MLP: {model.norm: {choice: [batch, layer]}}
     CNN:
@@ -25,7 +25,7 @@ from kindling.study.storage import optuna
 
 KINDS = ("log", "float", "int", "choice")
 EXAMPLE = "such as {log: [1e-4, 1e-1]} or {choice: [relu, gelu]}"
-OF_THE_STUDY = ("checkpoint.monitor", "checkpoint.mode")  # by which its runs are compared
+OF_THE_STUDY = ("checkpoint.monitor", "checkpoint.mode")  # what its runs are compared by
 
 
 @dataclass
@@ -33,12 +33,12 @@ class Dimension:
     """A setting that is searched.
 
     Args:
-        key: of the setting.
+        key: the setting's key.
         kind: log, float, int or choice.
         values: the two ends of a range, or the values of a choice as Optuna keeps them.
-        step: of a range; None for any number in it.
-        below: settings that hold only for one value of a choice, by the value.
-        name: of the parameter in Optuna: the key, and the value above it where others have this key too.
+        step: the step of a range; None for any number in it.
+        below: settings that hold only for one value of a choice, by that value.
+        name: the parameter's name in Optuna: the key, with the value above it where others have this key too.
     """
 
     key: str
@@ -49,7 +49,7 @@ class Dimension:
     name: str = ""
 
     def suggest(self, trial: Any) -> Any:
-        """The value in a trial: the one that it has already, or a new one of the sampler."""
+        """The value in a trial: the one that it already has, or a new one from the sampler."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.name, self.values)
         low, high = self.values
@@ -58,7 +58,7 @@ class Dimension:
         return trial.suggest_float(self.name, low, high, step=self.step, log=self.kind == "log")
 
     def every_value(self) -> list[Any] | None:
-        """All values; None if there is no end of them."""
+        """All values; None if there are infinitely many."""
         if self.kind == "choice":
             return self.values
         step = self.step or (1 if self.kind == "int" else None)
@@ -76,8 +76,8 @@ class Space:
     """What a study searches.
 
     Args:
-        content: of the file, as its YAML says it.
-        source: the file's name, for what is told of it.
+        content: the file's YAML, parsed.
+        source: the file's name, for messages.
 
     Raises:
         UsageError: names the key that is wrong.
@@ -97,18 +97,20 @@ class Space:
         return {dimension.key for dimension, _ in _all(self.dimensions)}
 
     def suggest(self, trial: Any) -> Values:
-        """The values in a trial: those that it has already, and new ones of its study's sampler for the rest."""
+        """The values in a trial: those that it already has, and new ones from its study's sampler for the rest."""
         return _suggest(self.dimensions, trial)
 
     def of(self, parameters: dict[str, Any]) -> Values:
-        """The values that a trial had, by the names of Optuna's parameters."""
+        """The values that a trial had, from Optuna's parameters by name."""
         return self.suggest(optuna.trial.FixedTrial(parameters))
 
     def grid(self) -> list[Values]:
-        """Every combination of values; a UsageError if a range has no end of them."""
+        """Every combination of values; a UsageError if a range has infinitely many."""
         for dimension, _ in _all(self.dimensions):
             if dimension.every_value() is None:
-                raise self._wrong(dimension.key, f": {dimension.kind} has no single values for a grid: use choice")
+                raise self._wrong(
+                    dimension.key, f": {dimension.kind} has infinitely many values: for a grid, use choice"
+                )
         return list(_combinations(self.dimensions))
 
     def examples(self) -> list[Values]:
@@ -116,7 +118,7 @@ class Space:
         return list(_examples(self.dimensions))
 
     def settings(self, values: Values) -> list[Setting]:
-        """Values as settings of this file, a part before what is below it."""
+        """Values as settings of this file, each part before what is below it."""
         settings = [(self.source, dimension.key, plain(value)) for dimension, value in values]
         return sorted(settings, key=lambda setting: setting[1].count("."))
 
@@ -129,9 +131,9 @@ class Space:
 
     def _dimension(self, key: str, value: Any) -> Dimension:
         if key in OF_THE_STUDY:
-            raise self._wrong(key, ": it says what is compared: give it as a flag")
+            raise self._wrong(key, ": it says what runs are compared by: give it as a flag")
         if not isinstance(value, dict):
-            raise self._wrong(key, f" is {value!r}: expected what it can be, {EXAMPLE}")
+            raise self._wrong(key, f" is {value!r}: expected the values that it can take, {EXAMPLE}")
         kinds = [kind for kind in KINDS if kind in value]
         unknown = [str(name) for name in value if name not in (*KINDS, "step")]
         if len(kinds) != 1 or unknown:
@@ -151,7 +153,7 @@ class Space:
             raise self._wrong(key, ": a choice has no step")
         kept = [as_kept(choice) for choice in choices]
         if len({(type(choice), choice) for choice in kept}) < len(kept):
-            raise self._wrong(key, f": choice has a value twice: {', '.join(map(str, kept))}")
+            raise self._wrong(key, f": choice has the same value twice: {', '.join(map(str, kept))}")
         if isinstance(choices, dict) and not all(isinstance(choice, str) for choice in choices):
             raise self._wrong(key, f": choice is {choices!r}: expected names, with settings that hold only for each")
         below = {}
@@ -188,7 +190,7 @@ def parameters(values: Values) -> dict[str, Any]:
 
 
 def as_kept(value: Any) -> Any:
-    """A value of a choice as Optuna keeps it, which takes no lists."""
+    """A value of a choice as Optuna keeps it: Optuna takes no lists or dicts."""
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
@@ -208,7 +210,7 @@ def as_text(value: Any) -> str:
 
 
 def _number(value: Any, kind: str) -> Any:
-    """A number of a range: also 1e-4, which YAML takes for a text; None if it is none."""
+    """A number of a range, or None: also 1e-4, which YAML reads as text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -17,9 +17,9 @@ JOURNAL = "journal.log"
 
 
 class JournalLock:
-    """Optuna's lock of its journal, held while a line is written. It ends with its holder, unlike Optuna's own.
+    """A lock for Optuna's journal, held while a line is written. Unlike Optuna's own, it ends with its holder.
 
-    A line that a kill has cut off is removed: the next would be written behind it, and neither could be read again.
+    A line that a kill has cut off is removed: the next would be appended to it, and neither could be read again.
 
     Args:
         journal: the file.
@@ -48,8 +48,8 @@ def open_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
     """The storage of the study in a folder; a UsageError if the database can't be opened.
 
     Args:
-        folder: of the study.
-        url: of a database; None for the journal in the folder.
+        folder: the study's folder.
+        url: the address of a database; None for the journal in the folder.
     """
     if url is None:
         lock = JournalLock(folder / JOURNAL)
@@ -57,6 +57,6 @@ def open_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
         return JournalStorage(backend)
     try:
         return optuna.storages.get_storage(url)
-    except Exception as error:  # of SQLAlchemy and the database's driver
+    except Exception as error:  # from SQLAlchemy or the database's driver
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(f"can't open --storage: {reason}") from error

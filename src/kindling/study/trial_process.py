@@ -18,26 +18,26 @@ class TrialProcess:
     """The training of a trial.
 
     Args:
-        claim: of the trial.
-        command: that begins its run or goes on with it.
-        environment: of the process.
-        run: its folder.
-        output: the file that gets what it prints.
-        metric: by which it is judged, as its `metrics.csv` names it.
+        claim: the claim of the trial.
+        command: begins its run or goes on with it.
+        environment: that of the process.
+        run: the run's folder.
+        output: the file for what it prints.
+        metric: what it is judged by, as its `metrics.csv` names it.
     """
 
     def __init__(
         self, claim: Claim, command: list[str], environment: dict[str, str], run: Path, output: Path, metric: str
     ) -> None:
         self.claim, self.run, self.output, self.metric = claim, run, output, metric
-        self.seen, self.reported = 0, 0  # bytes of `metrics.csv`, and validations
-        self.is_told = False  # to the study: its end, or that it is to be stopped
+        self.seen, self.reported = 0, 0  # bytes of `metrics.csv`, and number of validations
+        self.is_told = False  # whether the study knows its end, or that it is to be stopped
         self.process: subprocess.Popen[bytes] | None = None
-        if (run / "results.json").exists():  # of a worker that has gone before it could tell
+        if (run / "results.json").exists():  # of a worker that was gone before it could report it
             return
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("ab") as file:
-            self.printed_before = file.tell()  # bytes, by the trial's starts before this one
+            self.printed_before = file.tell()  # bytes, by earlier starts of the trial
             lock = claim.lock.fileno()
             self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, pass_fds=[lock])
 
@@ -47,11 +47,11 @@ class TrialProcess:
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether a signal has ended it, which is nothing against its settings."""
+        """Whether a signal has ended it, which says nothing against its settings."""
         return self.process is not None and self.process.returncode in INTERRUPTED
 
     def stop(self) -> None:
-        """Have it save and stop after its step."""
+        """Ask it to save and stop after its step."""
         if self.process and not self.has_ended:
             self.process.terminate()
 
@@ -60,7 +60,7 @@ class TrialProcess:
             self.process.wait()
 
     def report(self) -> bool:
-        """Report the validations that are new; whether the trial should be stopped at one of them."""
+        """Report the new validations; returns whether the trial should be stopped at one of them."""
         trial, values = self.claim.trial, self._validations()
         for value in values[self.reported :]:
             self.reported += 1
@@ -91,7 +91,7 @@ class TrialProcess:
         return math.nan if value is None else value
 
     def cause(self) -> str:
-        """Why it has broken, in the last words that it printed."""
+        """Why it has broken, from the last line that it printed."""
         code = self.process.returncode if self.process else 0
         if code == -9:  # SIGKILL, which Windows lacks
             return "it was killed, as the system does when memory runs out"
@@ -105,9 +105,9 @@ def environment_of(slot: int, workers: int, gpus: list[str]) -> dict[str, str]:
     """The environment of one of several trainings on this machine: its share of the cores, and one GPU.
 
     Args:
-        slot: from 0 on.
-        workers: how many there are.
-        gpus: as CUDA_VISIBLE_DEVICES names them; none if there are none.
+        slot: the training's number, from 0 on.
+        workers: how many trainings there are.
+        gpus: the GPUs as CUDA_VISIBLE_DEVICES names them; empty if there are none.
     """
     environment = dict(os.environ)
     if workers > 1:
@@ -119,7 +119,7 @@ def environment_of(slot: int, workers: int, gpus: list[str]) -> dict[str, str]:
 
 def cores() -> int:
     """The cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # of Linux
+    affinity = getattr(os, "sched_getaffinity", None)  # on Linux
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""The trials of a study, shared by its workers: each is claimed by one at a time, and taken over when that has gone."""
+"""The trials of a study, shared by its workers: each is claimed by one at a time, and taken over if that one dies."""
 
 import json
 from collections.abc import Iterator
@@ -19,17 +19,17 @@ from kindling.study.storage import JOURNAL, open_storage, optuna
 State = optuna.trial.TrialState
 Frozen = optuna.trial.FrozenTrial
 ABOUT = "kindling"  # the attribute in which a study keeps what it is about
-IN_A_ROW = 10  # broken trials after which something else is wrong than their settings
+IN_A_ROW = 10  # as many broken trials mean that something other than their settings is wrong
 SAMPLERS = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
 
 
 @dataclass
 class Claim:
-    """A trial that this process has, as long as it holds the lock.
+    """A trial that belongs to this process as long as it holds the lock.
 
     Args:
-        trial: Optuna's.
-        lock: which the trial's own process inherits: a trial is free when both have gone.
+        trial: Optuna's trial.
+        lock: the trial's own process inherits it: a trial is free when both processes are gone.
     """
 
     trial: optuna.trial.Trial
@@ -40,18 +40,18 @@ class Trials:
     """The trials of the study in a folder.
 
     Args:
-        folder: of the study; its name is the study's name in the storage.
-        url: of a database; None for the journal in the folder.
+        folder: the study's folder; its name is the study's name in the storage.
+        url: the address of a database; None for the journal in the folder.
     """
 
     def __init__(self, folder: Path, url: str | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder, self.url = folder, url
-        self.id_file = folder / "locks" / "id"  # whose locks they are
+        self.id_file = folder / "locks" / "id"  # says which study the locks belong to
         self.began = datetime.now()
 
     def exist(self) -> bool:
-        """Whether the study has been made, to its end."""
+        """Whether the study has been made, completely."""
         if not (self.folder / "locks").is_dir():
             return False
         with self._all_to_itself():
@@ -68,15 +68,15 @@ class Trials:
         """Make the study, unless another worker has just done so.
 
         Args:
-            about: what it searches, by which `metric` and `mode`, and the `seed` of what is drawn: plain values.
-            grid: parameters of trials that are to be run before all others.
+            about: what it searches, by which `metric` and `mode`, and the `seed` of its random draws: plain values.
+            grid: the parameters of trials that are to be run before all others.
         """
         with self._all_to_itself():
             if self._is_complete():
                 return
             if any(self.folder.glob("trial_*")):
                 raise UsageError(
-                    f"{self.folder} has runs of a study whose record is elsewhere, or gone: give --name NAME"
+                    f"{self.folder} has runs of a study whose record is elsewhere or gone: give --name NAME"
                 )
             self.storage = open_storage(self.folder, self.url)
             study = optuna.create_study(
@@ -91,17 +91,17 @@ class Trials:
             study.set_user_attr(ABOUT, about | {"id": self.id_file.read_text(encoding="utf-8")})
 
     def open(self) -> dict[str, Any]:
-        """Open the study that is there; what it is about.
+        """Open the study that is there; returns what it is about.
 
         Raises:
-            UsageError: if a database has it for another folder: without common locks, workers would run trials twice.
+            UsageError: if a database keeps it for another folder: without shared locks, workers would run trials twice.
         """
         self.study = self._load()
         self.about = self.study.user_attrs[ABOUT]
         if self.url and not (self.id_file.is_file() and self.id_file.read_text(encoding="utf-8") == self.about["id"]):
             raise UsageError(
-                f"the study {self.folder.name} of --storage has its runs and locks in another {self.folder} than this, "
-                "and its workers have to share one: give --name NAME for a study of its own"
+                f"the study {self.folder.name} in --storage has its runs and locks in another {self.folder} than this "
+                "one, and all its workers must share one: give --name NAME for a separate study"
             )
         return self.about
 
@@ -110,7 +110,7 @@ class Trials:
 
     @contextmanager
     def _all_to_itself(self) -> Iterator[None]:
-        """Have no other worker claim a trial in between."""
+        """Let no other worker claim a trial meanwhile."""
         with wait_for_lock(self.folder / "locks" / "study"):
             yield
 
@@ -119,11 +119,11 @@ class Trials:
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != State.WAITING]
 
     def claim(self, space: Space, most: int | None) -> Claim | None:
-        """A trial for this process: one whose worker has gone, or else a new one, if there are to be more.
+        """A trial for this process: one whose worker is gone, or else a new one, if there are to be more.
 
         Args:
             space: where its values come from.
-            most: trials in the study in all; None for those of the grid.
+            most: the number of trials in the whole study; None for those of the grid.
         """
         with self._all_to_itself():
             begun = self.all()
@@ -132,7 +132,7 @@ class Trials:
             claim = next(filter(None, map(self._claim, unfinished)), None)
             if claim is None and self._has_room(len(begun), most):
                 claim = self._claim(self.study.ask().number)
-            if claim:  # its values are in the record before another worker's sampler looks there
+            if claim:  # so that its values are recorded before another worker's sampler looks
                 space.suggest(claim.trial)
             return claim
 
@@ -142,7 +142,7 @@ class Trials:
         return most is None or begun < most
 
     def at_work(self) -> set[int]:
-        """The numbers of the trials that a process is at; those of workers that have gone only seem to be running."""
+        """The numbers of the trials that a process is working on; those of dead workers only seem to be running."""
         with self._all_to_itself():
             locks = {trial.number: self._lock(trial.number) for trial in self.all() if trial.state == State.RUNNING}
             for lock in filter(None, locks.values()):
@@ -153,7 +153,7 @@ class Trials:
         return try_lock(self.folder / "locks" / f"trial_{number}")
 
     def _claim(self, number: int) -> Claim | None:
-        """The trial, if no other worker has it."""
+        """A claim of the trial, if no other worker has one."""
         lock = self._lock(number)
         if lock is None:
             return None
@@ -166,9 +166,9 @@ class Trials:
         return Claim(optuna.trial.Trial(self.study, trial_id), lock)
 
     def tell(self, claim: Claim, state: State, value: float | None = None, cause: str = "") -> None:
-        """Have a trial finished; a broken one with its cause, as stopped by a constraint that it has violated.
+        """Finish a trial; a broken one, with its cause, counts as stopped and as violating a constraint.
 
-        Of those the samplers learn where not to look, whereas they leave out what has failed.
+        From such trials the samplers learn where not to look, whereas they ignore failed ones.
         """
         if state == State.FAIL:
             claim.trial.set_user_attr("cause", cause)
@@ -178,23 +178,23 @@ class Trials:
         claim.lock.close()
 
     def refuse_if_all_break(self) -> None:
-        """A UsageError with the cause if the last ten trials that ended since this process began have all broken."""
+        """Raise a UsageError with the cause if the last ten trials that ended since this process began all broke."""
         ended = [trial for trial in self.all() if trial.datetime_complete and trial.datetime_complete > self.began]
         last = sorted(ended, key=lambda trial: trial.datetime_complete or self.began)[-IN_A_ROW:]
         if len(last) == IN_A_ROW and all(map(is_broken, last)):
-            raise UsageError(f"{IN_A_ROW} trials in a row have broken, the last one so: {cause_of(last[-1])}")
+            raise UsageError(f"{IN_A_ROW} trials in a row have broken, the last with: {cause_of(last[-1])}")
 
 
 def _sampler(search: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """Draws the settings of a trial: the same whenever the study's seed and the trials before are the same."""
+    """Draws the settings of a trial: the same whenever the study's seed and the earlier trials are the same."""
     of_trial = np.random.SeedSequence([seed, number]).generate_state(1)
     return SAMPLERS.get(search, SAMPLERS["random"])(seed=int(of_trial[0]))
 
 
 def _pruner(begun: list[Frozen]) -> optuna.pruners.BasePruner:
-    """Stops a trial that is worse than the median of the others was after as many validations.
+    """Stops a trial that is worse than the median of the others after the same number of validations.
 
-    The first five trials are left alone, and of each other trial the first quarter of the validations.
+    The first five trials are left alone, and so is the first quarter of every other trial's validations.
     """
     validations = [trial.last_step or 0 for trial in begun if trial.state == State.COMPLETE]
     return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1 + max(validations, default=0) // 4)
@@ -213,10 +213,10 @@ def differing(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     for part in ("space", "settings"):
         keys = [key for key in before[part] | now[part] if before[part].get(key) != now[part].get(key)]
         if keys:
-            return max(keys, key=lambda key: key.count("."))  # the innermost says the most
+            return max(keys, key=lambda key: key.count("."))  # the innermost is the most precise
     return None if before["search"] == now["search"] else f"--{now['search']}"
 
 
 def as_plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Values as JSON gives them again."""
+    """Values as they come back from JSON."""
     return json.loads(json.dumps(values, default=str))

@@ -1,4 +1,4 @@
-"""The share of a batch in a step that accumulates several: one that an epoch cuts short is the mean of what it has."""
+"""A batch's share of a step that accumulates several: a step cut short by an epoch's end is the mean of what it has."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from kindling.train.gradients import Gradients
 
 
 class SharesOfSteps:
-    """In the place of Lightning's ClosureResult, which always divides by `accumulate_grad_batches` (its issue 19987).
+    """Replaces Lightning's ClosureResult, which always divides by `accumulate_grad_batches` (its issue 19987).
 
     Args:
-        trainer: of the training.
+        trainer: the training's trainer.
     """
 
     def __init__(self, trainer: L.Trainer) -> None:
@@ -24,19 +24,19 @@ class SharesOfSteps:
 
         Args:
             output: what the module's `training_step` returned.
-            batches: that Lightning would divide by.
+            batches: the number that Lightning would divide by.
         """
         return ClosureResult.from_training_step_output(output, self.batches_of_step if batches > 1 else batches)
 
     @property
     def batches_of_step(self) -> int:
-        """How many batches the step in progress has; all of them where nobody knows the end of the epoch."""
+        """How many batches the current step has; the full number where the end of the epoch is not known."""
         window = self.trainer.accumulate_grad_batches
         batch = self.trainer.fit_loop.epoch_loop.batch_idx
         return int(min(window, self.trainer.num_training_batches - (batch - batch % window)))
 
     def make_up(self, gradients: Gradients) -> None:
-        """Divide by what a step has, if the epoch has ended before anybody knew that it would."""
+        """Divide by the batches that a step really has, if the epoch ended unexpectedly."""
         window, batches = self.trainer.accumulate_grad_batches, self.trainer.fit_loop.epoch_loop.batch_idx + 1
         if batches % window and self.batches_of_step == window:
             torch._foreach_mul_(gradients.tensors, window / (batches % window))

@@ -1,4 +1,4 @@
-"""What is told and kept of a step whose loss or gradients are NaN or infinite."""
+"""What is said and saved about a step whose loss or gradients are NaN or infinite."""
 
 import math
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from kindling.train.gradients import Gradients, is_finite
 
 
 class Step:
-    """A step of an optimiser, as it is just before it.
+    """An optimiser's step, just before it is taken.
 
     Args:
-        trainer: of the training.
-        losses: from which the gradients come, with their batches.
-        gradients: that the optimiser is about to step by; None where only a loss was looked at.
+        trainer: the training's trainer.
+        losses: those that the gradients come from, with their batches.
+        gradients: those that the optimiser is about to step by; None where only a loss was looked at.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Step:
 
 
 def suspects(step: Step, otherwise: Any) -> list[Any]:
-    """The batches whose losses are not finite; all of a step if that tells nothing; another if it has no losses."""
+    """The batches whose losses are not finite; all of a step's if none is; `otherwise` if the step has no losses."""
     bad = [batch for loss, batch in step.losses if not loss.isfinite()]
     return bad or [batch for _, batch in step.losses] or [otherwise]
 
 
 def is_finite_loss(trainer: L.Trainer, step: Step) -> bool:
-    """Whether the loss of a step is finite, in the mean over all processes."""
+    """Whether the loss of a step, averaged over all processes, is finite."""
     return math.isfinite(_loss_of(trainer, step))
 
 
@@ -51,15 +51,15 @@ def _loss_of(trainer: L.Trainer, step: Step) -> float:
 
 
 def explain(trainer: L.Trainer, module: L.LightningModule, step: Step, batches: list[Any]) -> str:
-    """Which step, what is NaN or infinite, and what to try."""
+    """Say which step it is, what is NaN or infinite, and what to try."""
     where = f"step {step.number} (epoch {step.epoch})"
     what = [f"the loss is {_loss_of(trainer, step):.4g}"] if step.losses else []
     if is_finite_loss(trainer, step):
         what.append(_odd_gradients(module, step))
     if bad := _not_finite_in(trainer, batches):
-        why = f"since the batch's {' and '.join(bad)} hold NaN or infinity: check the data"
+        why = f"since the batch's {' and '.join(bad)} contain NaN or infinity: check the data"
     else:
-        why = f"though inputs and targets are finite: {_advice(trainer, module, step)}"
+        why = f"although inputs and targets are finite: {_advice(trainer, module, step)}"
     return f"{where}: {' but '.join(what)}, {why}"
 
 
@@ -71,7 +71,7 @@ def _odd_gradients(module: L.LightningModule, step: Step) -> str:
 
 
 def _not_finite_in(trainer: L.Trainer, batches: list[Any]) -> list[str]:
-    """The parts of batches that hold NaN or infinity, on any of several processes."""
+    """The parts of batches that contain NaN or infinity, in any of several processes."""
     fine: dict[str, bool] = {}
     for batch in batches:
         for name, part in _parts_of(batch).items():
@@ -80,7 +80,7 @@ def _not_finite_in(trainer: L.Trainer, batches: list[Any]) -> list[str]:
 
 
 def _parts_of(batch: Any) -> dict[str, Any]:
-    """The parts of a batch by what they may be called."""
+    """The parts of a batch, each by a name that suits it."""
     if isinstance(batch, Mapping):
         return {str(key): part for key, part in batch.items()}
     if isinstance(batch, tuple | list) and len(batch) > 1:
@@ -103,7 +103,7 @@ def _advice(trainer: L.Trainer, module: L.LightningModule, step: Step) -> str:
 
 
 def save(trainer: L.Trainer, batches: list[Any]) -> str:
-    """Save batches and state if there is a run, in all processes at once, and say where."""
+    """Save batches and state if there is a run, in all processes at once; returns where they are, as a clause."""
     run = Path(trainer.default_root_dir)
     if trainer.fast_dev_run or not (run / "config.yaml").is_file():  # type: ignore[attr-defined]
         return ""
@@ -113,7 +113,7 @@ def save(trainer: L.Trainer, batches: list[Any]) -> str:
         plain = apply_to_collection(batches, Tensor, lambda part: part.detach().cpu().clone())
         torch.save(plain, folder / (f"batch-{rank}.pt" if rank else "batch.pt"))
         _save_state(trainer, folder / "state.ckpt")
-    except Exception as error:  # of a full disk torch makes a RuntimeError
+    except Exception as error:  # torch turns a full disk into a RuntimeError
         verb = f"could not be saved ({error})"
     trainer.strategy.barrier()
     kept = ", and the last good checkpoint is kept" if (run / "checkpoints" / "last.ckpt").is_file() else ""
@@ -121,7 +121,7 @@ def save(trainer: L.Trainer, batches: list[Any]) -> str:
 
 
 def _save_state(trainer: L.Trainer, path: Path) -> None:
-    """Save a checkpoint now: the trainer's own way to files may write later, and not say that it failed."""
+    """Save a checkpoint now: the trainer's own checkpoint_io may write later, and not say that it failed."""
     files, usual = WholeCheckpointIO(), trainer.strategy.checkpoint_io
     trainer.strategy.checkpoint_io = files
     try:

@@ -1,4 +1,4 @@
-"""What a training has frozen and thawed on its way, which is in no weight: a resume would freeze it again."""
+"""What a training has frozen and thawed so far: no weight holds that, so a resume would start over with it."""
 
 from collections.abc import Iterator
 
@@ -8,13 +8,13 @@ Flag = tuple[nn.Module | nn.Parameter, str]
 
 
 class ChangedParts:
-    """Which parts of a module train by now, apart from those that do at the start of every training.
+    """Which parts of a module are frozen or thawed by now, unlike at the start of every training.
 
-    A BaseFinetuning callback, or a hook of the module, says so by three flags: whether a parameter has a gradient,
-    whether a norm follows its batches, and whether a layer is in training mode.
+    A BaseFinetuning callback, or a hook of the module, sets three flags: whether a parameter has a gradient, whether a
+    norm tracks the statistics of its batches, and whether a layer is in training mode.
 
     Args:
-        module: at the start of a training, also of one that goes on.
+        module: the module at the start of a training, whether new or resumed.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -26,7 +26,7 @@ class ChangedParts:
         return {name: flag for name, flag in self._flags().items() if self.at_start.get(name) != flag}
 
     def restore(self, state: dict[str, bool]) -> None:
-        """Change the flags again that a training had changed before an interruption."""
+        """Set again the flags that a training had changed before an interruption."""
         for name, (part, attribute) in self._parts():
             if name in state:
                 setattr(part, attribute, state[name])

@@ -1,4 +1,4 @@
-"""Where the training loop can do the steps of an epoch by itself, and where it leaves them to Lightning's."""
+"""Decides whether the training loop does the steps of an epoch by itself, or leaves them to Lightning's."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 # A module or data that defines one of these is trained by Lightning's own loop.
 RARE = {"on_train_batch_start", "on_before_batch_transfer", "transfer_batch_to_device", "backward", "optimizer_step"}
 RARE |= {"optimizer_zero_grad", "configure_gradient_clipping"}
-# Likewise if somebody has replaced one of these on the object: the module, its data, the strategy or its precision.
+# Likewise if one of these has been replaced on the object itself: the module, data, strategy or precision plugin.
 REPLACEABLE = RARE | {"batch_to_device", "convert_input", "forward_context"}
 
 
 def can_be_lean(trainer: Any, data_fetcher: _DataFetcher) -> bool:
-    """Whether the shorter step of the loop does the same as Lightning's would: on one device, all by defaults."""
+    """Whether the loop's shorter step does the same as Lightning's would: on one device, with default parts."""
     return trainer.lean_loop and _has_usual_parts(trainer, data_fetcher) and not _is_changed(trainer)
 
 
@@ -38,7 +38,7 @@ def _has_usual_parts(trainer: Any, data_fetcher: _DataFetcher) -> bool:
 
 
 def _is_changed(trainer: Any) -> bool:
-    """Whether somebody defines a rare hook, or has replaced a method."""
+    """Whether a rare hook is defined, or a method has been replaced."""
     own = [each for each in (trainer.lightning_module, trainer.datamodule) if each is not None]
     for each in own:
         if any(hasattr(each, hook) and (hook in vars(each) or is_overridden(hook, each)) for hook in RARE):

@@ -1,4 +1,4 @@
-"""Lets a training go on with other learning rates than those in its checkpoint."""
+"""Lets a training go on with learning rates other than those in its checkpoint."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from kindling.models.groups import PATTERN
 
 
 def change_learning_rate(checkpoint: dict[str, Any], model: L.LightningModule) -> None:
-    """Scale the learning rates in a checkpoint to those that the model has now, if it was trained with others."""
+    """Scale the learning rates in a checkpoint to the model's present ones, if it was trained with others."""
     before, now = checkpoint.get("hyper_parameters", {}), model.hparams
     usual = _change(before, now)
     states = checkpoint.get("optimizer_states", [])
@@ -23,13 +23,13 @@ def change_learning_rate(checkpoint: dict[str, Any], model: L.LightningModule) -
 
 
 def _change(before: Any, now: Any, pattern: str | None = None) -> float:
-    """How many times as large a learning rate is now, by two sets of hyper-parameters; 1 if one doesn't tell."""
+    """How many times as large a learning rate is now, by two sets of hyper-parameters; 1 if either doesn't say."""
     old, new = _learning_rate(before, pattern), _learning_rate(now, pattern)
     return new / old if old and new else 1.0
 
 
 def _scale(state: dict[str, Any], names: tuple[str, ...], factors: list[float]) -> None:
-    """Multiply rates by the factors of their groups, or by one for all."""
+    """Multiply rates by the factors of their groups, or by a single one for all."""
     for name in state.keys() & names:
         rates = state[name]
         if not isinstance(rates, list):
@@ -40,7 +40,7 @@ def _scale(state: dict[str, Any], names: tuple[str, ...], factors: list[float]) 
 
 
 def _learning_rate(hparams: Any, pattern: str | None = None) -> float | None:
-    """The learning rate among hyper-parameters: a group's, the optimiser's, or one by a name that Lightning knows."""
+    """The learning rate among hyper-parameters: a group's, the optimiser's, or one under a name Lightning knows."""
     own = groups_of(hparams).get(pattern, {}).get("lr")
     if own is not None:
         return own
@@ -51,7 +51,7 @@ def _learning_rate(hparams: Any, pattern: str | None = None) -> float | None:
 
 
 def groups_of(hparams: Any) -> dict[Any, dict[str, Any]]:
-    """Options of the optimiser by pattern, among the hyper-parameters of a Model; none in those of another module."""
+    """The optimiser's options by pattern, among the hyper-parameters of a Model; none for any other module."""
     groups = hparams.get("groups")
     is_ours = isinstance(groups, dict) and all(isinstance(options, dict) for options in groups.values())
     return groups if is_ours else {}

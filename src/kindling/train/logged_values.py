@@ -1,6 +1,6 @@
-"""Lightning's logged values, but lighter where a value is for its step alone.
+"""Lightning's logged values, made lighter for values that are logged for their step alone.
 
-Most modules log their loss in each step, which takes a good part of a small network's step with Lightning's.
+Most modules log their loss in each step; with Lightning's class this takes a good part of a small network's step.
 """
 
 import math
@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import _Result
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-BUILT_IN: dict[Any, Any] = {max: torch.max, min: torch.min, sum: torch.sum}  # reductions that Lightning takes alike
+BUILT_IN: dict[Any, Any] = {max: torch.max, min: torch.min, sum: torch.sum}  # reductions that Lightning treats alike
 
 
 class LoggedValues(_ResultCollection):
@@ -21,10 +21,10 @@ class LoggedValues(_ResultCollection):
         super().__init__(training=True)
         self.changed = False  # whether there is a new one
         self.of_step: dict[str, tuple[Tensor, bool, bool]] = {}  # value, and whether it is for progress bar and loggers
-        self.names: dict[str, None] = {}  # of all, in the order in which they were logged first
-        self.uses: dict[tuple[str, str], tuple[bool, ...]] = {}  # with what a hook has logged a name first
+        self.names: dict[str, None] = {}  # of all values, in the order in which they were first logged
+        self.uses: dict[tuple[str, str], tuple[bool, ...]] = {}  # the arguments with which a hook first logged a name
 
-    def __bool__(self) -> bool:  # by which Lightning tells whether to look
+    def __bool__(self) -> bool:  # Lightning looks for values only if this is true
         return bool(len(self) or self.of_step)
 
     @torch.compiler.disable
@@ -46,7 +46,7 @@ class LoggedValues(_ResultCollection):
         else:
             if (fx, name) in self.uses:
                 self.of_step.pop(name, None)  # an older value, of another type
-            if more.get("reduce_fx") in BUILT_IN:  # which a checkpoint could not tell from torch's
+            if more.get("reduce_fx") in BUILT_IN:  # a checkpoint could not tell it from torch's
                 more["reduce_fx"] = BUILT_IN[more["reduce_fx"]]
             super().log(fx, name, value, prog_bar, logger, on_step, on_epoch, sync_dist=sync_dist, **more)
 
@@ -73,7 +73,7 @@ class LoggedValues(_ResultCollection):
 
 
 def reach_loggers(trainer: Any) -> bool:
-    """Whether the values that are logged in a step of an optimiser reach the loggers."""
+    """Whether values logged in this optimiser step reach the loggers."""
     by_itself = trainer.lightning_module.automatic_optimization
     steps = (
         trainer.global_step if by_itself else trainer.fit_loop.total_batch_idx

@@ -1,7 +1,7 @@
-"""Lightning's training loop without per-step work that nothing uses, which can cost as much as a small network's step.
+"""Lightning's training loop without unused work in each step, which can cost as much as a small network's step.
 
-Lightning calls all hooks of all callbacks and of the module, defined or not, at some 10 µs each: here only defined
-ones are called.
+Lightning calls all hooks of all callbacks and of the module, defined or not, at some 10 µs each; here only those that
+are defined are called.
 """
 
 import math
@@ -34,18 +34,18 @@ HOOKS |= {BEFORE_STEP, "on_train_batch_end"}
 
 
 class LeanLoop(_TrainingEpochLoop):
-    """The loop over the batches of an epoch; on one device, with automatic optimisation, it does a step by itself.
+    """The loop over the batches of an epoch; on one device, with automatic optimisation, it does the steps by itself.
 
-    For all modules, it tells schedules the length of the run and has each epoch logged at least once.
+    For every module, it tells schedules the length of the run, and logs each epoch at least once.
     """
 
     trainer: Any
     _results: Any
     lean = False  # whether it does the steps of this epoch by itself
     validates: bool | None = None  # after this epoch; None outside of epochs
-    gradients: Gradients | None = None  # of the optimiser's step that is about to be taken
+    gradients: Gradients | None = None  # of the optimiser step that is about to be taken
     schedules: Any = None  # those that know the length of the run
-    log_interval: int | None = None  # of the run, while another is in its place
+    log_interval: int | None = None  # the run's own, while another replaces it
     plateaus_stepped = False  # at the end of this epoch
 
     def __init__(self, loop: _TrainingEpochLoop) -> None:
@@ -62,7 +62,7 @@ class LeanLoop(_TrainingEpochLoop):
             super().advance(data_fetcher)
             return
         progress = self.batch_progress
-        if self.val_loop.restarting:  # of a checkpoint that a validation has saved at its end
+        if self.val_loop.restarting:  # from a checkpoint that was saved at the end of a validation
             self.val_loop.restarting = False
         batch, _, _ = next(data_fetcher)
         batch_idx = progress.current.ready
@@ -89,10 +89,10 @@ class LeanLoop(_TrainingEpochLoop):
         return self.after_transfer(to_device(batch, self.trainer.strategy.root_device), 0)
 
     def _train_on(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Forward and backward pass, and a step of the optimiser unless gradients accumulate; what the module returned.
+        """Forward, backward and, unless gradients accumulate, an optimiser step; returns what the module returned.
 
         Raises:
-            MisconfigurationException: if the optimiser asks for no loss.
+            MisconfigurationException: if the optimiser does not ask for the loss.
         """
         optimizer = self.trainer.optimizers[0]
         is_first_of_step = batch_idx % self.trainer.accumulate_grad_batches == 0
@@ -136,7 +136,7 @@ class LeanLoop(_TrainingEpochLoop):
         count.increment_completed()
 
     def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Any]]:
-        """The loss, as its share of a step that accumulates, and what else the module's `training_step` returns."""
+        """The loss, as its share of an accumulated step, and whatever else the module's `training_step` returns."""
         trainer, module = self.trainer, self.trainer.lightning_module
         vars(module)["_current_fx_name"] = "training_step"
         with trainer.precision_plugin.forward_context():
@@ -151,8 +151,8 @@ class LeanLoop(_TrainingEpochLoop):
     def _before_step(self, optimizer: Any) -> None:
         """Let callbacks and module see the gradients, then clip them.
 
-        NonFinite computes the norm of the gradients. As long as no hook has changed them since, it serves for clipping;
-        otherwise Lightning computes it again.
+        NonFinite computes the norm of the gradients. Clipping uses it if no hook has changed them since; otherwise
+        Lightning computes it again.
         """
         trainer, module = self.trainer, self.trainer.lightning_module
         self.gradients = Gradients(optimizer, are_of_the_loop=True)
@@ -183,7 +183,7 @@ class LeanLoop(_TrainingEpochLoop):
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
 
     def _hand_over_metrics(self) -> None:
-        """Give what was logged in the step to callbacks and progress bar and, if it is due, to the loggers."""
+        """Give what was logged in the step to the callbacks, the progress bar and, if due, the loggers."""
         vars(self.trainer.lightning_module)["_current_fx_name"] = None
         results, is_logged = self._results, self.connector.should_update_logs or self.trainer.fast_dev_run
         if results.changed or is_logged:
@@ -212,7 +212,7 @@ class LeanLoop(_TrainingEpochLoop):
         self.after_transfer = owner.on_after_batch_transfer
         self.validates = super()._should_check_val_epoch()
         self.plateaus_stepped = False
-        if self.schedules is not trainer.lr_scheduler_configs:  # new ones, which don't know the length of this run yet
+        if self.schedules is not trainer.lr_scheduler_configs:  # new ones, which don't yet know the length of this run
             self.schedules = trainer.lr_scheduler_configs
             adapt_to_run_length(trainer)
             tell_of_batch_norms(trainer, trainer.loaders.layout()[0])
@@ -245,7 +245,7 @@ class LeanLoop(_TrainingEpochLoop):
         super().on_advance_end(data_fetcher)
 
     def _log_at_least_once(self) -> None:
-        """Have the last step of an epoch logged if none before it was, where nobody knew how many there would be."""
+        """Log the last step of an epoch if none before it was logged, where its number of steps was not known."""
         if not self.ends_unforeseen or not self.batch_progress.is_last_batch:
             return
         interval, steps = self.trainer.log_every_n_steps, self._batches_that_stepped + 1
@@ -257,17 +257,17 @@ class LeanLoop(_TrainingEpochLoop):
             self.trainer.log_every_n_steps, self.log_interval = self.log_interval, None
 
     def _build_kwargs(self, kwargs: OrderedDict, batch: Any, batch_idx: int) -> OrderedDict:
-        """What Lightning's loop calls for the `training_step`, when it knows whether the batch is the last."""
+        """Lightning's loop calls this before `training_step`, when it knows whether the batch is the last."""
         self._log_at_least_once()
         return super()._build_kwargs(kwargs, batch, batch_idx)
 
-    def _should_check_val_epoch(self) -> bool:  # which Lightning finds out anew at every step
+    def _should_check_val_epoch(self) -> bool:  # Lightning computes it anew in every step
         return super()._should_check_val_epoch() if self.validates is None else self.validates
 
     def step_plateaus(self) -> None:
-        """Step the schedules that follow a metric at an epoch's end: before the checkpoint of it is saved.
+        """Step the schedules that follow a metric at an epoch's end, before its checkpoint is saved.
 
-        Lightning steps them after it, or not at all if the epoch went on from its middle.
+        Lightning steps them after that, or not at all if the epoch was resumed in its middle.
         """
         if self._num_ready_batches_reached():
             self.update_lr_schedulers("epoch", update_plateau_schedulers=True)

@@ -1,4 +1,4 @@
-"""Says what the user of a training should know; of several processes one does."""
+"""Prints what the user of a training should know, in one of several processes."""
 
 import lightning as L
 
@@ -9,7 +9,7 @@ def warn(trainer: L.Trainer, sentence: str) -> None:
 
 
 def note(trainer: L.Trainer, sentence: str) -> None:
-    """Print what the engine does, or does without."""
+    """Print what the engine does, or leaves out."""
     _print_once(trainer, f"note   {sentence}")
 
 

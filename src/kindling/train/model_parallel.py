@@ -1,4 +1,4 @@
-"""Lightning's ModelParallelStrategy, which shares a model out over several processes, with Kindling's checkpoints."""
+"""Lightning's ModelParallelStrategy, which shards a model over several processes, with Kindling's checkpoints."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -18,22 +18,22 @@ from kindling.models.muon import Muon
 from kindling.run.checkpoint_files import load_checkpoint, load_rest
 
 NAME = "ModelParallelStrategy"
-NEED_WHOLE = (LBFGS, Muon)  # optimisers
+NEED_WHOLE = (LBFGS, Muon)  # optimisers that need whole weights
 
 
 class ModelParallelStrategy(strategies.ModelParallelStrategy):
     """Share weights, gradients and the optimiser's state out over the processes (FSDP2), on GPUs and on a CPU.
 
-    The module says what is shared by its `configure_model`; each Model does. Lightning's, with another default for the
-    sizes, and with checkpoints that are written whole, have checksums, and are read without running code.
+    The module's `configure_model` decides what is shared out; every Model has one. This is Lightning's strategy with
+    other default sizes, and with checkpoints that are written whole, have checksums, and are read without running code.
 
     Args:
-        data_parallel_size: processes that share the weights out, each with batches of its own; auto for all.
-        tensor_parallel_size: processes that compute a layer together, for a module whose `configure_model` splits it.
-        save_distributed_checkpoint: whether a checkpoint is a folder, to which each process writes its share; else the
-            first writes one file, in whose memory the whole model has to fit.
+        data_parallel_size: number of processes that share the weights out, each with its own batches; auto for all.
+        tensor_parallel_size: number of processes that compute a layer together, if `configure_model` splits layers.
+        save_distributed_checkpoint: whether a checkpoint is a folder, to which each process writes its share; if not,
+            the first process writes one file, and the whole model has to fit into its memory.
         process_group_backend: nccl or gloo; null to choose by the device.
-        timeout: of an exchange between processes.
+        timeout: the longest that an exchange between processes may take.
     """
 
     def __init__(
@@ -61,15 +61,15 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
         super().setup_environment()
 
     def setup(self, trainer: L.Trainer) -> None:
-        """Refuse what can't be shared out, and then set the module up."""
+        """Refuse what can't be shared out, then set the module up."""
         data, precision = trainer.datamodule, type(self.precision_plugin)  # type: ignore[attr-defined]
         if self.writes_folders and isinstance(self.checkpoint_io, AsyncCheckpointIO):
-            folders = "save_distributed_checkpoint is true: such checkpoints are not written in the background"
-            raise MisconfigurationException(f"{folders}, so set checkpoint.in_background to false")
+            folders = "save_distributed_checkpoint is true, and such checkpoints can't be written in the background"
+            raise MisconfigurationException(f"{folders}: set checkpoint.in_background to false")
         if not trainer.lightning_module.automatic_optimization:
             name = type(trainer.lightning_module).__name__
             raise MisconfigurationException(
-                f"{name} optimises manually, whose gradients {NAME} can't keep in a checkpoint: choose "
+                f"{name} optimises manually, and {NAME} can't keep its gradients in a checkpoint: choose "
                 "--trainer.strategy ddp"
             )
         if precision not in (Precision, MixedPrecision):
@@ -77,8 +77,8 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
             raise MisconfigurationException(f"precision is {trainer.precision}: {NAME} takes {instead}")
         if isinstance(data, Data) and self.tensor_parallel_size > 1:
             raise MisconfigurationException(
-                f"tensor_parallel_size is {self.tensor_parallel_size}, and {type(data).__name__} gives each process a "
-                "batch of its own where several need the same: set it to 1, or take a LightningDataModule that is no "
+                f"tensor_parallel_size is {self.tensor_parallel_size}, but {type(data).__name__} gives each process a "
+                "batch of its own where several need the same: set it to 1, or use a LightningDataModule that is not a "
                 "Data"
             )
         super().setup(trainer)
@@ -93,7 +93,7 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
                 )
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint: the first process one file, or all of them a folder."""
+        """Write a checkpoint: the first process writes one file, or all of them a folder."""
         if not self.writes_folders:
             if self.is_global_zero:
                 self.checkpoint_io.save_checkpoint(checkpoint, filepath)
@@ -109,7 +109,7 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
         self.barrier()
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Load the module's weights and, for a training, the optimisers' states; each process takes its share."""
+        """Load the module's weights and, in a training, the optimisers' states; each process takes its share."""
         from torch.distributed.checkpoint import state_dict  # which not every build of torch has
 
         assert self.model is not None
@@ -126,7 +126,7 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
         return checkpoint
 
     def _read_shares(self, folder: Path, optimizers: list[Optimizer]) -> dict[str, Any]:
-        """A checkpoint whose tensors are this process's shares; nothing of optimisers that are not there."""
+        """A checkpoint whose tensors are this process's shares, and the states of these optimisers."""
         from torch.distributed.checkpoint import state_dict
 
         from kindling.run import sharded_checkpoint as shards
@@ -140,7 +140,7 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
         return shards.join(rest, shares)
 
     def _by_name(self, optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-        """The state of an optimiser with the names of parameters in the place of their numbers."""
+        """The state of an optimiser with the names of parameters in place of their numbers."""
         assert self.model is not None
         names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         ordered = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
@@ -150,5 +150,5 @@ class ModelParallelStrategy(strategies.ModelParallelStrategy):
         return {"state": {name_of[number]: each for number, each in state["state"].items()}, "param_groups": groups}
 
 
-# So that --trainer.strategy ModelParallelStrategy is enough; Lightning looks for names in lower case.
+# So that --trainer.strategy ModelParallelStrategy is enough; Lightning looks names up in lower case.
 StrategyRegistry.register(NAME.lower(), ModelParallelStrategy, ModelParallelStrategy.__doc__)

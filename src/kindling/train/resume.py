@@ -1,9 +1,9 @@
-"""Goes on where a training was: what Lightning's checkpoints lack, and what its loops get wrong on a restart.
+"""Resumes a training where it was: what Lightning's checkpoints lack, and what its loops get wrong on a restart.
 
 A checkpoint to resume from is taken before a batch or at the end of an epoch. Its `position` holds what Lightning
 leaves out: the random generators, the metrics of a part of an epoch, the states of loaders, and the size of the
-batches. `prepare` changes a checkpoint before Lightning restores it, and `restore` the training after that. The
-loaders find their place by Lightning's counters: see kindling.train.loaders.
+batches. `prepare` changes a checkpoint before Lightning restores it, and `restore` changes the training after that.
+The loaders find their place by Lightning's counters: see kindling.train.loaders.
 """
 
 from collections.abc import Callable
@@ -28,11 +28,11 @@ SHOWN = ("_callback_metrics", "_logged_metrics", "_progress_bar_metrics")  # the
 
 
 def position(trainer: L.Trainer, mid_epoch: bool) -> dict[str, Any]:
-    """What a checkpoint keeps besides Lightning's; all processes call it at once.
+    """What a checkpoint keeps besides Lightning's content; all processes call this at once.
 
     Args:
-        trainer: before a batch, with no gradient accumulated by Lightning, or at the end of an epoch.
-        mid_epoch: whether it is the former.
+        trainer: the trainer before a batch, with no gradient accumulated by Lightning, or at the end of an epoch.
+        mid_epoch: whether it is before a batch.
     """
     loaders = loaders_of(trainer)
     return {
@@ -45,7 +45,7 @@ def position(trainer: L.Trainer, mid_epoch: bool) -> dict[str, Any]:
 
 
 def _as_numbers(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Metrics as numbers, each with its type: to save a tensor takes torch 20 µs, to save a number 1."""
+    """Metrics as numbers, each with its type: saving a tensor takes torch 20 µs, saving a number 1."""
     return {
         name: [value.item(), str(value.dtype).removeprefix("torch.")] if _is_number(value) else value
         for name, value in metrics.items()
@@ -57,7 +57,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _as_tensors(metrics: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """What `_as_numbers` was given, which older checkpoints hold as it was."""
+    """The metrics that `_as_numbers` was given; older checkpoints hold them as tensors."""
     tensors = {
         name: torch.tensor(value[0], dtype=getattr(torch, value[1])) if isinstance(value, list) else value
         for name, value in metrics.items()
@@ -75,7 +75,7 @@ def _of_this_process(trainer: L.Trainer, loaders: Loaders) -> dict[str, Any]:
 
 
 def _gradients(model: L.LightningModule) -> dict[str, Any]:
-    """The gradients that a model with manual optimisation may be accumulating; Lightning's own are applied by now."""
+    """The gradients that manual optimisation may be accumulating; with automatic, all have been applied by now."""
     if model.automatic_optimization:
         return {}
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -90,7 +90,7 @@ def _from_all_processes(trainer: L.Trainer, own: dict[str, Any]) -> list[Any]:
 
 
 def prepare(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
-    """Set what a checkpoint says of Lightning's loops, before they are restored, so that nothing is off by one."""
+    """Correct what a checkpoint says of Lightning's loops before they are restored, so that nothing is off by one."""
     place, loops = checkpoint["position"], checkpoint["loops"]["fit_loop"]
     own = _kept_by(trainer.global_rank, place)
     loaders_of(trainer).saved = list(own["loaders"]) if own else []
@@ -103,7 +103,7 @@ def prepare(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def restore(trainer: L.Trainer, place: dict[str, Any]) -> None:
-    """Bring back what `position` kept, the random generators as the last thing before the training goes on."""
+    """Bring back what `position` kept; the random generators come last, just before the training goes on."""
     loaders, own = loaders_of(trainer), _kept_by(trainer.global_rank, place)
     for name in SHOWN:
         shown = _as_tensors(place["shown"][name], trainer.lightning_module.device)
@@ -124,9 +124,9 @@ def restore(trainer: L.Trainer, place: dict[str, Any]) -> None:
 
 
 def _after_the_start(trainer: L.Trainer, action: Callable[[], None]) -> None:
-    """Do something once the model has started, which may draw random numbers that the training drew at its beginning.
+    """Do something after the model's start hooks, which may draw random numbers, as they did when the training began.
 
-    The strategy's hook is the last that Lightning calls then.
+    The strategy's hook is the last of them that Lightning calls.
     """
     strategy, start = trainer.strategy, trainer.strategy.on_train_start
 
@@ -139,14 +139,14 @@ def _after_the_start(trainer: L.Trainer, action: Callable[[], None]) -> None:
 
 
 def loaders_of(trainer: L.Trainer) -> Loaders:
-    """The loaders of a kindling.Trainer; those of Lightning's, which wraps none, count as its."""
+    """The Loaders of a kindling.Trainer; Lightning's Trainer, which has none, is given some."""
     if not hasattr(trainer, "loaders"):
         trainer.loaders = Loaders(trainer)  # type: ignore[attr-defined]
     return trainer.loaders  # type: ignore[attr-defined]
 
 
 def _kept_by(rank: int, place: dict[str, Any]) -> dict[str, Any] | None:
-    """What a process has kept; None if there were fewer. Older checkpoints keep one process's metrics for all."""
+    """What a process has kept; None if there were fewer processes. Older checkpoints keep one's metrics for all."""
     if "processes" in place:
         return place["processes"][rank] if rank < len(place["processes"]) else None
     if rank >= len(place["generators"]):
@@ -161,12 +161,12 @@ def _set_gradients(model: L.LightningModule, gradients: dict[str, Any]) -> None:
 
 
 def _let_a_finished_epoch_be_finished(trainer: L.Trainer) -> None:
-    """Lightning goes on with an epoch that is over wherever there are `max_steps` (its issue 19617)."""
+    """With `max_steps`, Lightning goes on with an epoch that is over (its issue 19617)."""
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
 
 
 def _forget_the_batch_that_was_drawn(loops: dict[str, Any]) -> None:
-    """A checkpoint before a batch finds it drawn and counted, for an epoch's last batch also as that."""
+    """A checkpoint before a batch finds it already drawn and counted, and an epoch's last batch marked as the last."""
     batches = loops["epoch_loop.batch_progress"]
     for counts in (batches["total"], batches["current"]):
         counts.update(dict.fromkeys(counts, counts["completed"]))
@@ -174,33 +174,33 @@ def _forget_the_batch_that_was_drawn(loops: dict[str, Any]) -> None:
 
 
 def _count_the_epoch_as_completed(loops: dict[str, Any]) -> None:
-    """A checkpoint at the end of an epoch is taken in its last hook, which Lightning counts after that."""
+    """A checkpoint at the end of an epoch is taken in its last hook, after which Lightning counts the epoch."""
     for counts in (loops["epoch_progress"]["total"], loops["epoch_progress"]["current"]):
         counts["completed"] = counts["processed"]
 
 
 def _hide_where_it_was_cut_off(loops: dict[str, Any]) -> None:
-    """Lightning guesses this from its counters, and skips or repeats something in each case that it knows.
+    """Lightning guesses this from its counters, and skips or repeats something in each case that it recognises.
 
-    See its issue 14579. In a case that it does not know it does neither, but counts a step too many.
+    See its issue 14579. In a case that it does not recognise it does neither, but counts one step too many.
     """
     loops["epoch_loop.batch_progress"]["total"]["started"] -= 1
     loops["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
 
 def _show_where_it_was_cut_off(trainer: L.Trainer) -> None:
-    """Lightning has guessed by now."""
+    """Undo `_hide_where_it_was_cut_off`: Lightning has made its guess by now."""
     total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
     total.started += 1
 
 
 def _start_the_epoch_over(trainer: L.Trainer, before: list[Any], now: list[Any]) -> None:
-    """After other batches, or in another number of processes, the number of a batch means another place."""
+    """With another batch size or number of processes, a batch's number means another place in the epoch."""
     fit_loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     for counts in (fit_loop.epoch_progress.total, fit_loop.epoch_progress.current):
         counts.ready = counts.started = counts.processed  # type: ignore[attr-defined]
     epoch_loop.batch_progress.reset_on_run()
-    epoch_loop._batches_that_stepped += 1  # which Lightning adds to an epoch that goes on
+    epoch_loop._batches_that_stepped += 1  # Lightning adds it only to an epoch that goes on
     fit_loop.restarting = False
     for loop in (fit_loop, epoch_loop):
         loop.reset_restart_stage()
@@ -216,17 +216,17 @@ def _in_words(layout: list[Any]) -> str:
 
 
 def resume_point(run: Path, model: Any, trainer: Any) -> tuple[Path | None, int]:
-    """The checkpoint that a training goes on from, and the step from which its loggers do.
+    """The checkpoint that a training goes on from, and the step that its loggers go on from.
 
-    None and 0 if no checkpoint was saved yet.
+    None and 0 if no checkpoint has been saved yet.
 
     Args:
         run: the run's folder.
-        model: as it is now.
-        trainer: the trainer's settings, as they are now.
+        model: the model as it is now.
+        trainer: the trainer's settings as they are now.
 
     Raises:
-        UsageError: if no checkpoint is whole, or the model or the settings do not go with it.
+        UsageError: if no checkpoint is whole, or the model or the settings do not match it.
     """
     path, checkpoint = newest_whole(run)
     if path:
@@ -236,7 +236,7 @@ def resume_point(run: Path, model: Any, trainer: Any) -> tuple[Path | None, int]
 
 
 def _logged_step(checkpoint: dict[str, Any]) -> int:
-    """The step of a checkpoint as loggers count: batches, of which each may be several steps of several optimisers."""
+    """The step of a checkpoint as loggers count it: in batches, each of which may be steps of several optimisers."""
     epoch_loop = _fit_loop_of(checkpoint).get("epoch_loop.state_dict", {})
     return epoch_loop.get("_batches_that_stepped", checkpoint.get("global_step", 0))
 
@@ -246,22 +246,22 @@ def _fit_loop_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_resume(run: Path, checkpoint: dict[str, Any], model: Any, trainer: Any) -> None:
-    """Refuse to go on with another recipe than before but for the learning rates, or where nothing is left to do.
+    """Refuse to go on with a recipe that differs in more than learning rates, or where nothing is left to do.
 
     Args:
         run: the run's folder.
-        checkpoint: that it would go on from.
-        model: as it is now.
-        trainer: the trainer's settings, as they are now.
+        checkpoint: the one that it would go on from.
+        model: the model as it is now.
+        trainer: the trainer's settings as they are now.
     """
     before, now = checkpoint.get("hyper_parameters", {}), model.hparams
     for part in ("optimizer", "schedule"):
         if part in before and _without_rate(before[part]) != _without_rate(now.get(part)):
-            only = " but for its lr" if part == "optimizer" else ""
+            only = " except for its lr" if part == "optimizer" else ""
             raise UsageError(f"a resumed run keeps its {part}{only}: leave out --model.{part}, or start a new run")
     if _without_rates(groups_of(before)) != _without_rates(groups_of(now)):
         raise UsageError(
-            "a resumed run keeps its groups but for their lr: leave out --model.groups, or start a new run"
+            "a resumed run keeps its groups except for their lr: leave out --model.groups, or start a new run"
         )
     progress = _fit_loop_of(checkpoint).get("epoch_progress")
     epochs = progress["current"]["processed"] if progress else checkpoint.get("epoch", 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Interrupts:
-    """Keeps the signal that has come, for the training to stop after its step; a second Ctrl-C stops at once."""
+    """Remembers a signal, so that the training stops after its step; a second Ctrl-C stops it at once."""
 
     received = 0  # 0 for none
 
@@ -19,7 +19,7 @@ class Interrupts:
         self.speaks = True
 
     def watch(self, speaks: bool = True) -> None:
-        """Take the signals over, where Python lets one: in the main thread; of several processes one speaks."""
+        """Take the signals over where Python allows it, in the main thread; of several processes, one `speaks`."""
         self.speaks = speaks
         if threading.current_thread() is threading.main_thread():
             watched = [signal.SIGINT, signal.SIGTERM]
@@ -28,7 +28,7 @@ class Interrupts:
             self.before = {number: signal.signal(number, self._receive) for number in watched}
 
     def release(self) -> None:
-        """Give the signals back to whom they belonged."""
+        """Give the signals back to their previous handlers."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
         self.before = {}
@@ -44,7 +44,7 @@ class Interrupts:
 
 
 def requeue() -> None:
-    """Ask SLURM to start this job again, which then goes on with its run. Lightning would in the middle of a step."""
+    """Ask SLURM to start this job again, to go on with its run. Lightning would ask in the middle of a step."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
     job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
     try:

@@ -1,4 +1,4 @@
-"""Brings batches to the device that trains on them."""
+"""Moves batches to the device that trains on them."""
 
 from functools import cache
 from typing import Any
@@ -11,11 +11,11 @@ from torch import Tensor
 def to_device(batch: Any, device: torch.device) -> Any:
     """A batch on the device.
 
-    Tensors are copied to a GPU while it computes the step before, if a loader has pinned them.
+    Tensors are copied to a GPU while it computes the previous step, if a loader has pinned them.
     """
     is_plain = type(batch) in (tuple, list) and all(isinstance(part, Tensor) for part in batch)
     if is_plain and type(batch) is tuple and all(part.device == device for part in batch):
-        return batch  # which, unlike a list, no step can change
+        return batch  # unlike a list, a tuple can't be changed by a step
     if not is_plain or device.type != "cuda":
         return move_data_to_device(batch, device)
     computing, copying = torch.cuda.current_stream(device), _copy_stream(device)

@@ -14,7 +14,7 @@ from kindling.train.loaders import Loaders
 from kindling.train.loop import LeanLoop
 from kindling.train.several_processes import refuse_sync_on_cpu
 
-# What Lightning takes, and auto.
+# The values that Lightning takes, and auto.
 Precision = Literal[
     "auto", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true",
     "transformer-engine", "transformer-engine-float16", "16", "32", "64", "bf16", 16, 32, 64,
@@ -26,9 +26,9 @@ class Trainer(L.Trainer):
 
     Args:
         precision: see Lightning; or auto for bf16-mixed where the hardware is fast with it, and 32-true elsewhere.
-        tf32: whether a GPU multiplies float32 in TF32: up to eight times as fast, with 10 bits of its 23.
+        tf32: whether a GPU multiplies float32 in TF32: up to eight times as fast, with 10 of the 23 mantissa bits.
         accelerator: see Lightning.
-        lean_loop: whether a step is Kindling's, which is shorter, where it does the same as Lightning's.
+        lean_loop: whether to use Kindling's shorter training step wherever it does the same as Lightning's.
         **trainer: max_epochs, devices, gradient_clip_val …: see Lightning.
     """
 
@@ -48,8 +48,8 @@ class Trainer(L.Trainer):
         refuse_sync_on_cpu(self, bool(trainer.get("sync_batchnorm")))
         self.tf32 = tf32 and isinstance(self.accelerator, CUDAAccelerator)
         if isinstance(self.accelerator, CUDAAccelerator):
-            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # or each step of an optimiser counts the devices anew
-            if not tf32 or torch.get_float32_matmul_precision() == "highest":  # or somebody has chosen even less
+            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # or each optimiser step would count the devices anew
+            if not tf32 or torch.get_float32_matmul_precision() == "highest":  # else the user may have chosen even less
                 torch.set_float32_matmul_precision("high" if tf32 else "highest")
             torch.backends.cudnn.allow_tf32 = tf32
         self.fit_loop.epoch_loop = LeanLoop(self.fit_loop.epoch_loop)
@@ -57,7 +57,7 @@ class Trainer(L.Trainer):
 
     @property
     def described_precision(self) -> str:
-        """The precision, whether the trainer chose it, and how float32 is multiplied."""
+        """The precision, whether the trainer chose it, and whether float32 is multiplied in TF32."""
         return self.precision + " (auto)" * self.chose_precision + ", float32 by TF32" * self.tf32
 
     @property
@@ -65,19 +65,19 @@ class Trainer(L.Trainer):
         """Lightning's: the number of optimiser steps of the run, as far as it is known.
 
         Raises:
-            MisconfigurationException: if a module's `configure_optimizers` asks for it, and nobody knows: a schedule
-                would take -1 or infinity for a length.
+            MisconfigurationException: if a module's `configure_optimizers` asks for it and it is not known: a schedule
+                would take -1 or infinity as its length.
         """
         steps = super().estimated_stepping_batches
         module = self.lightning_module
         if module is not None and module._current_fx_name == "configure_optimizers" and not 0 <= steps < math.inf:
             asks = f"{type(module).__name__}.configure_optimizers asks for trainer.estimated_stepping_batches"
-            raise MisconfigurationException(f"{asks}, and nobody knows the end of this run: set trainer.max_steps")
+            raise MisconfigurationException(f"{asks}, but the length of this run is not known: set trainer.max_steps")
         return steps
 
 
 def has_fast_bfloat16(accelerator: str | Accelerator = "auto") -> bool:
-    """Whether the GPU, or else the CPU, multiplies in bfloat16: twice as fast for convolutions, with fp32's range."""
+    """Whether the GPU, or else the CPU, multiplies in bfloat16: convolutions twice as fast, with float32's range."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

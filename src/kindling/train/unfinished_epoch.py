@@ -38,7 +38,7 @@ def gather_on(trainer: L.Trainer, before: dict[str, Any]) -> None:
 
 
 def count_on(model: L.LightningModule, before: dict[str, Any]) -> None:
-    """Bring back the metrics that no epoch resets, after an epoch that is over: those that are not logged as such."""
+    """After a finished epoch, bring back the metrics that no epoch resets: those that are not logged as objects."""
     of_an_epoch = {arguments["metric_attribute"] for arguments, *_ in before["logged"].values()}
     for name in before["metrics"].keys() - of_an_epoch:
         vars(model.get_submodule(name)).update(move_data_to_device(before["metrics"][name], model.device))
@@ -48,7 +48,7 @@ def _metrics(model: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
     """The states of the metrics that have seen a part of an epoch."""
     for module in model.modules():
         if isinstance(module, MetricCollection):
-            list(module.items())  # those that share a state get it now
+            list(module.items())  # metrics that share a state receive it now
     for name, metric in model.named_modules():
         if isinstance(metric, Metric) and metric.update_called:
             yield name, {key: vars(metric)[key] for key in (*metric.metric_state, "_update_count")}

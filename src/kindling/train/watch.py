@@ -1,4 +1,4 @@
-"""What a callback watches: the metric that it was asked for, or the one that it finds in the first validation."""
+"""What a callback watches: the metric that the user asked for, or the one that it finds in the first validation."""
 
 import lightning as L
 
@@ -10,20 +10,20 @@ class Watch:
 
     Args:
         metric: its name; None to find one.
-        mode: whether lower (min) or higher (max) is better; None to tell by the name.
+        mode: whether lower (min) or higher (max) is better; None to infer it from the name.
     """
 
     def __init__(self, metric: str | None, mode: Mode | None) -> None:
         self.metric, self.mode = metric, mode
-        self.settled: Monitor | None = None  # once it is logged: from then on it is no other
-        self.restored: Monitor | None = None  # which a checkpoint's state is of
+        self.settled: Monitor | None = None  # once it has been logged; it does not change after that
+        self.restored: Monitor | None = None  # the metric that a checkpoint's state is about
         self.validated = False
 
     def settle(self, trainer: L.Trainer) -> bool:
-        """Settle on a metric if one is logged for the first time now, and say so.
+        """Settle on a metric if one is logged for the first time now; returns whether it did.
 
         Raises:
-            UsageError: if its name doesn't tell whether lower or higher is better.
+            UsageError: if its name doesn't say whether lower or higher is better.
         """
         if not self.settled:
             self.settled = monitored(trainer, self.metric, self.mode)
@@ -42,7 +42,7 @@ class Watch:
         """Refuse metrics that are not logged: after a validation its own, after an epoch of training all others.
 
         Raises:
-            UsageError: names the metric, and those that are logged.
+            UsageError: with the name of the metric, and those of the logged ones.
         """
         self.validated |= trainer.validating
         if trainer.validating or trainer.sanity_checking:

@@ -1,4 +1,4 @@
-"""Writes a trained model as a file that needs no Kindling, and compares the file with the model."""
+"""Writes a trained model to a file that does not need Kindling, and compares the file with the model."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -12,13 +12,13 @@ from torch import Tensor
 from kindling.core.errors import UsageError, origin
 from kindling.use.graph import Graph, tensors_in
 
-OPSET = 18  # of ONNX; onnxruntime 1.32 fails on the attention of 23
-TOLERANCE = 1e-4  # of probabilities; of numbers, relative to their size where that is over 1
+OPSET = 18  # of ONNX; onnxruntime 1.32 fails on the attention of opset 23
+TOLERANCE = 1e-4  # for probabilities; for numbers, relative to their size where that is over 1
 CHECKED = 256  # inputs
 
 
 def write(graph: Graph, path: Path) -> None:
-    """Write an `.onnx` or a `.pt2`, by the ending of `path`; a UsageError if torch can't trace the module."""
+    """Write an `.onnx` or a `.pt2`, by the suffix of `path`; a UsageError if torch can't trace the module."""
     try:
         (_write_onnx if path.suffix == ".onnx" else _write_torch)(graph, path)
     except (OSError, UsageError):
@@ -44,7 +44,7 @@ def _write_onnx(graph: Graph, path: Path) -> None:
         output_names=graph.outputs,
         dynamic_shapes=graph.dynamic_shapes,
     )
-    for node in program.model.graph.all_nodes():  # stack traces, with the paths of this machine
+    for node in program.model.graph.all_nodes():  # drop stack traces, which have paths of this machine
         node.metadata_props.clear()
     program.model.graph.metadata_props.clear()
     program.model.metadata_props.update(graph.description)
@@ -52,7 +52,7 @@ def _write_onnx(graph: Graph, path: Path) -> None:
 
 
 def _write_torch(graph: Graph, path: Path) -> None:
-    """A program of torch.export: `torch.export.load(path).module()(inputs)`; `metadata.json` in it describes it."""
+    """A torch.export program, for `torch.export.load(path).module()(inputs)`; its `metadata.json` describes it."""
     program = torch.export.export(graph.module, graph.example, dynamic_shapes=graph.dynamic_shapes)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
@@ -60,12 +60,12 @@ def _write_torch(graph: Graph, path: Path) -> None:
 
 
 def check(path: Path, model: Callable[..., Any], batches: Iterable[tuple[Tensor, ...]]) -> tuple[int, float]:
-    """Compare a file with the model on some inputs: how many, and the largest difference.
+    """Compare a file with the model on some inputs; returns how many, and the largest difference.
 
     Args:
-        path: of the file.
+        path: the file.
         model: gives what the file should give.
-        batches: inputs, of which the first CHECKED are taken.
+        batches: inputs; enough batches are taken for CHECKED of them.
 
     Raises:
         UsageError: if they differ by more than TOLERANCE, or there is no input to compare on.
@@ -79,7 +79,7 @@ def check(path: Path, model: Callable[..., Any], batches: Iterable[tuple[Tensor,
             expected, given = tensors_in(model(*batch)), run(*batch)
         shapes = [[tuple(each.shape) for each in tensors] for tensors in (given, expected)]
         if shapes[0] != shapes[1]:
-            raise UsageError(f"the exported model gives {shapes[0]}, and the model {shapes[1]}")
+            raise UsageError(f"the exported model gives shapes {shapes[0]}, and the model {shapes[1]}")
         difference = max(map(_difference, given, expected))
         if not difference <= TOLERANCE:
             raise UsageError(f"the exported model differs from the model by {difference:.2g}: no file was written")
@@ -87,20 +87,20 @@ def check(path: Path, model: Callable[..., Any], batches: Iterable[tuple[Tensor,
         if count >= CHECKED:
             break
     if not count:
-        raise UsageError("there is no input to check the exported model on: give one with --input PATH")
+        raise UsageError("there is no input to check the exported model with: give one with --input PATH")
     return count, largest
 
 
 def _difference(given: Tensor, expected: Tensor) -> float:
-    """The largest difference of numbers, relative to those that are over 1."""
+    """The largest difference, relative to the expected number where that is over 1."""
     given, expected = given.double(), expected.double()
     return float(((given - expected).abs() / expected.abs().clamp_min(1)).max())
 
 
 def batches_like(graph: Graph, count: int = 4) -> Iterator[tuple[Tensor, ...]]:
-    """A graph's example, then random inputs like it, as far as it gives finite numbers for them.
+    """A graph's example, then random inputs like it, leaving out those for which its outputs are not finite.
 
-    Floats have the same mean and spread, at least 1; whole numbers stay as they are.
+    Floats have the same mean and the same spread, but at least 1; whole numbers stay as they are.
     """
     yield graph.example
     generator = torch.Generator().manual_seed(0)

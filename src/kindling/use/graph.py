@@ -1,4 +1,4 @@
-"""What of a trained model goes into a file: tensors in, tensors out, and what its user must know of them."""
+"""What a trained model puts into a file: tensors in, tensors out, and what the file's user must know about them."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from kindling.core.errors import UsageError
 from kindling.use.predictor import Predictor
 
 VALUES = {"uint8": "0 to 255", "float32": "as they are, not normalised", "int64": "tokens"}  # of raw inputs
-SCORES = {"numeric targets": "numbers"}  # what the task's scores are, by what it fits
+SCORES = {"numeric targets": "numbers"}  # what the scores are, by what the task fits
 SCORES["tokens to come"] = "logits of the token after each position"
 SCORES["inputs alone"] = "latent vector, then the error of the reconstruction"
 SCORES |= dict.fromkeys(("one class a sample", "several classes a sample", "one class a pixel"), "probabilities")
@@ -21,14 +21,14 @@ SCORES |= dict.fromkeys(("one class a sample", "several classes a sample", "one 
 
 @dataclass
 class Graph:
-    """What is written.
+    """What is written to the file.
 
     Args:
-        module: tensors in, tensors out, its forward being `forward(*inputs)`; on the CPU, in evaluation.
+        module: takes and gives tensors, by `forward(*inputs)`; on the CPU, in evaluation mode.
         example: inputs to trace it with, batches of two or more.
-        names: of the inputs.
-        outputs: name of the output, if there is one alone.
-        any_batch: whether the file takes batches of any size, or only of the example's.
+        names: the inputs' names.
+        outputs: the output's name, if there is just one.
+        any_batch: whether the file takes batches of any size, or only of the example's size.
         description: what somebody who has only the file must know, as text; it becomes the file's metadata.
     """
 
@@ -57,10 +57,12 @@ def graph_of_predictor(predictor: Predictor) -> Graph:
         )
     preprocessing = predictor.preprocessing
     if preprocessing.further_inputs:
-        raise UsageError(f"{model} takes {1 + preprocessing.further_inputs} inputs a sample: export writes one")
+        raise UsageError(
+            f"{model} takes {1 + preprocessing.further_inputs} inputs per sample, and export can write only one"
+        )
     raw = torch.zeros(2, *preprocessing.shape, dtype=getattr(torch, preprocessing.dtype))
     example = predictor.with_lengths(raw)
-    scores = predictor.scores(*example, exported=True)  # or a UsageError, which an exporter would wrap
+    scores = predictor.scores(*example, exported=True)  # raises its UsageError here, which an exporter would wrap
     if not isinstance(scores, Tensor):
         raise UsageError(
             f"{type(task).__name__}.scores gives {type(scores).__name__}: an exported file gives one tensor"
@@ -96,7 +98,7 @@ def _describe(predictor: Predictor) -> dict[str, str]:
 
 
 class Forward(nn.Module):
-    """The forward of any module, its outputs in a row; `names` are those of its arguments, if it is called by name."""
+    """The forward of any module, with its outputs as one tuple; `names` are its arguments, if it is called by name."""
 
     def __init__(self, module: nn.Module, names: list[str]) -> None:
         super().__init__()
@@ -148,23 +150,23 @@ def tensors_in(value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         value = list(value.values())
     if not isinstance(value, list | tuple):
-        raise UsageError(f"an exported file takes and gives tensors alone, and here is {type(value).__name__}")
+        raise UsageError(f"an exported file takes and gives only tensors, but here is a {type(value).__name__}")
     return [tensor for each in value for tensor in tensors_in(each)]
 
 
 def _takes_any_batch(module: nn.Module, example: tuple[Tensor, ...]) -> bool:
-    """Whether the first dimension of all inputs is that of the batch, and may have any size."""
+    """Whether the first dimension of all inputs is the batch's, and may have any size."""
     if not all(each.dim() and len(each) == len(example[0]) for each in example):
         return False
     try:
         torch.export.export(module, example, dynamic_shapes=_any_batch(example))
-    except Exception:  # a module can be bound to a size in any way
+    except Exception:  # a module that is bound to one size can fail in any way
         return False
     return True
 
 
 def _any_batch(example: tuple[Tensor, ...]) -> Any:
-    """What torch.export calls it: a first dimension of any size, for each of `*inputs`."""
+    """In torch.export's terms: a first dimension of any size, for each of `*inputs`."""
     return (tuple({0: torch.export.Dim("batch")} for _ in example),)
 
 

@@ -1,4 +1,4 @@
-"""What a model is to predict, batch by batch; here of a run's own test split, in input_files.py of the user's files."""
+"""Inputs to predict, batch by batch: here from a run's own test split, in input_files.py from the user's files."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from kindling.data.lazy_inputs import LazyInputs
 
 @dataclass
 class InputBatch:
-    """Inputs that follow each other.
+    """Consecutive inputs.
 
     Args:
-        names: what each is called: a file, or its row from 0 on.
+        names: what each is called: its file, or its row counted from 0.
         reasons: why each can't be read; "" if it can.
         tensors: those that can be read, as `Predictor.scores` takes them: raw inputs, then lengths and the like.
-        targets: what is right, if it is given.
+        targets: the true values, if they are given.
         counts: what was missing or never seen, as columns.encode counts it.
     """
 
@@ -32,13 +32,13 @@ class InputBatch:
 
 @dataclass
 class Predictions:
-    """What a model makes of inputs that follow each other.
+    """What a model makes of consecutive inputs.
 
     Args:
         names: what each is called.
         reasons: why each can't be read; "" if it can.
-        scores: of those that can be read, as the model's task gives them.
-        targets: what is right, if it is given.
+        scores: those of the inputs that can be read, as the model's task gives them.
+        targets: the true values, if they are given.
         counts: what was missing or never seen.
     """
 
@@ -51,7 +51,7 @@ class Predictions:
 
 @dataclass
 class InputBatches:
-    """Batches to go through once, and how many inputs there are in all, if that is known before."""
+    """Batches to go through once, and how many inputs there are in all, if that is known in advance."""
 
     total: int | None
     batches: Iterator[InputBatch]
@@ -68,7 +68,7 @@ def has_raw_samples(data: Any) -> bool:
 def finite(raw: Tensor) -> tuple[list[str], Any]:
     """Why each sample can't be predicted, "" if it can; and which can, (N,)."""
     is_finite = raw.isfinite().flatten(1).all(dim=1)
-    reasons = ["" if fine else "it holds values that are no finite numbers" for fine in is_finite.tolist()]
+    reasons = ["" if fine else "it contains values that are not finite" for fine in is_finite.tolist()]
     return reasons, is_finite
 
 

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 ARRAYS = (".npz", ".npy")
-NOT_INPUTS = "ylgtc"  # how the other arrays of an .npz begin: y, lengths, groups, times, classes
-# What is named to somebody whose file has another form than the model takes.
+NOT_INPUTS = "ylgtc"  # first letters of the other arrays in an .npz: y, lengths, groups, times, classes
+# What to suggest if a file has another form than the model takes.
 FILES = {"images": "a folder of images, an image, .npz or .npy", "vectors": "a .csv, .parquet, .npz or .npy"}
 
 
 def read_inputs(path: Path, predictor: Predictor, size: int = 256) -> InputBatches:
-    """Inputs in batches of at most `size`: a folder of images, an image, a CSV or Parquet, an .npz or .npy.
+    """Inputs in batches of at most `size`: a folder of images, an image, a CSV or Parquet file, an .npz or .npy.
 
-    For a language model of text also any file or folder of text.
+    For a language model of text, also any text file or folder of them.
 
     Raises:
         UsageError: if there is no such file, or the model can't take it; also when a batch can't be read.
@@ -47,11 +47,11 @@ def read_inputs(path: Path, predictor: Predictor, size: int = 256) -> InputBatch
 
 
 def _reader(path: Path, preprocessing: Preprocessing) -> Callable[[Path, Predictor, int], InputBatches]:
-    """What reads such a file; a UsageError if there is none, or the model takes inputs of another form."""
+    """The function that reads such a file; a UsageError if there is none, or the model takes inputs of another form."""
     suffix, form = path.suffix.lower(), preprocessing.form
     if not path.exists():
         raise UsageError(f"--input is {path}: there is no such file or folder")
-    if is_folder_of_arrays(path) or (suffix in ARRAYS and not path.is_dir()):  # which hold inputs of any form
+    if is_folder_of_arrays(path) or (suffix in ARRAYS and not path.is_dir()):  # they hold inputs of any form
         return _read_arrays
     if preprocessing.tokens:
         return read_text
@@ -103,7 +103,7 @@ def _read_images(path: Path, predictor: Predictor, size: int) -> InputBatches:
             raw = predictor.raw_inputs.of_pixels(pixels)
             names = [file.removeprefix(root) for file in files]
             yield InputBatch(names, reasons, predictor.with_lengths(raw), counts=Counter(left_out))
-            left_out.clear()  # told once
+            left_out.clear()  # so that it is said once
 
     return InputBatches(len(paths), batches())
 
@@ -153,7 +153,7 @@ def _read_arrays(path: Path, predictor: Predictor, size: int) -> InputBatches:
 
 
 def _names_of_arrays(path: Path) -> list[str]:
-    """The names in an .npz or a folder of .npy; an .npy counts as one that is called x."""
+    """The names of arrays in an .npz or a folder of .npy files; a single .npy counts as an array x."""
     if path.is_dir():
         return [file.stem for file in sorted(path.glob("*.npy"))]
     if path.suffix.lower() == ".npy":
@@ -163,27 +163,27 @@ def _names_of_arrays(path: Path) -> list[str]:
 
 
 def _name_of_inputs(names: list[str]) -> str:
-    """Which of some arrays holds the inputs: x, else x_test, else the first that is not called as others are."""
+    """Which of the arrays holds the inputs: x, else x_test, else the first whose name doesn't mean something else."""
     unnamed = [name for name in names if name[0] not in NOT_INPUTS]
     for name in ("x", "x_test", *unnamed[:1]):
         if name in names:
             return name
-    raise ValueError(f"expected an array x in it, and it has {', '.join(names) or 'none'}")
+    raise ValueError(f"expected an array x in it, but it has {', '.join(names) or 'none'}")
 
 
 def _lengths_beside(path: Path, name: str, names: list[str], total: int) -> np.ndarray | None:
-    """The lengths that belong to the inputs of a name: lengths to x, lengths_test to x_test."""
+    """The lengths that belong to the inputs of this name: lengths to x, lengths_test to x_test."""
     lengths_name = f"lengths{name[1:]}" if name[0] == "x" else "lengths"
     if lengths_name not in names:
         return None
     lengths = _whole_array(path, lengths_name)
     if len(lengths) != total:
-        raise ValueError(f"{name} has {total:,} samples, and {lengths_name} has {len(lengths):,}")
+        raise ValueError(f"{name} has {total:,} samples, but {lengths_name} has {len(lengths):,}")
     return lengths
 
 
 def _whole_array(path: Path, name: str) -> np.ndarray:
-    """An array of an .npz; or an .npy, mapped, which may be one in a folder."""
+    """An array of an .npz, or a memory-mapped .npy, which may be in a folder."""
     if path.suffix.lower() == ".npz":
         with np.load(path) as file:
             return file[name]
@@ -191,7 +191,7 @@ def _whole_array(path: Path, name: str) -> np.ndarray:
 
 
 def _parts_of_array(path: Path, name: str, size: int) -> tuple[int, Iterator[np.ndarray]]:
-    """The length of an array, and its parts; not all in memory if its samples lie one after the other."""
+    """The length of an array, and its parts; not all in memory if its samples are stored one after another."""
     streamed = None if path.suffix.lower() == ".npy" or path.is_dir() else _parts_of_stream(path, name, size)
     if streamed:
         return streamed
@@ -200,7 +200,7 @@ def _parts_of_array(path: Path, name: str, size: int) -> tuple[int, Iterator[np.
 
 
 def _parts_of_stream(path: Path, name: str, size: int) -> tuple[int, Iterator[np.ndarray]] | None:
-    """The length of an array of an .npz, and its parts; None if it is a single value, or has its columns in order."""
+    """The length of an .npz's array, and its parts; None if it is a single value, or stored column by column."""
     stream = zipfile.ZipFile(path).open(f"{name}.npy")  # noqa: SIM115 (read until its end)
     version = np.lib.format.read_magic(stream)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

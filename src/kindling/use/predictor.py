@@ -1,4 +1,4 @@
-"""A trained model for use: raw inputs in, labels and probabilities out. `kindling.load` makes one."""
+"""A trained model at work: raw inputs in, labels and probabilities out. `kindling.load` makes one."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 class Pipeline(nn.Module):
-    """Raw inputs → scores, in one graph: preprocessing, model and task. It is what `kindling export` writes.
+    """Raw inputs → scores, in one graph: preprocessing, model and task. This is what `kindling export` writes.
 
     Args:
-        model: in evaluation.
-        preprocessing: of the data that it was trained on.
-        exported: whether to give what the task says of an exported file, rather than of a prediction.
+        model: the model, in evaluation mode.
+        preprocessing: that of the data on which it was trained.
+        exported: whether to give what the task defines for an exported file, rather than for a prediction.
 
     Raises:
         UsageError: if the task doesn't say what such outputs mean.
@@ -44,24 +44,24 @@ class Pipeline(nn.Module):
         self.model, self.preprocessing, self.exported = model, preprocessing, exported
 
     def forward(self, *batch: Tensor) -> Any:
-        """Raw inputs (B, *shape), then what comes after them in a batch, such as lengths (B,)."""
+        """Takes raw inputs (B, *shape), then what follows them in a batch, such as lengths (B,)."""
         raw, *others = batch
         inputs = self.preprocessing(raw, *others)
         return scores_of(self.model, (inputs, *others, None), self.exported)  # None where targets would be
 
 
 def scores_of(model: Model, batch: Any, exported: bool = False) -> Any:
-    """What the model's task makes of a batch as the training saw it; a UsageError if it doesn't say what that means."""
+    """What the task makes of the model's outputs for a batch; a UsageError if it doesn't say what they mean."""
     outputs = model.outputs(batch)
     model.task.check_outputs(outputs)
     return (model.task.exported if exported else model.task.prediction)(outputs, batch)
 
 
 class Predictor:
-    """What `kindling.load` gives: call it with raw inputs, get a table with a row a sample.
+    """What `kindling.load` gives: call it with raw inputs, and get a table with a row per sample.
 
-    For classes a column `prediction` (several are joined by ;), and a column `probability_<class>` for each; for
-    numeric targets a column for each, in its unit; else what the model's task says.
+    For classes, it has a column `prediction` (several are joined by ;) and a column `probability_<class>` for each; for
+    numeric targets, a column for each, in its unit; otherwise what the model's task says.
     """
 
     def __init__(self, model: Model, preprocessing: Preprocessing, device: str | torch.device = "cpu") -> None:
@@ -77,11 +77,11 @@ class Predictor:
 
         Args:
             inputs: an image (PIL) or a list of them; an array or a tensor (N, …), or of one sample; a DataFrame.
-            lengths: of padded sequences (N,).
-            batch_size: samples that are computed at once.
+            lengths: the lengths of padded sequences (N,).
+            batch_size: samples to compute at once.
 
         Raises:
-            ValueError: if they are not what the model was trained on.
+            ValueError: if the inputs are not like those that the model was trained on.
             UsageError: if its task doesn't say what the outputs mean.
         """
         import pandas as pd
@@ -89,7 +89,7 @@ class Predictor:
         self.check_columns()
         raw, lengths = self.raw_inputs.prepare(inputs, lengths)
         tables = []
-        for start in range(0, max(1, len(raw)), batch_size):  # nothing is an empty batch
+        for start in range(0, max(1, len(raw)), batch_size):  # no samples make one empty batch
             part = slice(start, start + batch_size)
             batch = self.with_lengths(raw[part], None if lengths is None else lengths[part])
             tables.append(pd.DataFrame(self.columns(self.scores(*batch), len(batch[0]))))
@@ -98,12 +98,12 @@ class Predictor:
     def with_lengths(self, raw: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
         """Raw inputs as `Pipeline` takes them: with lengths if the training had them; a ValueError if more is needed.
 
-        Inputs without lengths have the full length.
+        Inputs without lengths count as having the full length.
         """
         if self.preprocessing.further_inputs:
             count = 1 + self.preprocessing.further_inputs
             raise ValueError(
-                f"the model takes {count} inputs a sample, and here is one: kindling predict --run RUN "
+                f"the model takes {count} inputs per sample, and this is one: kindling predict --run RUN "
                 "predicts the run's own test split"
             )
         if not self.preprocessing.lengths:
@@ -112,9 +112,9 @@ class Predictor:
 
     @torch.inference_mode()
     def scores(self, *batch: Tensor, exported: bool = False) -> Any:
-        """Probabilities, numbers in the targets' unit, or what else the task says, of a raw batch; on the CPU.
+        """Probabilities, numbers in the targets' unit, or whatever the task defines, of a raw batch; on the CPU.
 
-        Those that an exported file gives can be others.
+        Those that an exported file gives may differ from these.
         """
         pipeline = self.exported_pipeline if exported else self.pipeline
         return move_data_to_device(pipeline(*move_data_to_device(batch, self.device)), torch.device("cpu"))
@@ -127,12 +127,12 @@ class Predictor:
         Args:
             prompt: the text, of at least one token.
             length: tokens to write.
-            temperature: below 1 for what is likelier, above 1 for what is rarer; 0 for the likeliest token each time.
-            top_k: only the so many likeliest tokens are drawn from; None for all.
-            seed: of the draw.
+            temperature: below 1 for likelier tokens, above 1 for rarer ones; 0 for the likeliest token each time.
+            top_k: how many of the likeliest tokens to draw from; None for all.
+            seed: the seed of the draw.
 
         Raises:
-            UsageError: if the model is no language model of text, or an argument is out of range.
+            UsageError: if the model is not a language model of text, or an argument is out of range.
         """
         tokens = self.tokens()
         if length < 1 or temperature < 0 or (top_k is not None and top_k < 1):
@@ -144,11 +144,11 @@ class Predictor:
         return tokens.decode(continued(self.model, begun, length, temperature, top_k, seed))
 
     def tokens(self) -> Tokens:
-        """What text is for a language model; a UsageError if the model is none, or its text is not known."""
+        """How a language model splits text into tokens; a UsageError if it is not one, or its tokens are not known."""
         task, kept = self.model.task, self.preprocessing.tokens
         if not isinstance(task, NextToken) or kept is None:
             what = f"{type(self.model).__name__} with the task {type(task).__name__}, trained on {self.raw_inputs.form}"
-            raise UsageError(f"{what}, writes no text: that takes the task NextToken and the data Text")
+            raise UsageError(f"{what}, can't write text: that needs the task NextToken and the data Text")
         try:
             return tokens_of(kept)
         except ValueError as error:
@@ -164,7 +164,7 @@ class Predictor:
             )
 
     def columns(self, scores: Any, count: int) -> dict[str, Any]:
-        """What a table says of `count` samples; a UsageError if the task gives a column of another length."""
+        """The table's columns for `count` samples; a UsageError if the task gives a column of another length."""
         columns = self.model.task.columns(scores, self.names)
         for name, values in columns.items():
             if len(values) != count or getattr(values, "ndim", 1) != 1:
@@ -177,13 +177,13 @@ def load(path: str | Path = "latest", ckpt: str = "best", device: str | torch.de
     """Load a trained model for use.
 
     Args:
-        path: a run, such as lightning_logs/digits_resnet/version_0, or latest; or a checkpoint file, which needs
-            nothing but itself.
+        path: a run, such as lightning_logs/digits_resnet/version_0, or latest; or a checkpoint file, which is enough
+            by itself.
         ckpt: the run's best or last checkpoint.
         device: such as cpu or cuda; None for a GPU where there is one.
 
     Raises:
-        UsageError: if there is no such checkpoint, or it is damaged or of a model that is not here.
+        UsageError: if there is no such checkpoint, it is damaged, or its model's class is not installed here.
     """
     name = str(path)
     file = Path(name) if Path(name).is_file() else find_checkpoint(find_run(name), ckpt)
@@ -191,7 +191,7 @@ def load(path: str | Path = "latest", ckpt: str = "best", device: str | torch.de
 
 
 def predictor_of(file: Path, checkpoint: dict[str, Any], device: str | torch.device | None = None) -> Predictor:
-    """The model of a checkpoint that was loaded from `file`; raises what `load` does."""
+    """The predictor of a checkpoint that was loaded from `file`; raises what `load` does."""
     load_projects()  # so that checkpoints can name their classes
     model = rebuilt(Model, file, checkpoint.get("hyper_parameters", {}))
     fit_or_refuse(file, checkpoint, model)

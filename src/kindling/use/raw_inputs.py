@@ -1,4 +1,4 @@
-"""Turns a user's images, arrays and tables into inputs like those of the training, not normalised yet."""
+"""Turns a user's images, arrays and tables into inputs like those of the training, before normalisation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from kindling.data.preprocessing import Preprocessing, arranged
 if TYPE_CHECKING:
     from kindling.data.columns import Encoded
 
-SLACK = 0.01  # by which a float image may leave 0 to 1
+SLACK = 0.01  # how far a float image may go beyond 0 to 1
 
 
 class RawInputs:
-    """What makes tensors (N, *shape) of inputs, of the type that `preprocessing` takes.
+    """Turns inputs into tensors (N, *shape) of the type that `preprocessing` takes.
 
     Args:
-        preprocessing: of the data that the model was trained on.
+        preprocessing: that of the data on which the model was trained.
         vocabulary: number of different tokens, if the model takes tokens.
     """
 
@@ -35,10 +35,10 @@ class RawInputs:
 
         Args:
             inputs: an image (PIL) or a list of them; an array or a tensor (N, …), or of one sample; a DataFrame.
-            lengths: of padded sequences (N,); None for all of full length.
+            lengths: those of padded sequences (N,); None for all of full length.
 
         Raises:
-            ValueError: if they are not what the model was trained on.
+            ValueError: if they are not like what the model was trained on.
         """
         if isinstance(inputs, Image.Image):
             inputs = [inputs]
@@ -52,7 +52,7 @@ class RawInputs:
             return torch.from_numpy(encoded.inputs), None
         raw, lengths = self.of_array(inputs, lengths)
         if not raw.isfinite().all():
-            raise ValueError("the inputs hold values that are no finite numbers")
+            raise ValueError("the inputs contain values that are not finite")
         return raw, lengths
 
     def of_images(self, images: list[Image.Image]) -> Tensor:
@@ -67,7 +67,7 @@ class RawInputs:
         if self.preprocessing.dtype == "uint8":
             return raw
         if not self.preprocessing.bounded:
-            raise ValueError("the model was trained on floats that are not from 0 to 1: it takes no pixels")
+            raise ValueError("the model was trained on floats beyond 0 to 1: it takes no pixels")
         return raw.float() / 255
 
     def of_table(self, table: Any) -> Encoded:
@@ -82,15 +82,15 @@ class RawInputs:
         return encode(table, columns, self.preprocessing.decimal)
 
     def _columns_in_order(self, names: list[str]) -> list[dict[str, Any]]:
-        """For a model that saw no table: its features are the columns, in this order, and the mean fills a gap."""
+        """For a model that saw no table: its features are the columns, in this order, and the mean fills gaps."""
         (size,) = self.shape
         if len(names) != size:
-            raise ValueError(f"the model takes {size} columns of numbers, and the table has {len(names)}")
+            raise ValueError(f"the model takes {size} columns of numbers, but the table has {len(names)}")
         means = self.preprocessing.plain["mean"] or [0.0] * size
         return [{"name": name, "fill": mean} for name, mean in zip(names, means, strict=True)]
 
     def of_array(self, inputs: Any, lengths: Any = None) -> tuple[Tensor, Tensor | None]:
-        """An array (N, …), or one sample of it, and the lengths of padded sequences."""
+        """Inputs from an array (N, …) or a single sample of it, and the lengths of padded sequences."""
         array = self._batch(as_tensor(inputs))
         raw = arranged(array, self.form, self.preprocessing.divisor, self._channels(tuple(array.shape[1:])))
         if self.preprocessing.lengths and raw.dim() > 1:
@@ -105,7 +105,7 @@ class RawInputs:
         return raw, lengths
 
     def _channels(self, shape: tuple[int, ...]) -> str | None:
-        """Where the channels of an array are: where the training's were, unless its shape fits the other way alone."""
+        """Where the channels of an array are: where the training's were, unless its shape only fits the other way."""
         trained = self.preprocessing.channels
         if trained is None or len(shape) != len(self.shape):
             return trained
@@ -113,7 +113,7 @@ class RawInputs:
         return fitting[0] if len(fitting) == 1 else trained
 
     def _fits(self, shape: tuple[int, ...], channels: str) -> bool:
-        """Whether a sample of a shape is one of the model's, if its channels are there."""
+        """Whether a sample of this shape suits the model, if its channels are there."""
         if self.form == "images":
             return self.shape == (shape if channels == "first" else (shape[2], *shape[:2]))
         steps, width = reversed(shape) if channels == "first" else shape
@@ -121,7 +121,7 @@ class RawInputs:
         return width == self.shape[1] and is_long_enough
 
     def _batch(self, array: Tensor) -> Tensor:
-        """An array (N, …); one of a single sample gets that dimension."""
+        """An array (N, …); a single sample is given that first dimension."""
         if self.form == "images" and self.shape[0] == 1:
             is_sample = self._is_grey_image(array)
         else:
@@ -129,13 +129,13 @@ class RawInputs:
         return array[None] if is_sample else array
 
     def _is_grey_image(self, array: Tensor) -> bool:
-        """Whether an array is one grey image, (H, W), (1, H, W) or (H, W, 1), rather than several: (N, H, W) …"""
+        """Whether an array is one grey image, (H, W), (1, H, W) or (H, W, 1), rather than several, (N, H, W) …"""
         if array.dim() != 3:
             return array.dim() < 3
         return array.shape[1:] != self.shape[1:]
 
     def _pad(self, raw: Tensor) -> Tensor:
-        """Sequences (N, L, …) with zeros up to the length that the training saw, if they are shorter."""
+        """Sequences (N, L, …), padded with zeros to the length that the training saw, if they are shorter."""
         missing = self.shape[0] - raw.shape[1]
         if missing <= 0:
             return raw
@@ -143,7 +143,7 @@ class RawInputs:
         return nn.functional.pad(raw, (*beside, 0, missing))
 
     def _check_range(self, raw: Tensor) -> None:
-        """A ValueError for float images that don't go from 0 to 1, and for tokens that the model doesn't have."""
+        """Raise a ValueError for float images beyond 0 to 1, and for tokens that the model doesn't have."""
         low, high = raw.min(), raw.max()
         is_inside = low > -SLACK and high < 1 + SLACK
         if self.preprocessing.bounded and raw.is_floating_point() and not is_inside:
@@ -161,12 +161,12 @@ def _lengths(raw: Tensor, lengths: Any) -> Tensor:
         return torch.full((count,), steps)
     lengths = as_tensor(lengths).reshape(-1)
     if len(lengths) != count or (count and not 1 <= lengths.min() <= lengths.max() <= steps):
-        raise ValueError(f"lengths: expected {count} whole numbers from 1 to {steps}, one a sample")
+        raise ValueError(f"lengths: expected {count} whole numbers from 1 to {steps}, one per sample")
     return lengths
 
 
 def as_tensor(values: Any) -> Tensor:
-    """Numbers of any type that NumPy has, in memory of their own; a ValueError if they are none."""
+    """Numbers of any NumPy type, in memory of their own; a ValueError if they are not numbers."""
     if isinstance(values, Tensor):
         return values.cpu()
     array = np.asarray(values)

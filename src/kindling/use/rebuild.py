@@ -26,23 +26,23 @@ from kindling.data.preprocessing import Preprocessing
 from kindling.models.hyperparameters import weights_follow
 
 M = TypeVar("M", bound=L.LightningModule)
-PARTS = (nn.Module, Optimizer, LRScheduler)  # that a checkpoint can name
-MOST_TIMES_LARGER = 1000  # than what a model was trained on: an input that can be tried
+PARTS = (nn.Module, Optimizer, LRScheduler)  # the parts that a checkpoint can name
+MOST_TIMES_LARGER = 1000  # how much larger than in the training an input may be for a model to try it
 IMPOSSIBLE = "DefaultCPUAllocator|negative dimension|[Oo]verflow|failed to unpack"  # what torch says of sizes
 DTYPES = ("uint8", "float32", "int64")  # of raw inputs
-FOR_TRAINING = ("optimizer", "schedule")  # what a model is built with, and does without in its use
+FOR_TRAINING = ("optimizer", "schedule")  # a model is built with them, but doesn't need them to predict
 
 
 def rebuilt(base: type[M], file: Path, hparams: dict[str, Any]) -> M:
     """The model that a checkpoint's hyper-parameters describe, with new weights.
 
-    A class path that is gone, as after a renaming, means the class here with its last word.
+    A class path that is gone, as after a renaming, means the present class with the same last word.
 
     Raises:
-        UsageError: if they name anything but parts of a model that are imported, or have a wrong value.
+        UsageError: if they name anything but imported parts of a model, or have a wrong value.
     """
     if not all(isinstance(key, str) for key in hparams):
-        raise UsageError(f"{file} is refused, since its hyper_parameters have a key that is no name")
+        raise UsageError(f"{file} is refused, since its hyper_parameters have a key that is not a string")
     arguments = {key: value for key, value in hparams.items() if key not in ("_class_path", "_instantiator")}
     instantiator = hparams.get("_instantiator", INSTANTIATOR)
     if instantiator != INSTANTIATOR:
@@ -50,14 +50,14 @@ def rebuilt(base: type[M], file: Path, hparams: dict[str, Any]) -> M:
     cls = model_class(base, file, hparams)
     if cls is None:
         model = f"of the model {hparams['_class_path']}" if "_class_path" in hparams else "of a model it does not name"
-        raise UsageError(f"{file} is {model}, which is not here: {', '.join(sorted(classes_of(base)))}")
+        raise UsageError(f"{file} is {model}, which is not here; models here: {', '.join(sorted(classes_of(base)))}")
     try:
         arguments = with_class_paths(arguments, path_here)
     except UsageError as error:  # several classes have the name
         raise UsageError(f"{file}: {error}") from error
     for key in FOR_TRAINING:
         path = str(class_path_of(arguments.get(key)))
-        if "." in path and imported(path) is None:  # of a package that is not here
+        if "." in path and imported(path) is None:  # from a package that is not here
             del arguments[key]
             arguments.pop("groups", None)  # options of an optimiser that is not here
     with imported_parts(), weights_follow():
@@ -81,7 +81,7 @@ def model_class(base: type[M], file: Path, hparams: dict[str, Any]) -> type[M] |
 
 
 def path_here(path: str) -> str:
-    """The path of a part; that of the part with its last word if it is gone. A UsageError if several have the name."""
+    """The path of a part, or if it is gone, of the one with its last word; a UsageError if several have that."""
     if imported(path) is not None:
         return path
     paths = {path_of(cls) for base in PARTS if (cls := find_class(base, path))}
@@ -97,13 +97,13 @@ def _sentence(base: type, file: Path, path: str, arguments: dict[str, Any], erro
 
 
 def preprocessing_of(file: Path, checkpoint: dict[str, Any], model: Any) -> Preprocessing:
-    """How raw inputs become what a checkpoint's model takes; a UsageError if it says something impossible."""
+    """How raw inputs become what a checkpoint's model takes; a UsageError if the checkpoint makes that impossible."""
     as_the_model_takes_them = {"shape": model.input_shape, "dtype": "int64" if model.vocabulary else "float32"}
     kept = checkpoint.get("preprocessing") or as_the_model_takes_them
     try:
         preprocessing = Preprocessing(**kept)
         if not _fits(model, preprocessing.shape):
-            raise ValueError(f"its shape is {preprocessing.shape}, and the model takes {tuple(model.input_shape)}")
+            raise ValueError(f"its shape is {preprocessing.shape}, but the model takes {tuple(model.input_shape)}")
         _try_out(preprocessing)
     except Exception as error:  # values of any type fail in any way
         reason = " ".join(str(error).split())
@@ -112,7 +112,7 @@ def preprocessing_of(file: Path, checkpoint: dict[str, Any], model: Any) -> Prep
 
 
 def _fits(model: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a model takes inputs of a shape: its own, or another, such as larger images for convolutions."""
+    """Whether a model takes inputs of this shape: its own, or another, such as larger images for convolutions."""
     own = tuple(model.input_shape)
     if shape == own:
         return True
@@ -127,12 +127,12 @@ def _fits(model: Any, shape: tuple[int, ...]) -> bool:
 
 
 def _try_out(preprocessing: Preprocessing) -> None:
-    """Have it take an input, which fails in any way if its arguments are none that a training would have kept."""
+    """Give it an input, which fails in some way if its arguments are not what a training would have kept."""
     if preprocessing.dtype not in DTYPES:
         raise ValueError(f"its dtype is {preprocessing.dtype!r}: expected {' or '.join(DTYPES)}")
     inputs = torch.zeros(1, *preprocessing.shape)
     if preprocessing(inputs).shape != inputs.shape:
-        raise ValueError("its mean and std have another size than its inputs")
+        raise ValueError("its mean and std differ in size from its inputs")
     float(preprocessing.divisor), int(preprocessing.further_inputs)
     if preprocessing.columns:
         names = [column["name"] for column in preprocessing.columns]

@@ -1,8 +1,8 @@
-"""Writes what a module's own `predict_step` has returned, as it is: a table, arrays, or a list of torch's.
+"""Writes what a module's own `predict_step` has returned, as it is: a table, arrays, or a list for torch.
 
 predictions.csv   if each batch is a dict of columns of equal length, or a list of texts
-predictions.npz   if each batch is tensors, or dicts and tuples of them, that join along their first dimension
-predictions.pt    else: a list of what each batch gave, for `torch.load(path, weights_only=True)`
+predictions.npz   if each batch is tensors, or dicts and tuples of them, that can be joined along the first dimension
+predictions.pt    otherwise: a list of what each batch gave, for `torch.load(path, weights_only=True)`
 """
 
 import csv
@@ -17,11 +17,11 @@ from torch import Tensor
 from kindling.core.tables import plain_cell
 
 PLAIN = (bool, int, float, str, type(None))
-TAKEN = {"file", "allow_pickle"}  # names that np.savez has for itself
+TAKEN = {"file", "allow_pickle"}  # names that np.savez needs for itself
 
 
 def write_outputs(batches: list[Any], file: Path, suffix: str) -> None:
-    """Write what each batch gave to a file of the format that `suffix_for` has named."""
+    """Write what each batch gave to a file of the format that `suffix_for` has chosen."""
     if suffix == ".csv":
         _write_table([_columns(batch) for batch in batches], file)
     elif suffix == ".npz":
@@ -35,7 +35,7 @@ def suffix_for(batches: list[Any]) -> str:
     """The format that holds what each batch gave: .csv, .npz or .pt.
 
     Raises:
-        ValueError: if it holds objects that no file can keep without code.
+        ValueError: if it holds objects that a file can only keep as code.
     """
     headers = {tuple(_columns(batch)) for batch in batches}
     if len(headers) == 1 and headers != {()}:
@@ -48,7 +48,7 @@ def suffix_for(batches: list[Any]) -> str:
 
 
 def _columns(batch: Any) -> dict[str, list[Any]]:
-    """The columns of a table that a batch is; none if it isn't one."""
+    """The columns of a batch that is a table; empty if it isn't one."""
     if isinstance(batch, list) and all(isinstance(text, str) for text in batch):
         return {"prediction": batch}
     if not isinstance(batch, dict):
@@ -64,7 +64,7 @@ def _columns(batch: Any) -> dict[str, list[Any]]:
 
 
 def _column(values: Any) -> list[Any] | None:
-    """Numbers or texts of one dimension; None if it is anything else."""
+    """A one-dimensional column of numbers or texts; None if it is anything else."""
     if isinstance(values, Tensor | np.ndarray):
         return values.tolist() if values.ndim == 1 else None
     if isinstance(values, list | tuple) and all(isinstance(value, PLAIN) for value in values):
@@ -84,7 +84,7 @@ def _write_table(batches: list[dict[str, list[Any]]], file: Path) -> None:
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """What is at the ends of nested dicts, lists and tuples, with names such as `boxes.0`."""
+    """The leaves of nested dicts, lists and tuples, with names such as `boxes.0`."""
     if isinstance(value, dict):
         inner = value.items()
     elif isinstance(value, list | tuple):
@@ -97,7 +97,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _can_join(batches: list[dict[str, Any]]) -> bool:
-    """Whether all batches have arrays of the same names and shapes but for the first dimension."""
+    """Whether all batches have arrays of the same names, and of the same shapes except for the first dimension."""
     shapes = set()
     for batch in batches:
         if TAKEN & set(batch) or not all(isinstance(value, Tensor | np.ndarray) for value in batch.values()):
@@ -107,7 +107,7 @@ def _can_join(batches: list[dict[str, Any]]) -> bool:
 
 
 def _joined(batches: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """The arrays of all batches, one after the other; numbers, of which a batch has one, become a row."""
+    """The arrays of all batches, one after another; single numbers, one per batch, become a row."""
     arrays = {}
     for name in batches[0]:
         parts = [_array(batch[name]) for batch in batches]

@@ -1,4 +1,4 @@
-"""Text files for a language model, in windows of tokens as its training had them."""
+"""Text files for a language model, in windows of tokens as in its training."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +14,9 @@ from kindling.use.predictor import Predictor
 
 
 def read_text(path: Path, predictor: Predictor, size: int) -> InputBatches:
-    """The windows of a text file, or of all .txt in a folder, in batches of at most `size`; the last one is shorter.
+    """The windows of a text file, or of all .txt in a folder, in batches of at most `size`; the last may be shorter.
 
-    Each is called by its file and its first token, and begins with the last token of that before it.
+    Each is named after its file and the place of its first token, and begins with the last token of the previous one.
     """
     pieces, _ = find_texts(str(path))
     tokens, (length,) = predictor.tokens(), predictor.preprocessing.shape
@@ -39,7 +39,7 @@ def read_text(path: Path, predictor: Predictor, size: int) -> InputBatches:
 
 
 def _windows(piece: Piece, tokens: Tokens, length: int) -> Iterator[tuple[int, list[int]]]:
-    """The windows of a text, which share a token with the next, and where each begins."""
+    """The windows of a text, each of which shares a token with the next, and where each begins."""
     start, waiting = 0, list[int]()
     for part in encoded(tokens, piece):
         waiting += np.asarray(part).tolist()

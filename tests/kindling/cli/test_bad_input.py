@@ -63,10 +63,10 @@ FLAGS = {
     "image model on vectors": (["--model", "ResNet", "--data", "SyntheticClassification"], "ResNet takes images: the data has vectors (10,)"),
     "metric to stop by": (
         ["--early_stopping.monitor", "val/acuracy"],
-        "EarlyStopping monitors val/acuracy, which is never logged: logged are val/accuracy, val/auroc, val/calibration_error, val/f1, val/loss, val/precision, val/recall",
+        "EarlyStopping monitors val/acuracy, which is never logged; logged metrics: val/accuracy, val/auroc, val/calibration_error, val/f1, val/loss, val/precision, val/recall",
     ),
-    "metric to keep by": (["--checkpoint.monitor", "nothing"], "Checkpoint monitors nothing, which is never logged: logged are val/"),
-    "metric of no stage": (["--early_stopping.monitor", "nothing"], "EarlyStopping monitors nothing, which is never logged: logged are val/"),
+    "metric to keep by": (["--checkpoint.monitor", "nothing"], "Checkpoint monitors nothing, which is never logged; logged metrics: val/"),
+    "metric of no stage": (["--early_stopping.monitor", "nothing"], "EarlyStopping monitors nothing, which is never logged; logged metrics: val/"),
     "run without an end": (["--trainer.max_epochs", "-1"], "set trainer.max_steps (trainer.max_epochs is enough if the data has a known length)"),
     "metric with an underscore": (["--early_stopping.monitor", "val_loss"], "EarlyStopping monitors val_loss, which is"),
     "no epoch": (["--trainer.max_epochs", "0"], "trainer.max_epochs is 0: nothing would be trained"),

@@ -136,7 +136,7 @@ def test_only_arguments_that_a_module_names_come_from_the_data(kindling: Run) ->
     assert config()["model"] == {"class_path": "modules_of_nobody.Asks"}  # the data is asked again on every start
     assert_told(
         kindling("fit", *PLAIN, "--model", "modules_of_nobody.AsksInVain"),
-        "Points has no colours, which AsksInVain takes from the data: give it such an attribute",
+        "Points has no colours, which AsksInVain takes from the data: give it that attribute",
     )
     assert_told(kindling("fit", "--model", "MLP", *QUICK), "MLP takes input_shape", "name one with --data")
 
@@ -152,7 +152,7 @@ def test_a_run_of_a_foreign_module_asks_for_it_again(kindling: Run, monkeypatch:
     refused = kindling("fit", "--resume", RUN, "--trainer.max_epochs", 3)
     assert_told(
         refused,
-        "needs modules_of_nobody.Plain, which is of no installed project: name it again, --model modules_of_nobody.Plain",
+        "needs modules_of_nobody.Plain, which is in no installed project: name it again, --model modules_of_nobody.Plain",
     )
     assert "modules_of_nobody" not in sys.modules  # a run can come from anyone
     again = ["--model", "modules_of_nobody.Plain"]  # and the data, which is beside it

@@ -266,8 +266,8 @@ def test_a_damaged_run_is_named_and_left_out(file: str, content: str, capsys: py
     main([])
     out = capsys.readouterr().out
     assert names(cells(out)) == ["good"]
-    assert f"damaged, and its run left out: lightning_logs/bad/{file}\n" in out
-    with pytest.raises(UsageError, match="^there is no run to compare: all are damaged$"):
+    assert f"damaged, so its run is left out: lightning_logs/bad/{file}\n" in out
+    with pytest.raises(UsageError, match="^there are no runs to compare: all are damaged$"):
         main([str(LOGS / "bad")])
 
 
@@ -289,7 +289,7 @@ def test_of_many_settings_those_that_most_runs_have_are_shown(capsys: pytest.Cap
     main(["--csv", "all.csv"])
     out = capsys.readouterr().out
     assert cells(out)[0][1:7] == ["trainer.precision", "model.width", *(f"model.only_{number}" for number in range(4))]
-    assert "shown are 6 of 11 settings that differ: --csv FILE has them all" in out
+    assert "6 of 11 settings that differ are shown: --csv FILE has them all" in out
     first, second = read_csv("all.csv")
     assert (first["model.only_8"], second["model.only_8"]) == ("1", "")
 
@@ -328,7 +328,7 @@ def test_one_table_in_one_call(capsys: pytest.CaptureFixture[str]) -> None:
         (["nowhere"], "there is no run in nowhere: expected runs, or folders of runs, as fit makes in lightning_logs/"),
         (["lightning_logs", "empty"], "there is no run in empty"),
         (["lightning_logs/a/config.yaml"], "there is no run in lightning_logs/a/config.yaml"),
-        (["--sort", "accuracy"], "no run has 'accuracy' to sort by: there is val/loss, .*samples_per_second$"),
+        (["--sort", "accuracy"], "no run has 'accuracy' to sort by: expected one of val/loss, .*samples_per_second$"),
         (["--sort", ""], "no run has '' to sort by"),
         (["--sort"], "--sort: expected one argument"),
         (

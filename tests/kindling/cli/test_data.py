@@ -39,7 +39,7 @@ def test_it_says_what_the_data_is(kindling: Run, monkeypatch: pytest.MonkeyPatch
     words = " ".join(finished.out.replace("│", " ").split())
     assert "train 1,167 0: 115, 1: 119" in words
     assert "all inputs 0 0.3" in words
-    assert "samples a second are loaded with --data.workers 0" in finished.out
+    assert "--data.workers 0 loads " in finished.out
     assert "suggested: --data.workers " in finished.out
     assert "a batch as the model will see it, augmented: lightning_logs/digits_vit_data.png" in finished.out
     assert Path("lightning_logs/digits_vit_data.png").stat().st_size > 10_000

@@ -73,7 +73,9 @@ def test_a_run_keeps_its_devices_when_a_launcher_goes_on_with_it(
 def test_a_machine_that_does_not_see_the_run_is_named(tmp_path: Path) -> None:
     refuse_unseen(str(tmp_path))
     refuse_unseen(None)
-    with pytest.raises(UsageError, match="elsewhere, which the first process has made, is not in .+ on .+: start all"):
+    with pytest.raises(
+        UsageError, match="elsewhere, which the first process has made, can't be seen from .+ on .+: start all"
+    ):
         refuse_unseen(str(tmp_path / "elsewhere"))
 
 

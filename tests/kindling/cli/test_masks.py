@@ -144,7 +144,7 @@ def test_new_images_get_masks_of_their_names(trained: Path, kindling: Run) -> No
     Path("new/broken.jpg").touch()
     finished = kindling("predict", "--run", trained, "--input", "new")
     assert finished.code == 0
-    assert "2 of 3 inputs are predicted" in finished.out
+    assert "2 of 3 inputs predicted" in finished.out
     rows = read(trained / "predict" / "predictions_new.csv")
     assert [row["mask"] for row in rows] == ["predictions_new_masks/0.png", "predictions_new_masks/0.png.png", ""]
     assert rows[2]["error"] == "it is empty"
@@ -167,7 +167,7 @@ def test_a_folder_of_somebody_else_is_not_replaced(trained: Path, kindling: Run)
     Path("mine_masks/0.png").write_text("by hand")
     told = kindling("predict", "--run", trained, "--output", "mine.csv")
     assert told.code == 2
-    assert "mine_masks is there already, where the masks would go: remove it, or name another --output" in told.err
+    assert "mine_masks exists already, where the masks would go: remove it, or choose another --output" in told.err
     assert Path("mine_masks/0.png").read_text() == "by hand"
     assert not Path("mine.csv").exists()
     assert kindling("predict", "--run", trained, "--output", "other.csv").code == 0

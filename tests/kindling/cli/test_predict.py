@@ -146,7 +146,7 @@ def test_without_an_input_it_predicts_the_test_split(kindling: Run) -> None:
     kindling("fit", *MLP_FLAGS)
     finished = kindling("predict", "--run", "latest")
     assert (finished.code, finished.err) == (0, "")
-    assert f"360 of 360 inputs are predicted: {RUN}/predict/predictions.csv" in finished.out
+    assert f"360 of 360 inputs predicted: {RUN}/predict/predictions.csv" in finished.out
     rows = read(RUN / "predict" / "predictions.csv")
     results = json.loads((RUN / "results.json").read_text())
     right = sum(row["prediction"] == row["target"] for row in rows)
@@ -161,7 +161,7 @@ def test_a_prediction_says_nothing_else(kindling: Run, project: Path) -> None:
     finished = child("predict", "--run", RUN, cwd=project)
     assert (finished.code, finished.err) == (0, "")
     first, classes = finished.out.splitlines()
-    assert first == f"360 of 360 inputs are predicted: {RUN}/predict/predictions.csv"
+    assert first == f"360 of 360 inputs predicted: {RUN}/predict/predictions.csv"
     assert classes.startswith("0: ")
 
 
@@ -230,7 +230,7 @@ def test_a_model_that_saw_no_table_takes_columns_in_order() -> None:
     expected = predict(np.array([[1, 2, 3], [5, 2, 4]]))  # the gap is filled with the mean
     pd.testing.assert_frame_equal(predict(frame), expected)
     assert list(expected) == ["prediction_y"]
-    with pytest.raises(ValueError, match="takes 3 columns of numbers, and the table has 2"):
+    with pytest.raises(ValueError, match="takes 3 columns of numbers, but the table has 2"):
         predict(frame[["a", "b"]])
     with pytest.raises(ValueError, match="row 1: c is 'four': expected a number"):
         predict(frame.assign(c=["3", "four"]))
@@ -249,7 +249,7 @@ def test_a_broken_input_is_a_row_with_its_reason(kindling: Run) -> None:
     Path("new/notes.txt").write_text("not asked for")
     finished = kindling("predict", "--run", RUN, "--input", "new", "--output", "out.csv")
     assert (finished.code, finished.err) == (0, "")
-    assert "4 of 7 inputs are predicted: out.csv\n3 can't be read" in finished.out
+    assert "4 of 7 inputs predicted: out.csv\n3 can't be read" in finished.out
     rows = {row["input"]: row for row in read(Path("out.csv"))}
     assert list(rows) == ["a.png", "b.png", "c.jpg", "empty.jpg", "inner/d.webp", "words.png", "z.bmp"]
     assert rows["empty.jpg"]["error"] == "it is empty"
@@ -311,20 +311,20 @@ def test_where_the_data_is_gone_other_inputs_are_offered(kindling: Run) -> None:
     for command in ("predict", "export"):
         finished = kindling(command, "--run", "latest")
         assert (finished.code, finished.err.count("\n")) == (2, 1)
-        assert "path is 'people.csv': there is no such file; --input PATH takes other inputs" in finished.err
+        assert "path is 'people.csv': there is no such file; --input PATH predicts other inputs" in finished.err
 
 
 MISTAKES = {
     "nothing": ([], "needs --run RUN (a folder or latest), or --ckpt PATH and --input PATH"),
     "no run": (["--run", "nowhere"], "nowhere is not a run"),
     "no checkpoint": (["--ckpt", "no.ckpt"], "there is no checkpoint no.ckpt"),
-    "no input": (["--ckpt", "net.ckpt"], "needs --input PATH: a checkpoint alone has no test split"),
+    "no input": (["--ckpt", "net.ckpt"], "needs --input PATH: a checkpoint without a run has no test split"),
     "no such input": (["--ckpt", "net.ckpt", "--input", "gone"], "--input is gone: there is no such file or folder"),
     "a kind of file": (["--ckpt", "net.ckpt", "--input", "a.mp4"], "--input is a.mp4: expected a folder of images, an image, a .csv"),
     "a table for images": (["--ckpt", "net.ckpt", "--input", "a.csv"], "the model takes images, in a folder of images, an image, .npz or .npy"),
     "empty folder": (["--ckpt", "net.ckpt", "--input", "empty"], "empty can't be predicted: there are no images in this folder"),
     "broken archive": (["--ckpt", "net.ckpt", "--input", "bad.npz"], "bad.npz can't be predicted: "),
-    "other arrays": (["--ckpt", "net.ckpt", "--input", "two.npz"], "two.npz can't be predicted: expected an array x in it, and it has y, labels"),
+    "other arrays": (["--ckpt", "net.ckpt", "--input", "two.npz"], "two.npz can't be predicted: expected an array x in it, but it has y, labels"),
     "other shape": (["--ckpt", "net.ckpt", "--input", "wide.npz"], "the model takes images of shape (1, 8, 8), not (1, 9, 9)"),
     "objects": (["--ckpt", "net.ckpt", "--input", "objects.npz"], "objects.npz can't be predicted: x holds Python objects"),
     "option": (["--ckpt", "net.ckpt", "--inptu", "a.png"], "unknown option --inptu: did you mean --input? kindling predict takes --help, --run, --ckpt, --input"),
@@ -393,8 +393,8 @@ def test_without_the_extra_it_says_what_to_install(
     [
         (["--format", "onxx"], "--format: invalid choice: 'onxx' (choose from"),
         (["--ckpt", "net.ckpt"], "needs --input PATH"),
-        (["--ckpt", "net.ckpt", "--input", "a.npz", "--output", "a.pt2"], "--output is a.pt2: a file of the format onnx ends in .onnx"),
-        (["--ckpt", "net.ckpt", "--input", "none.npz"], "there is no input to check the exported model on"),
+        (["--ckpt", "net.ckpt", "--input", "a.npz", "--output", "a.pt2"], "--output is a.pt2: a file in the format onnx ends in .onnx"),
+        (["--ckpt", "net.ckpt", "--input", "none.npz"], "there is no input to check the exported model with"),
     ],
 )  # fmt: skip
 def test_mistakes_with_export(argv: list[str], message: str, kindling: Run) -> None:
@@ -416,7 +416,7 @@ def test_pixels_of_floats_are_refused_where_they_would_be_misread() -> None:
         with pytest.raises(ValueError, match="takes uint8 images, or floats from 0 to 1, not 0 to 2"):
             bytes_(pixels.astype(dtype))
     centred = Predictor(MLP(input_shape=(1, 8, 8), classes=["a", "b"]), Preprocessing((1, 8, 8)))
-    with pytest.raises(ValueError, match="trained on floats that are not from 0 to 1: it takes no pixels"):
+    with pytest.raises(ValueError, match="trained on floats beyond 0 to 1: it takes no pixels"):
         centred(pixels)
 
 
@@ -438,7 +438,7 @@ def test_inputs_of_any_memory_and_none_at_all() -> None:
     assert predict(raw[:0]).shape == (0, 3)
     with pytest.raises(ValueError, match="expected numbers, not <U"):
         predict(np.array(["a"] * 10))
-    with pytest.raises(ValueError, match="no finite numbers"):
+    with pytest.raises(ValueError, match="values that are not finite"):
         predict(np.full((1, 10), np.nan, np.float32))
     tokens = Predictor(build("RNN", "tokens", "Classification"), Preprocessing((8,), "int64"))
     with pytest.raises(ValueError, match="takes tokens from 0 to 8, not 9 to 9"):
@@ -467,7 +467,7 @@ def test_pixels_for_a_model_that_saw_none_are_told(kindling: Run) -> None:
     np.savez("raw.npz", x=raw_inputs("images", net.input_shape, 2))
     for path in ("image.png", "raw.npz"):
         finished = kindling("predict", "--ckpt", "net.ckpt", "--input", path)
-        message = "the model was trained on floats that are not from 0 to 1: it takes no pixels"
+        message = "the model was trained on floats beyond 0 to 1: it takes no pixels"
         assert finished.err == f"kindling: {path} can't be predicted: {message}\n"
         assert finished.code == 2
 
@@ -478,7 +478,7 @@ def test_a_checkpoint_of_other_data_is_told(kindling: Run) -> None:
     save(net, Preprocessing((1, 9, 9), "uint8"), Path("net.ckpt"))
     finished = kindling("predict", "--run", RUN, "--ckpt", "net.ckpt")
     assert (finished.code, finished.err.count("\n")) == (2, 1)
-    assert "has the shape (1, 8, 8), and the model takes (1, 9, 9): give --input PATH" in finished.err
+    assert "has the shape (1, 8, 8), but the model takes (1, 9, 9): give --input PATH" in finished.err
     finished = kindling("predict", "--run", RUN, "--output", ".")
     assert finished.err == "kindling: can't write .: it is a folder\n"
 

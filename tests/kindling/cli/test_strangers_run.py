@@ -205,7 +205,7 @@ def test_an_address_is_refused(stranger: Path, kindling: Run) -> None:
     change(stranger, {"trainer.logger": {"class_path": "CSVLogger", "init_args": {"save_dir": "memory://out"}}})
     finished = kindling("test", "--run", stranger)
     assert (finished.code, finished.err.count("\n")) == (2, 1)
-    assert "trainer.logger.save_dir is memory://out, outside of the run" in finished.err
+    assert "trainer.logger.save_dir is memory://out, outside the run" in finished.err
 
 
 @pytest.mark.parametrize("name", ["lock", "metrics.csv", "test", "config.0.yaml"])
@@ -217,7 +217,7 @@ def test_a_link_out_of_a_run_is_refused(name: str, stranger: Path, kindling: Run
     for argv in COMMANDS.values():
         finished = kindling(*argv)
         assert (finished.code, finished.err.count("\n")) == (2, 1)
-        assert f"{stranger / name} is a link to {victim.resolve()}, outside of the run" in finished.err
+        assert f"{stranger / name} is a link to {victim.resolve()}, outside the run" in finished.err
     assert victim.read_text() == "mine"
 
 

@@ -190,7 +190,7 @@ def test_a_signal_stops_the_trials_which_the_same_command_goes_on_with(
     told = search(["waits"])
     thread.join()
     assert told.code == 128 + number
-    assert told.err == "kindling: stopped, and its trials are saved: the same command goes on\n"
+    assert told.err == "kindling: stopped, with all trials saved: the same command goes on with them\n"
     assert signal.getsignal(number) is before
     assert [trial.state for trial in trials()] == [State.RUNNING]
     assert search(["waits"]).code == 0
@@ -205,7 +205,9 @@ def test_a_study_whose_record_can_not_be_written_stops_in_a_sentence(
 
     monkeypatch.setattr(Trials, "tell", fails)
     told = search(["fine"])
-    stops = "kindling: the study stops, and the same command goes on with it: [Errno 28] No space left on device\n"
+    stops = (
+        "kindling: the study has stopped, and the same command goes on with it: [Errno 28] No space left on device\n"
+    )
     assert (told.code, told.err) == (2, stops)
 
 
@@ -215,7 +217,7 @@ def test_a_study_in_which_all_trials_break_stops(
     monkeypatch.setattr("kindling.study.trials.IN_A_ROW", 3)
     told = search([f"broken{number}" for number in range(5)])
     assert told.code == 2
-    assert told.err == "kindling: 3 trials in a row have broken, the last one so: the loss is NaN at step 3\n"
+    assert told.err == "kindling: 3 trials in a row have broken, the last with: the loss is NaN at step 3\n"
     assert [is_broken(trial) for trial in trials()] == [True] * 3
 
 
@@ -239,7 +241,7 @@ def refusals(kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -
         ("model.dropout: {choice: [0.1, much]}", "space.yaml: model.dropout is 'much': expected float"),
         ("model.hidden_sizes: {choice: [[64], 64]}", "space.yaml: model.hidden_sizes is 64: expected list[int]"),
         ("model: {choice: [MLP, CNM]}", "space.yaml: model is 'CNM', which names no LightningModule here: did you mean CNN"),
-        ("{model: {choice: [MLP, CNN]}, model.hidden_sizes: {choice: [[8]]}}", "; what only one choice takes stands below it, as in choice: {MLP: {model.dropout: …}, CNN: }"),
+        ("{model: {choice: [MLP, CNN]}, model.hidden_sizes: {choice: [[8]]}}", "; a setting that only one choice takes goes below it, as in choice: {MLP: {model.dropout: …}, CNN: }"),
         ("trainer.max_epoch: {int: [1, 2]}", "space.yaml: unknown key trainer.max_epoch: did you mean trainer.max_epochs or"),
         ("model.dropout: {float: [1.5, 2]}", "dropout is 1.5: expected a fraction in [0, 1)"),
         ("model.dropout: {choice: []}", "space.yaml: model.dropout: choice is []: expected a list of values"),
@@ -257,13 +259,13 @@ FINE = "model.dropout: {float: [0, 0.5]}"
     ("argv", "message"),
     [
         (["--model.dropout", "0.1"], "--model.dropout is also in space.yaml: leave out one of them"),
-        (["--test", "true"], "sweep has no --test: it begins a run for each trial"),
-        (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run makes no runs, of which a study consists: leave it out"),
+        (["--test", "true"], "sweep takes no --test: it begins a run for each trial"),
+        (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run makes no runs, but a study consists of runs: leave it out"),
         (["--resume=x"], "sweep has no --resume: it begins a run for each trial"),
-        (["--trials", "0"], "--trials: 0 is not a number from 1 on"),
+        (["--trials", "0"], "--trials: 0 is not a whole number above 0"),
         (["--name", "../x"], "--name is '../x': expected the name of one folder"),
         (["--grid", "--random"], "--random: not allowed with argument --grid"),
-        (["--grid"], "space.yaml: model.dropout: float has no single values for a grid: use choice"),
+        (["--grid"], "space.yaml: model.dropout: float has infinitely many values: for a grid, use choice"),
         (["--model.widht", "3"], "command line: unknown key model.widht"),
         (["--checkpoint.monitor", "val/typo"], "no validation logs val/typo to compare trials by: set checkpoint.monitor to one of val/"),
         (["--storage", "nonsense"], "can't open --storage: Could not parse"),
@@ -378,16 +380,19 @@ def test_the_best_settings_are_not_trained_while_a_better_trial_may_come_or_with
     with wait_for_lock(STUDY / "locks" / "trial_1"):
         told = kindling(*finish)
         assert f"study  {STUDY}: 2 trials (1 complete, 1 running)\n" in told.out
-        refusal = f"{STUDY} has trials that are running (1): --finish when they have ended"
+        refusal = f"{STUDY} has running trials (1): use --finish when they have ended"
         assert (told.code, told.err) == (2, f"kindling: {refusal}\n")
         told = search(["fine"], "--config", own, "--trials", 1, "--finish")
         assert told.code == 0
-        assert told.out.endswith("other workers have trials running: --finish is left to the last of them\n")
+        assert told.out.endswith("other workers have running trials: --finish is left to the last of them\n")
 
     own.write_text("trainer: {max_epochs: 4}")
     told = kindling(*finish)
-    assert f"study  {STUDY}: 2 trials (1 complete, 1 interrupted)\nwhat was interrupted goes on with" in told.out
-    refusal = f"trainer.max_epochs has changed since the trials of {STUDY}: set it in the config as it was"
+    assert (
+        f"study  {STUDY}: 2 trials (1 complete, 1 interrupted)\nthe command that began the study goes on with"
+        in told.out
+    )
+    refusal = f"trainer.max_epochs has changed since the trials of {STUDY}: set it back in the config"
     assert (told.code, told.err) == (2, f"kindling: {refusal}\n")
 
 
@@ -397,7 +402,7 @@ def test_a_study_without_a_complete_trial_can_not_be_finished(
     search(["broken"])
     told = kindling("sweep", "--study", STUDY, "--finish")
     assert told.code == 2
-    assert told.err == f"kindling: {STUDY} has no complete trial yet whose settings could be trained\n"
+    assert told.err == f"kindling: {STUDY} has no complete trial yet, so there are no best settings to train\n"
     assert "no trial is complete yet" in told.out
 
 

@@ -127,11 +127,11 @@ def test_texts_are_measured_window_by_window(kindling: Run) -> None:
 def test_what_no_language_model_can_do_is_refused(kindling: Run) -> None:
     assert_refused(kindling("predict", "--length", 3), "--length is for --prompt TEXT: give that too")
     both = kindling("predict", "--prompt", "a", "--input", "book.txt")
-    assert_refused(both, "--prompt and --input are both given: the one generates, the other measures a text")
+    assert_refused(both, "--prompt and --input are both given: one generates text, the other measures it")
     assert kindling("fit", "--config", "configs/digits_mlp.yaml", *QUICK, "--figures.enabled", "false").code == 0
     refused = kindling("predict", "--run", "latest", "--prompt", "a")
     assert refused.code == 2
-    assert "MLP with the task Classification, trained on images, writes no text: that takes the task" in refused.err
+    assert "MLP with the task Classification, trained on images, can't write text: that needs the task" in refused.err
     assert kindling(*FIT, "--figures.enabled", "false").code == 0
     for flags, message in (
         (["--prompt", ""], "the prompt is empty: expected a text to go on with"),
@@ -156,7 +156,7 @@ def test_tokens_without_their_text_are_trained_on_but_write_nothing(kindling: Ru
     np.savez("a.npz", x_train=np.random.default_rng(0).integers(0, 9, (200, 12)))
     data = ["--data", "Arrays", "--data.path", "a.npz", "--data.inputs", "tokens", "--data.kind", "unlabelled"]
     assert kindling("fit", *MODEL, *data, *QUICK, "--figures.enabled", "false").code == 0
-    assert "writes no text" in kindling("predict", "--run", "latest", "--prompt", "a").err
+    assert "can't write text" in kindling("predict", "--run", "latest", "--prompt", "a").err
     assert kindling("predict", "--run", "latest").code == 0
 
 

@@ -221,4 +221,4 @@ def test_aliases_that_stand_for_billions_are_damage(capsys: pytest.CaptureFixtur
     (ROOT / "bomb/version_0/config.yaml").write_text(usual + "\n".join(lines))
     (ROOT / "whole/version_0/config.yaml").write_text(usual)
     compare([])
-    assert "damaged, and its run left out: lightning_logs/bomb/version_0/config.yaml" in capsys.readouterr().out
+    assert "damaged, so its run is left out: lightning_logs/bomb/version_0/config.yaml" in capsys.readouterr().out

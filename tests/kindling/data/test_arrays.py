@@ -280,7 +280,7 @@ def test_a_hole_stops_a_training_before_it_begins(split: str, kindling: Run) -> 
         table = (run / "predict/predictions.csv").read_text().splitlines()
         assert (table[4].split(",")[:2], table[5].split(",")[:2]) == (["83", ""], ["84", "0"])
         reasons = [row.rpartition(",")[2] for row in table[3:6]]
-        assert reasons == ["", "it holds values that are no finite numbers", ""]
+        assert reasons == ["", "it contains values that are not finite", ""]
 
 
 @pytest.mark.parametrize("mapped", [False, True])

@@ -166,7 +166,7 @@ def test_linked_folders_are_read_in_fit_and_in_predict(kindling: Run) -> None:
     (Path("photos") / "cat" / "notes.txt").touch()
     finished = kindling("predict", "--run", "lightning_logs/photos/version_0", "--input", "photos", "--output", "a.csv")
     assert finished.code == 0, finished.err
-    assert "50 of 50 inputs are predicted" in finished.out
+    assert "50 of 50 inputs predicted" in finished.out
     assert "files left out: 1 (.txt 1)" in finished.out
     predicted = [line.partition(",")[0] for line in Path("a.csv").read_text().splitlines()[1:]]
     assert predicted == data.names

@@ -230,7 +230,7 @@ def test_to_look_at_what_is_no_array_is_refused(kindling: Run, monkeypatch: pyte
     told = kindling("data", "--data", "bags.Mine")
     assert (told.code, told.err) == (
         2,
-        "kindling: kindling data looks at inputs that are arrays, and those of Mine are none\n",
+        "kindling: kindling data looks only at inputs that are arrays, not those of Mine\n",
     )
 
 

@@ -179,7 +179,7 @@ def test_a_training_that_was_interrupted_ends_the_same(
     for command in ([], ["--input", "rows/0.parquet"]):
         finished = kindling("predict", "--run", "lightning_logs/broken/version_0", *command)
         assert finished.code == 0, finished.err
-    assert "160 of 160 inputs are predicted" in finished.out
+    assert "160 of 160 inputs predicted" in finished.out
     assert "ParquetFolder: vectors 3, 480 samples" in kindling("data", *FIT[FIT.index("--data") : -4]).out
     pq.write_table(table(3), rows / "3.parquet", row_group_size=ROWS)
     refused = kindling("fit", "--resume", "lightning_logs/broken/version_0", "--trainer.max_epochs", "3")

@@ -30,7 +30,10 @@ def test_image_and_row(mine: Any, kindling: Callable[..., Result]) -> None:
     rows = list(csv.DictReader((folder / "predict/predictions.csv").open()))
     assert len(rows) == 360
     exported = kindling("export", *predict[1:])
-    assert (exported.code, exported.err) == (2, "kindling: ImageAndRow takes 2 inputs a sample: export writes one\n")
+    assert (exported.code, exported.err) == (
+        2,
+        "kindling: ImageAndRow takes 2 inputs per sample, and export can write only one\n",
+    )
 
 
 def test_multi_task() -> None:

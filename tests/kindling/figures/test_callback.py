@@ -370,9 +370,7 @@ def test_a_figure_that_fails_ends_no_training(
     trainer = short_training(Figures(every_seconds=0), tmp_path)
     trainer.fit(Plain(numbers, Named()))
     assert trainer.state.finished
-    told = (
-        "warning: can't draw the figure heights, and goes on without: AttributeError: 'Results' object has no attribute"
-    )
+    told = "warning: can't draw the figure heights, and goes on without it: AttributeError: 'Results' object has no attribute"
     assert capsys.readouterr().out.count(told) == 1
 
 

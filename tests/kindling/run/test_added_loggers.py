@@ -218,7 +218,7 @@ def test_a_password_in_a_server_s_address_is_neither_kept_nor_told(run: Path) ->
     kept = {"MLFlowLogger": {"id": "1", "store": "http://example.com"}}
     (run / "loggers.json").write_text(json.dumps({"runs": kept, "ahead": []}))
     recipe = Recipe(MLFlowLogger, tracking_uri="http://me:secret@example.org")
-    refused = "the run was logged to http://example.com, and now it would be to http://example.org: name that again"
+    refused = "the run was logged to http://example.com, but now goes to http://example.org: name the first again"
     with pytest.raises(UsageError, match=f"^{refused}$"):
         run_loggers(run, "fit", None, [recipe])
 
@@ -334,7 +334,7 @@ def test_a_run_sends_nothing_to_others_until_they_are_named_again(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump({"model": "MLP", "data": "Digits", **trainer}))
     for command in (["test", "--run"], ["fit", "--resume"]):
-        refused = f"{RUN}/config.yaml: trainer.logger.{key} is {value.replace('secret', 'set')}, outside of the run: name it again"
+        refused = f"{RUN}/config.yaml: trainer.logger.{key} is {value.replace('secret', 'set')}, outside the run: name it again"
         with pytest.raises(UsageError, match=refused):
             values_of(*command, str(RUN))
     assert values_of("test", "--run", str(RUN), "--trainer.logger=false")["trainer"] == {"logger": False}

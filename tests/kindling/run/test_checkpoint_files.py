@@ -64,7 +64,7 @@ def save_pickle(content: object, path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("save", "message"),
-    [(torch.save, "is refused and nothing in it was run"), (save_pickle, "is not a checkpoint, or it is damaged")],
+    [(torch.save, "is refused, and nothing in it was run"), (save_pickle, "is not a checkpoint, or it is damaged")],
 )
 @pytest.mark.parametrize("command", [["test", "--run", RUN], ["fit", "--resume", RUN, "--trainer.max_epochs", 5]])
 def test_a_malicious_pickle_is_refused_unexecuted(

@@ -64,7 +64,7 @@ def test_of_scores_the_higher_is_better(name: str) -> None:
 @pytest.mark.parametrize("name", ["val/elbo", "val_acc1", "val_loss_total", "lossy"])
 def test_of_others_nothing_is_guessed(name: str) -> None:
     message = (
-        f"nothing tells whether a lower or a higher {name} is better: set checkpoint.mode and early_stopping.mode to"
+        f"nothing says whether a lower or a higher {name} is better: set checkpoint.mode and early_stopping.mode to"
     )
     with pytest.raises(UsageError, match=message):
         mode_of(name)
@@ -83,7 +83,7 @@ def refused(given: Any, *callbacks: Any, of_validation: bool) -> str | None:
 def test_a_metric_that_is_not_logged_is_refused_when_it_should_be() -> None:
     given = trainer("val_loss", "val_acc", "train/loss")
     misspelt, other = EarlyStopping("val_los"), EarlyStopping("reward")
-    told = "EarlyStopping monitors {}, which is never logged: logged are val_acc, val_loss"
+    told = "EarlyStopping monitors {}, which is never logged; logged metrics: val_acc, val_loss"
     assert refused(given, misspelt, of_validation=True) == told.format("val_los")
     assert refused(given, misspelt, of_validation=False) is None
     assert refused(given, other, of_validation=True) is None  # it may be logged in the training
@@ -104,9 +104,9 @@ def test_what_a_module_names_as_its_monitor_is_checked_too() -> None:
         pass
 
     given = trainer("val_loss", module=Net(monitor="val_los"))
-    assert refused(given, of_validation=True) == "Net monitors val_los, which is never logged: logged are val_loss"
+    assert refused(given, of_validation=True) == "Net monitors val_los, which is never logged; logged metrics: val_loss"
     assert refused(trainer(module=Net(monitor="x")), of_validation=False) == (
-        "Net monitors x, which is never logged: logged are no metrics"
+        "Net monitors x, which is never logged; logged metrics: none"
     )
 
 

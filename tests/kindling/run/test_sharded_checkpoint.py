@@ -227,7 +227,7 @@ def test_a_strangers_folder_runs_no_code(kind: str, tmp_path: Path) -> None:
     (folder / "manifest.json").unlink()
     sealed = {name: shards._checksum(folder / name) for name in files if kind != "unsealed"}
     shards.seal(folder, sealed)  # with checksums that are right
-    with pytest.raises(UsageError, match=r"is refused and nothing in it was run, since its .metadata can't be used"):
+    with pytest.raises(UsageError, match=r"is refused, and nothing in it was run, since its .metadata can't be used"):
         load_checkpoint(tmp_path / "checkpoints/last.ckpt")
     assert not ran.exists()
 

@@ -64,7 +64,7 @@ def test_cases_are_measured_and_merged_into_what_is_known(tmp_path: Path) -> Non
 def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
     finished = benchmark(tmp_path, "step")
     assert finished.returncode == 2
-    assert "unknown part step: there are steps, image_example, " in finished.stderr
+    assert "unknown part step: expected steps, image_example, " in finished.stderr
     assert not list(tmp_path.iterdir())
 
 

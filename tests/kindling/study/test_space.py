@@ -67,7 +67,7 @@ def test_a_grid_is_every_combination() -> None:
     assert {(each["model"], each.get("model.norm", "–")) for each in grid} == {
         ("MLP", "batch"), ("MLP", None), ("CNN", "–")
     }  # fmt: skip
-    with pytest.raises(UsageError, match=r"^space.yaml: a: log has no single values for a grid: use choice$"):
+    with pytest.raises(UsageError, match=r"^space.yaml: a: log has infinitely many values: for a grid, use choice$"):
         Space({"a": {"log": [1, 2]}}, "space.yaml").grid()
 
 
@@ -85,14 +85,17 @@ def test_the_examples_have_every_choice_and_both_ends() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([1, 2], " is [1, 2]: expected what it can be, such as {log: [1e-4, 1e-1]} or {choice: [relu, gelu]}"),
+        (
+            [1, 2],
+            " is [1, 2]: expected the values that it can take, such as {log: [1e-4, 1e-1]} or {choice: [relu, gelu]}",
+        ),
         ({"lgo": [1, 2]}, " has lgo: expected one of log, float, int, choice, such as {log: [1e-4, 1e-1]} or"),
         ({"lr": {"log": [1, 2]}}, "; a key is written in full, such as key.lr"),
         ({}, " has nothing: expected one of log, float, int, choice"),
         ({"log": [1, 2], "int": [1, 2]}, " has log, int: expected one of"),
         ({"choice": []}, ": choice is []: expected a list of values, such as [relu, gelu]"),
         ({"choice": "relu"}, ": choice is 'relu': expected a list of values"),
-        ({"choice": [1, 1]}, ": choice has a value twice: 1, 1"),
+        ({"choice": [1, 1]}, ": choice has the same value twice: 1, 1"),
         ({"choice": [1, 2], "step": 1}, ": a choice has no step"),
         ({"choice": {1: None}}, ": choice is {1: None}: expected names"),
         ({"choice": {"MLP": 3}}, ": MLP has 3 below it: expected settings that hold only for it"),
@@ -113,5 +116,5 @@ def test_what_is_refused(value, message: str) -> None:
 
 
 def test_what_a_study_goes_by_is_not_searched() -> None:
-    with pytest.raises(UsageError, match="checkpoint.monitor: it says what is compared: give it as a flag"):
+    with pytest.raises(UsageError, match="checkpoint.monitor: it says what runs are compared by: give it as a flag"):
         Space({"checkpoint.monitor": {"choice": ["val/loss", "val/f1"]}}, "space.yaml")

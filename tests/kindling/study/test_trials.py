@@ -90,7 +90,7 @@ def test_a_study_of_a_database_with_its_locks_in_another_folder_is_not_joined(tm
     worker(tmp_path / "here" / "a_study", url)
     for _ in range(2):  # the first time the folder is not there yet
         with pytest.raises(
-            UsageError, match=r"^the study a_study of --storage has its runs and locks in another .* than this"
+            UsageError, match=r"^the study a_study in --storage has its runs and locks in another .* than this"
         ):
             worker(tmp_path / "there" / "a_study", url)
 
@@ -159,7 +159,7 @@ def test_ten_broken_trials_in_a_row_end_the_study_with_the_cause_and_a_later_sta
             trials.tell(claim, state, cause="the loss is NaN")
         else:
             trials.tell(claim, state, 0.5)
-    with pytest.raises(UsageError, match="10 trials in a row have broken, the last one so: the loss is NaN"):
+    with pytest.raises(UsageError, match="10 trials in a row have broken, the last with: the loss is NaN"):
         trials.refuse_if_all_break()
     worker(folder).refuse_if_all_break()
 
@@ -207,7 +207,7 @@ def test_runs_without_a_record_are_no_study_to_join(folder: Path) -> None:
     (folder / "trial_0").mkdir(parents=True)
     trials = Trials(folder)
     assert not trials.exist()
-    with pytest.raises(UsageError, match="has runs of a study whose record is elsewhere, or gone: give --name NAME"):
+    with pytest.raises(UsageError, match="has runs of a study whose record is elsewhere or gone: give --name NAME"):
         trials.make(ABOUT, [])
 
 

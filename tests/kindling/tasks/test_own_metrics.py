@@ -167,7 +167,7 @@ def test_a_metric_tells_what_is_better() -> None:
     assert mode_of("val/kappa", task) == "max"
     assert mode_of("val/miss", task) == "min"
     assert mode_of("val/accuracy", task) == "max"
-    with pytest.raises(UsageError, match="nothing tells whether a lower or a higher val/share_score"):
+    with pytest.raises(UsageError, match="nothing says whether a lower or a higher val/share_score"):
         mode_of("val/share_score", task)
 
 

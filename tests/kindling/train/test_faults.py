@@ -92,7 +92,7 @@ def assert_told_of_worker(fault: Fault, workers: int, told: str) -> None:
     ("fault", "told"),
     [
         (die(signal.SIGKILL), "was killed, as the system does when memory runs out: try --data.workers 0 or"),
-        (die(signal.SIGBUS), "found no room in shared memory, or a file that it reads was cut short: try --data.workers 0"),
+        (die(signal.SIGBUS), "found no room in shared memory, or a file that it was reading was cut short: try --data.workers 0"),
         (NoRoom, "found no room in shared memory"),
         (die(signal.SIGSEGV), "ended (signal: Segmentation fault): try --data.workers 0"),
         (lambda: os._exit(3), "ended (exit code 3): try --data.workers 0"),
@@ -156,7 +156,7 @@ def image(path: Path, change: Callable[[Path], Any]) -> Fault:
 
 CHANGES = {
     "gone": (Path.unlink, "can't read or write {}: No such file or directory"),
-    "text": (lambda path: path.write_text("hi"), "can't read '{}': it is no image any more; put it back"),
+    "text": (lambda path: path.write_text("hi"), "can't read '{}': it is no longer an image; put the image back"),
     "cut": (lambda path: os.truncate(path, 4000), "can't read an image: image file is truncated"),
     "folder": (lambda path: path.unlink() or path.mkdir(), "can't read or write {}: Is a directory"),
 }

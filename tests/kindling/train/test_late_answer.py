@@ -156,7 +156,7 @@ def test_a_skipped_step_leaves_everything_as_it_was(
     assert not torch.equal(states.weights[3]["net.1.weight"], states.weights[2]["net.1.weight"])
     first, last = capsys.readouterr().err.splitlines()
     assert first.startswith("kindling: skipped step 3 (epoch 1): the loss is nan, since the batch's inputs hold NaN")
-    assert last == "kindling: skipped steps in all: 1"
+    assert last == "kindling: steps skipped in all: 1"
 
 
 def test_after_ten_skipped_steps_in_a_row_it_stops(late: None, tmp_path: Path) -> None:

@@ -518,8 +518,8 @@ def test_without_a_loadable_state_the_batches_are_read_again(
     CASES["unloadable"] = Plain, Unloadable
     expected, _ = fit(tmp_path / "whole", "unloadable")
     assert capsys.readouterr().out == (
-        "warning: no checkpoint can hold the state of the train loader, with a PosixPath in it: a resume reads the batches "
-        "that its epoch has seen again; exact with a state of tensors, numbers and strings\n"
+        "warning: no checkpoint can hold the train loader's state, which has a PosixPath in it: a resume reads again the "
+        "batches that its epoch has seen; exact with a state of tensors, numbers and strings\n"
     )
     with pytest.raises(Accident):
         fit(tmp_path / "cut", "unloadable", 4)
@@ -530,7 +530,7 @@ def test_without_a_loadable_state_the_batches_are_read_again(
 def test_an_epoch_that_ends_before_its_loader_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(tmp_path, "stateful", limit_train_batches=4)
     assert capsys.readouterr().out == (
-        "warning: a resume may not repeat the batches of the train loader after an epoch that ends before it does; "
+        "warning: a resume may not repeat the batches of a train loader whose epochs end before it does; "
         "exact if each epoch goes through all of it, without trainer.limit_train_batches\n"
     )
 
@@ -640,7 +640,7 @@ def test_batches_that_come_from_the_model_are_not_asked_for_again(
     CASES["acting"] = Acting, lambda: None
     with pytest.raises(Accident):
         fit(tmp_path, "acting", 6)
-    said = "may not repeat the batches of the train loader: its batches come from the model; no loader makes that exact"
+    said = "may not repeat the batches of the train loader: its batches come from the model, which no loader can make exact"
     assert said in capsys.readouterr().out
     trainer, batches = fit(tmp_path, "acting", resume=True)
     places = [(0, number) for number in range(4, 10)] + [(1, number) for number in range(6)]
@@ -670,12 +670,12 @@ class Counting(Dataset):
         (weighted, []),
         (lambda: DataLoader(Noisy(), 4, num_workers=1, persistent_workers=True), []),
         (Sized, []),
-        (lambda: classified(sampler=Lazy()), ["its Lazy may keep a state from epoch to epoch; exact if its order depends on set_epoch or on torch's global generator alone"]),
+        (lambda: classified(sampler=Lazy()), ["its Lazy may keep a state from epoch to epoch; exact if its order depends only on set_epoch or on torch's global generator"]),
         (lambda: DataLoader(Counting(), 4), ["its Counting has a random generator of its own; exact with the global ones of torch, NumPy and Python"]),
         (
             lambda: DataLoader(Counting(), 4, num_workers=1, persistent_workers=True),
             ["its Counting has a random generator of its own; exact with the global ones of torch, NumPy and Python",
-             "its workers don't hear the set_epoch of its Counting; exact with persistent_workers=False"],
+             "its workers don't see the set_epoch of its Counting; exact with persistent_workers=False"],
         ),
         (
             lambda: DataLoader(Stream(), 4, num_workers=1, persistent_workers=True),

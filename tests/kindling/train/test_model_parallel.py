@@ -102,7 +102,7 @@ def test_sharing_a_model_out_changes_no_step(project: Path) -> None:
 REFUSED: dict[str, tuple[list[Any], str]] = {
     "sync_batchnorm": (
         ["--trainer.strategy", "ddp", "--trainer.sync_batchnorm", "true"],
-        "sync_batchnorm is true, which",
+        "sync_batchnorm is true, but",
     ),
     "fsdp": (
         ["--trainer.strategy", "fsdp"],
@@ -116,7 +116,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "Muon": (["--model.optimizer", "Muon"], "Muon needs whole weights, which ModelParallelStrategy shares out"),
     "background": (
         ["--trainer.strategy.save_distributed_checkpoint", "true", "--checkpoint.in_background", "true"],
-        "such checkpoints are not written in the background, so set checkpoint.in_background to false",
+        "such checkpoints can't be written in the background: set checkpoint.in_background to false",
     ),
     "precision": (["--trainer.precision", "bf16-true"], "ModelParallelStrategy takes 32-true or bf16-mixed"),
 }

@@ -381,11 +381,11 @@ def test_the_config_says_what_a_resume_changes(kindling: Run) -> None:
 @pytest.mark.parametrize(
     ("flags", "part"),
     [
-        (["--model.optimizer", "SGD"], "optimizer but for its lr"),
-        (["--model.optimizer.weight_decay", "0.5"], "optimizer but for its lr"),
+        (["--model.optimizer", "SGD"], "optimizer except for its lr"),
+        (["--model.optimizer.weight_decay", "0.5"], "optimizer except for its lr"),
         (["--model.schedule", "null"], "schedule"),
         (["--model.schedule.warmup", "0.5"], "schedule"),
-        (["--model.groups", "{net: {weight_decay: 0}}"], "groups but for their lr"),
+        (["--model.groups", "{net: {weight_decay: 0}}"], "groups except for their lr"),
     ],
 )
 def test_nothing_else_of_the_recipe_changes(flags: list[str], part: str, broken: Run, kindling: Run) -> None:
@@ -500,7 +500,7 @@ def test_an_id_that_is_taken_by_something_else_is_refused(kindling: Run) -> None
     notes = RUN.with_name("one") / "notes.txt"
     notes.parent.mkdir(parents=True)
     notes.write_text("mine")
-    message = f"{notes.parent} is there and is not a run: choose another --run-id, or remove it"
+    message = f"{notes.parent} exists and is not a run: choose another --run-id, or remove it"
     assert_refused(kindling(*FIT, "--run-id", "one"), message)
     assert [*notes.parent.iterdir()] == [notes]
     notes.unlink()
@@ -618,7 +618,7 @@ def test_a_save_that_fails_is_made_up_for(
         finished = kindling(*FIT, *flags)
     assert finished.code == 0
     assert finished.out.count("warning: can't write ") == 1
-    assert f"{path}: No space left on device; the checkpoints from before are whole" in finished.out
+    assert f"{path}: No space left on device; the earlier checkpoints are whole" in finished.out
     assert_same(undisturbed())
 
 
@@ -637,7 +637,7 @@ def test_a_training_whose_end_can_not_be_saved_says_so(
 ) -> None:
     with full_disk(save, 1000):
         finished = kindling(*FIT, *flags)
-    message = "kindling: the training is over, but its end is in no checkpoint; to go on: kindling fit --resume "
+    message = "kindling: the training is over, but no checkpoint holds its end; to go on: kindling fit --resume "
     assert (finished.code, finished.err) == (1, f"{message}{RUN}\n")
     assert "resume after step 8; " in kindling("fit", "--resume", RUN).out
     assert_same(undisturbed())

@@ -216,7 +216,7 @@ def test_pairs_of_image_and_row(fit: Any, kindling: Run, modules: Any) -> None:
     assert [float(row["probability_odd"]) for row in rows] == pytest.approx(expected.tolist(), rel=1e-4)
     (RUN / "predict/predictions.csv").unlink()
     np.savez("raw.npz", x=np.zeros((2, 1, 4, 4), np.float32))
-    refused(kindling("predict", *again, "--input", "raw.npz"), "the model takes 2 inputs a sample, and here is one")
+    refused(kindling("predict", *again, "--input", "raw.npz"), "the model takes 2 inputs per sample, and this is one")
     refused(kindling("export", *again), "ImageAndRow takes 2 inputs a sample")
     with pytest.raises(ValueError, match="takes 2 inputs a sample"):
         predictor(images[:2])
@@ -225,7 +225,7 @@ def test_pairs_of_image_and_row(fit: Any, kindling: Run, modules: Any) -> None:
 def test_a_run_of_a_foreign_module_has_to_be_named_again(fit: Any, kindling: Run) -> None:
     model, data = fit("Predicting", "Rows")[-2:]
     refused(
-        kindling("predict", "--run", RUN), "needs on_model.Predicting, which is of no installed project: name it again"
+        kindling("predict", "--run", RUN), "needs on_model.Predicting, which is in no installed project: name it again"
     )
     refused(kindling("predict", "--run", RUN, "--model", "nowhere.Predicting", data), "there is no module nowhere")
     refused(
@@ -253,12 +253,12 @@ def test_a_foreign_module_predicts_its_test_set(fit: Any, kindling: Run, modules
     finished = kindling("predict", *again, "--output", "mine.csv")
     assert (finished.code, finished.err) == (
         2,
-        "kindling: --output is mine.csv: what Predicting.predict_step returns goes into a file .npz\n",
+        "kindling: --output is mine.csv: what Predicting.predict_step returns goes into a .npz file\n",
     )
     np.savez("raw.npz", x=np.zeros((2, 3)))
     finished = kindling("predict", *again, "--input", "raw.npz")
     assert finished.code == 2
-    assert "is not of one of Kindling's Models, so nothing says how a file becomes its inputs" in finished.err
+    assert "is not of a Model of Kindling, so nothing says how a file becomes its inputs" in finished.err
 
 
 def test_a_loader_for_predictions_comes_first(fit: Any, kindling: Run, modules: Any) -> None:

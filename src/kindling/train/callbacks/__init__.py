@@ -1,4 +1,4 @@
-"""Callbacks of every training, each with its arguments as flags, such as `--early_stopping.patience 20`."""
+"""The callbacks of every training, each with its arguments as flags, such as `--early_stopping.patience 20`."""
 
 from kindling.train.callbacks.checkpoint import Checkpoint
 from kindling.train.callbacks.early_stopping import EarlyStopping

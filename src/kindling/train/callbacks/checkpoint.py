@@ -1,4 +1,4 @@
-"""Keeps the weights that were best on the validation split, and what a training needs to go on after any accident."""
+"""Keeps the weights that were best on the validation split, and what a training needs to go on after any mishap."""
 
 import signal
 import time
@@ -27,19 +27,19 @@ from kindling.train.watch import Watch
 
 
 class Checkpoint(ModelCheckpoint):
-    """Keep `checkpoints/best.ckpt`, and `last.ckpt` after every epoch, by which `--resume` goes on exactly.
+    """Keep `checkpoints/best.ckpt`, and `last.ckpt` after every epoch, from which `--resume` goes on exactly.
 
     The one before it is `previous.ckpt`. Best is Lightning's ModelCheckpoint, with fewer arguments; where there is no
-    metric to go by, the last is the best. After an epoch that is the best, both are names of one file (a hard link): to
-    change a checkpoint, write another file.
+    metric to go by, the last is the best. After an epoch that is the best, both names belong to one file (a hard link):
+    to change a checkpoint, write another file.
 
     Args:
-        monitor: the metric that says what is best, as it is logged; null for the module's `monitor`, or else its
-            validation's loss.
-        mode: whether lower (min) or higher (max) is better; null to tell by the metric's name.
-        every_steps: save `last.ckpt` also after so many optimiser steps; null for no such saves.
+        monitor: the metric that says what is best, by the name it is logged under; null for the module's `monitor`, or
+            else the validation loss.
+        mode: whether lower (min) or higher (max) is better; null to infer it from the metric's name.
+        every_steps: save `last.ckpt` also every so many optimiser steps; null for no such saves.
         every_minutes: save it also after so many minutes without a save; null for no such saves.
-        in_background: write files while the training goes on; takes the memory of a second copy.
+        in_background: write files while the training goes on, at the cost of memory for a second copy.
         full_disk: what to do if a file can't be written: retry at the next save, or stop.
 
     Raises:
@@ -63,11 +63,11 @@ class Checkpoint(ModelCheckpoint):
         self.every_steps, self.every_seconds = every_steps, 60 * (every_minutes or float("inf"))
         self.in_background, self.full_disk = in_background, full_disk
         self.files, self.interrupts = WholeCheckpointIO(), Interrupts()
-        self.mid_epoch: bool | None = None  # where a save of `last.ckpt` is taken; None where none is
+        self.mid_epoch: bool | None = None  # whether `last.ckpt` is saved mid-epoch; None while it is not being saved
         self.position: dict[str, Any] | None = None  # to go on from
-        self.told: set[str] = set()  # each failure once
+        self.told: set[str] = set()  # failures already reported
         self.said_last_is_best = False
-        self.before: dict[str, Any] = {}  # what was best before the last save of it
+        self.before: dict[str, Any] = {}  # what was best before it was last saved
         self.saved_at, self.saved_step, self.unsaved = time.monotonic(), 0, False
 
     @property
@@ -77,7 +77,7 @@ class Checkpoint(ModelCheckpoint):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        for other in trainer.checkpoint_callbacks:  # theirs must not take the names of ours
+        for other in trainer.checkpoint_callbacks:  # their files must not take the names of ours
             if other is not self and isinstance(other, ModelCheckpoint) and other.dirpath in (None, self.dirpath):
                 other.dirpath = str(Path(self.dirpath or "", type(other).__name__))
         if stage == "fit" and type(trainer.strategy.checkpoint_io) in (TorchCheckpointIO, WholeCheckpointIO):
@@ -94,9 +94,9 @@ class Checkpoint(ModelCheckpoint):
         return super().state_dict() | {"mode": self.mode, "validated_step": self._last_global_step_saved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what was best so far, also in a run that has been moved: Lightning forgets it there."""
+        """Take up what was best so far, even in a run that has been moved, where Lightning forgets it."""
         super().load_state_dict(state_dict | {"dirpath": self.dirpath})
-        self._last_global_step_saved = state_dict.get("validated_step", 0)  # of two validations at a step one counts
+        self._last_global_step_saved = state_dict.get("validated_step", 0)  # of two validations at one step one counts
         if state_dict["monitor"]:
             self.watch.restored = Monitor(state_dict["monitor"], state_dict["mode"])
 
@@ -114,7 +114,7 @@ class Checkpoint(ModelCheckpoint):
             self.interrupts.watch(speaks=trainer.is_global_zero)
 
     def _leave_objects_out(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say which hyper-parameters no checkpoint keeps: loading an object would run code, and there is a config."""
+        """Say which hyper-parameters no checkpoint keeps: loading an object would run code, and the config has them."""
         objects = unloadable_hyperparameters(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
         self.files.left_out = frozenset(objects)
         if objects:
@@ -122,10 +122,10 @@ class Checkpoint(ModelCheckpoint):
             note(trainer, f"the checkpoints leave out hyper-parameters that are objects: {names}")
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Save what is before a batch: all that belongs to the one before it, such as a validation, is over."""
+        """Save before a batch: all that belongs to the previous one, such as a validation, is over by then."""
         seen = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         if seen % trainer.accumulate_grad_batches or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return  # gradients are in no checkpoint
+            return  # no checkpoint holds accumulated gradients
         due = self.interrupts.received
         if not due and self.saved_step != trainer.global_step:
             late = time.monotonic() - self.saved_at > self.every_seconds
@@ -137,15 +137,15 @@ class Checkpoint(ModelCheckpoint):
             self._stop_if_asked(trainer, due)
 
     def _steps_are_due(self, step: int) -> bool:
-        """Whether a multiple of `every_steps` has come since the last save: several optimisers step over some."""
+        """Whether a multiple of `every_steps` was passed since the last save; several optimisers may jump over one."""
         return self.every_steps is not None and step // self.every_steps > self.saved_step // self.every_steps
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Nothing: Lightning's saves here, with the batch half counted."""
+        """Do nothing: Lightning's callback saves here, with the batch half counted."""
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit":
-            share_statistics(trainer)  # also the averaged ones, which WeightAveraging has put in their place by now
+            share_statistics(trainer)  # also the averaged ones, which WeightAveraging has swapped in by now
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit":
@@ -166,12 +166,12 @@ class Checkpoint(ModelCheckpoint):
         self._stop_if_asked(trainer, trainer.strategy.broadcast(self.interrupts.received))
 
     def _save_best_and_last(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save what is best by now, if it is, and what to go on from: where both are the same, one file."""
+        """Save the best if this is it, and what to go on from: where both are the same, as one file."""
         self.files.written = None
         self.mid_epoch = False
         super().on_train_epoch_end(trainer, pl_module)
         self.mid_epoch = None
-        best = None if self.in_background else self.files.written  # on the process that writes
+        best = None if self.in_background else self.files.written  # in the process that writes
         if not trainer.strategy.broadcast(best is not None):
             self._save_last(trainer, mid_epoch=False)
             return
@@ -183,7 +183,7 @@ class Checkpoint(ModelCheckpoint):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.interrupts.release()
         if not self.best_model_path and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            # It was over before its first validation.
+            # The training was over before its first validation.
             self._save_topk_checkpoint(trainer, dict(trainer.callback_metrics))
         self._finish_files(trainer)
         if self.unsaved:
@@ -191,7 +191,7 @@ class Checkpoint(ModelCheckpoint):
             self._finish_files(trainer)
         if self.unsaved:
             code = int(trainer.is_global_zero)
-            raise Stopped("the training is over, but its end is in no checkpoint", code, trainer.default_root_dir)
+            raise Stopped("the training is over, but no checkpoint holds its end", code, trainer.default_root_dir)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.interrupts.release()
@@ -210,7 +210,7 @@ class Checkpoint(ModelCheckpoint):
 
     @staticmethod
     def _flush_loggers(trainer: L.Trainer) -> None:
-        """Have on disk what is before a checkpoint by which a training goes on."""
+        """Have everything on disk that was logged before a checkpoint from which a training may go on."""
         for logger in trainer.loggers:
             logger.save()
 
@@ -220,7 +220,7 @@ class Checkpoint(ModelCheckpoint):
         self._check_files(trainer)
 
     def _look(self, trainer: L.Trainer) -> None:
-        """Take the metric that says what is best when it is first logged; the scores by another are worth nothing."""
+        """Choose the metric that says what is best when it is first logged; scores by another are discarded."""
         if self.watch.settle(trainer) and self.watch.settled:
             self.monitor, self.mode = self.watch.settled
             if self.watch.restored != self.watch.settled:
@@ -230,13 +230,13 @@ class Checkpoint(ModelCheckpoint):
         self.watch.refuse_misspelt(trainer)
 
     def _say_that_the_last_is_best(self, trainer: L.Trainer, undefined: str | None) -> None:
-        """Say once that nothing tells what is best, or that its value is undefined, and how to choose it."""
+        """Say once that nothing says what is best, or that its value is undefined, and how to choose a metric."""
         if self.said_last_is_best or not trainer.enable_validation:
             return
         self.said_last_is_best = True
         wanted = self.watch.metric or getattr(trainer.lightning_module, "monitor", None) or "val/loss or val_loss"
-        logged = ", ".join(sorted(trainer.callback_metrics)) or "no metrics"
-        choice = f"checkpoint.monitor chooses another; logged are {logged}"
+        logged = ", ".join(sorted(trainer.callback_metrics)) or "none"
+        choice = f"checkpoint.monitor chooses another; logged metrics: {logged}"
         reason = f"{wanted} is {undefined}" if undefined else f"no validation has logged {wanted}"
         note(trainer, f"the last weights count as the best, since {reason} ({choice})")
 
@@ -248,16 +248,16 @@ class Checkpoint(ModelCheckpoint):
         self.before = deepcopy(self.state_dict())
         metric, undefined = self.monitor, self.watch.undefined(trainer)
         if undefined and self.best_k_models:
-            return  # the best by a value that there is stays the best
+            return  # what was best by a defined value stays the best
         if undefined or not self.watch.settled:
             self._say_that_the_last_is_best(trainer, undefined)
-            self.monitor = None  # with which Lightning takes the last for the best
+            self.monitor = None  # then Lightning takes the last for the best
         super()._save_topk_checkpoint(trainer, monitor_candidates)
         self.monitor = metric
         self._check_files(trainer)
 
     def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
-        self._last_global_step_saved = trainer.global_step  # in the file as well: Lightning sets it afterwards
+        self._last_global_step_saved = trainer.global_step  # set now, so that the file has it: Lightning sets it later
         super()._save_checkpoint(trainer, filepath)
 
     def _finish_files(self, trainer: L.Trainer) -> None:
@@ -267,7 +267,7 @@ class Checkpoint(ModelCheckpoint):
             self._check_files(trainer)
 
     def _check_files(self, trainer: L.Trainer) -> None:
-        """Say what could not be written, if anything. What was best before is best again, so that the next is saved."""
+        """Report what could not be written. What was best before is best again, so that the next best is saved."""
         failure, self.files.failure = self.files.failure, None
         path, reason, is_unloadable = "", "", False
         if failure:
@@ -280,11 +280,11 @@ class Checkpoint(ModelCheckpoint):
         self.unsaved |= path.endswith(LAST)
         if not path.endswith(LAST):
             super().load_state_dict(self.before)
-        message = f"can't write {path}: {reason}; the checkpoints from before are whole"
+        message = f"can't write {path}: {reason}; the earlier checkpoints are whole"
         if self.full_disk == "stop":
             raise Stopped(message, int(trainer.is_global_zero), trainer.default_root_dir)
         if message not in self.told:
-            warn(trainer, f"{message}, and the next save tries again")
+            warn(trainer, f"{message}, and the next save will try again")
         self.told.add(message)
 
     def _stop_if_asked(self, trainer: L.Trainer, number: int) -> None:
@@ -294,5 +294,5 @@ class Checkpoint(ModelCheckpoint):
         if signal.Signals(number).name == "SIGUSR1" and trainer.is_global_zero:
             requeue()
         code = 128 + number if trainer.is_global_zero else 0
-        reason = f"stopped after step {trainer.global_step}{', whose save failed' if self.unsaved else ''}"
+        reason = f"stopped after step {trainer.global_step}{', which could not be saved' if self.unsaved else ''}"
         raise Stopped(reason, code, trainer.default_root_dir)

@@ -20,10 +20,11 @@ class EarlyStopping(callbacks.EarlyStopping):
     module brings.
 
     Args:
-        monitor: the metric to watch, as it is logged; null for the module's `monitor`, or else its validation's loss.
-        mode: whether lower (min) or higher (max) is better; null to tell by the metric's name.
-        patience: validations without improvement before the training stops, not negative; null to go on whatever comes.
-        min_delta: the least change that counts as an improvement.
+        monitor: the metric to watch, by the name it is logged under; null for the module's `monitor`, or else the
+            validation loss.
+        mode: whether lower (min) or higher (max) is better; null to infer it from the metric's name.
+        patience: validations without improvement before the training stops, not negative; null to never stop for that.
+        min_delta: the smallest change that counts as an improvement.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         if patience is not None and patience < 0:
             raise ValueError(f"patience is {patience}: expected a number of validations, or null")
         patience = sys.maxsize if patience is None else patience
-        # Not strict: a training without validation, or that ends before the first, is none of its business.
+        # Not strict: a training without a validation, or one that ends before the first, is left alone.
         super().__init__(monitor or "", mode=mode or "min", patience=patience, min_delta=min_delta, strict=False)
         self.watch = Watch(monitor, mode)
         self.stands_back = False  # for another EarlyStopping
@@ -45,16 +46,16 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     @property
     def state_key(self) -> str:
-        """The same before and after the metric is chosen; that of two which were asked for differs."""
+        """The same before and after a metric is chosen; different for two metrics that the user asked for."""
         return f"EarlyStopping of {self.watch.metric}" if self.watch.metric else "EarlyStopping"
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        self.finished = Path(trainer.default_root_dir, "results.json").exists()  # what a run ends with
+        self.finished = Path(trainer.default_root_dir, "results.json").exists()  # written at the end of a run
         others = [each for each in trainer.early_stopping_callbacks if not isinstance(each, EarlyStopping)]
         self.stands_back = bool(others)
         if others and stage == "fit":
-            note(trainer, f"early_stopping does nothing: there is another EarlyStopping, of {others[0].monitor}")
+            note(trainer, f"early_stopping does nothing: another EarlyStopping watches {others[0].monitor}")
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         take_up_state(checkpoint, self, self.watch.metric)
@@ -63,7 +64,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         return super().state_dict() | {"monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the count where it was, with the patience of now; a run that had finished starts to count anew."""
+        """Take up the count where it was, with the present patience; a run that had finished starts counting anew."""
         stopped = bool(state_dict["stopping_reason_message"])
         anew = {"wait_count": 0, "stopping_reason_message": None} if stopped and self.finished else {}
         super().load_state_dict(state_dict | {"patience": self.patience} | anew)
@@ -87,7 +88,7 @@ class EarlyStopping(callbacks.EarlyStopping):
                 super().on_train_epoch_end(trainer, pl_module)
 
     def _is_undefined(self, trainer: L.Trainer) -> bool:
-        """Whether there is nothing to judge this validation by, which is said once; NaN else is a training's end."""
+        """Whether this validation can't be judged, which is said once; any other NaN ends the training."""
         reason = self.watch.undefined(trainer)
         if reason and not self.said_undefined:
             note(trainer, f"early_stopping leaves out validations in which {self.monitor} is {reason}")
@@ -95,7 +96,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         return bool(reason)
 
     def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
-        """Decide anew if the training has gone on to last for `min_epochs`: the metric may have recovered since."""
+        """Decide anew if the training has gone on because of `min_epochs`: the metric may have recovered since."""
         if self.has_asked:
             trainer.should_stop, self.stopping_reason_message = False, None
         is_asked = trainer.should_stop
@@ -103,7 +104,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         self.has_asked = trainer.should_stop and not is_asked
 
     def _look(self, trainer: L.Trainer) -> None:
-        """Take the metric to watch when it is first logged; what was counted of another is worth nothing."""
+        """Choose the metric to watch when it is first logged; a count by another metric is discarded."""
         if self.watch.settle(trainer) and self.watch.settled:
             self.monitor, self.mode = self.watch.settled
             sign = 1 if self.mode == "max" else -1

@@ -1,4 +1,4 @@
-"""Freezes parts of a network, for a whole training or its beginning: `--freezing.parts "{stages: 0.5}"`."""
+"""Freezes parts of a network, for a whole training or for its beginning: `--freezing.parts "{stages: 0.5}"`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Until = int | float | Literal["all"]  # such as 3 epochs, 0.5 of the run
 
 
 class Freezing(L.Callback):
-    """Leave parts of a network as they are until a point of the training, from which on they train with the rest.
+    """Leave parts of a network as they are until some point of the training; from then on they train with the rest.
 
-    What is frozen gets no gradient, so that the optimiser neither moves, decays nor remembers it, and is in evaluation
-    mode: batch norms keep their statistics, and there is no dropout. A module that wants this by itself has an
-    attribute `frozen` of the form of `parts`. Unlike with Lightning's BaseFinetuning, all parameters are in the
-    optimiser from the start, so that schedules and a resume know them.
+    Frozen parts get no gradient, so that the optimiser neither moves nor decays them nor keeps a state for them. They
+    are in evaluation mode: batch norms keep their statistics, and there is no dropout. A module can ask for this
+    itself by an attribute `frozen` of the same form as `parts`. Unlike with Lightning's BaseFinetuning, all parameters
+    are in the optimiser from the start, so that schedules and a resume know them.
 
     Args:
         parts: until when parts are frozen, by a pattern for their names as in a model's `groups`: all (of the run), a
-            share of it such as 0.5, or a number of epochs such as 3; null for what the module wants.
+            share of it such as 0.5, or a number of epochs such as 3; null for what the module asks for.
 
     Raises:
         ValueError: if a share or a number is out of range.
@@ -42,7 +42,7 @@ class Freezing(L.Callback):
             check_until(until, "parts")
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Freeze them: before several processes agree on whose gradients they exchange."""
+        """Freeze the parts, before several processes agree on which gradients they exchange."""
         parts: dict[str, Until] = (getattr(pl_module, "frozen", None) or {}) if self.parts is None else self.parts
         if stage != "fit" or not parts:
             return
@@ -63,7 +63,7 @@ class Freezing(L.Callback):
             part.freeze()
         if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy) and self._thaws:
             name = type(trainer.strategy).__name__
-            raise UsageError(f"{setting} is {parts}: {name} can't thaw a part, so choose all or strategy ddp")
+            raise UsageError(f"{setting} is {parts}: {name} can't thaw a part, so choose all, or strategy ddp")
 
     @property
     def _thaws(self) -> bool:
@@ -73,14 +73,14 @@ class Freezing(L.Callback):
         return {"thawed": self.thawed} if self.thawed else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """What had thawed thaws before the next batch, also if the run is longer now."""
+        """What had thawed thaws again before the next batch, even if the run is longer now."""
         self.thawed = list(state_dict["thawed"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         shares = [part for part in self.held if isinstance(part.until, float)]
-        steps = steps_of(trainer) * len(trainer.optimizers) if shares else 0.0  # Lightning counts those of all
+        steps = steps_of(trainer) * len(trainer.optimizers) if shares else 0.0  # Lightning counts the steps of all
         if math.isinf(steps):
-            share = "freezing ends at a share of a run whose end nobody knows beforehand"
+            share = "freezing ends at a share of a run whose length is not known yet"
             raise MisconfigurationException(f"{share}: set trainer.max_steps, or give a number of epochs")
         for part in shares:
             part.last_step = float(part.until) * steps
@@ -107,11 +107,11 @@ class Freezing(L.Callback):
 
 
 class _Part:
-    """The parameters and modules that a pattern fits first, and how they were before they were frozen."""
+    """The parameters and modules that a pattern is the first to match, and how they were before they were frozen."""
 
     def __init__(self, module: nn.Module, pattern: str, names: list[str], until: Until) -> None:
         self.pattern, self.until = pattern, until
-        self.last_step = math.inf  # of those that are taken without it
+        self.last_step = math.inf  # the last step that is taken without it
         self.parameters = [(each, each.requires_grad) for each in map(module.get_parameter, names)]
         own = {id(parameter) for parameter, _ in self.parameters}
         meant = [each for name, each in module.named_modules() if name and fits(pattern, name)]
@@ -129,7 +129,7 @@ class _Part:
         return "the end of the run" if self.until == "all" else f"the end of epoch {self.until}"
 
     def is_over(self, trainer: L.Trainer) -> bool:
-        """Whether the batch to come is one that it trains on: by the training's counters, which a resume has."""
+        """Whether it trains on the next batch: by the training's counters, which a resume restores."""
         if isinstance(self.until, int):
             return trainer.current_epoch >= self.until
         return trainer.global_step >= self.last_step
@@ -157,7 +157,7 @@ def check_until(until: Until, setting: str) -> None:
 
 
 def _exchange_gradients_of_all(trainer: L.Trainer) -> None:
-    """Make the wrapper of several processes anew, which knows those parameters that trained when it was made."""
+    """Remake DDP's wrapper, which only exchanges the gradients of parameters that trained when it was made."""
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy):
         strategy.model = trainer.lightning_module

@@ -1,4 +1,4 @@
-"""Logs how long the gradient is."""
+"""Logs the norm of the gradient."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from kindling.train.logged_values import reach_loggers
 
 
 class GradientNorm(L.Callback):
-    """Log `gradient_norm`, the length of the gradient before it is clipped, as often as the training loss.
+    """Log `gradient_norm`, the norm of the gradient before it is clipped, as often as the training loss.
 
-    Of several optimisers each has its own: `gradient_norm_1`, `gradient_norm_2` …
+    Several optimisers have one each: `gradient_norm_1`, `gradient_norm_2` …
 
     Args:
-        enabled: false for none.
+        enabled: false to log none.
     """
 
-    keeps_gradients = True  # as they are: see Gradients
+    keeps_gradients = True  # it doesn't change them: see Gradients
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled

@@ -15,40 +15,40 @@ from kindling.train.gradients import Gradients, gradients_of, is_finite
 from kindling.train.late_answer import LateAnswer, can_leave_out
 from kindling.train.messages import note
 
-IN_A_ROW = 10  # skipped steps after which nothing is learnt any more
+IN_A_ROW = 10  # as many skipped steps mean that nothing is learnt any more
 
 
 class NonFinite(L.Callback):
-    """Look at the loss and the gradients before every optimiser step, so that NaN and infinity reach no weight.
+    """Check the loss and the gradients before every optimiser step, so that NaN and infinity reach no weight.
 
     The first such batch and the state go to `non_finite/` in the run: `batch.pt`, a list of batches (more than one if a
-    step accumulates them and their losses don't tell which it was), and `state.ckpt`, with the weights from before the
-    step. The check takes the gradient's length, by which the gradient is then clipped. A GPU leaves the step out by
-    itself if the optimiser is fused, and what it found is told a step later: see LateAnswer. Gradients that overflow by
+    step accumulates them and their losses don't show which it was), and `state.ckpt`, with the weights from before the
+    step. The check computes the gradient's norm, which then also serves for clipping. If the optimiser is fused, a GPU
+    skips the step by itself, and what it found is reported a step later: see LateAnswer. Gradients that overflow from
     the loss scaling of 16-mixed are left to the scaler. With manual optimisation it sees what goes through
     `self.manual_backward` and the optimisers of `self.optimizers()`.
 
     Args:
         action: stop the training; skip the step, as if its batch had never been there, and stop after ten in a row; or
-            ignore it, and don't look. A module that optimises manually can't skip.
+            ignore, to check nothing. A module that optimises manually can't skip.
 
     Raises:
-        Stopped: names the step, the cause and where the batch is.
+        Stopped: says which step it was, the cause, and where the batch is.
     """
 
     keeps_gradients = True  # unchanged; where it drops them, it calls Gradients.forget
 
     def __init__(self, action: Literal["stop", "skip", "ignore"] = "stop") -> None:
         self.action = action
-        self.batch: Any = None  # that is being trained on
+        self.batch: Any = None  # the one being trained on
         self.losses: list[tuple[Tensor, Any]] = []  # since the last optimiser step, with their batches
-        self.late: tuple[Step, LateAnswer] | None = None  # of a step that a GPU has been asked about
+        self.late: tuple[Step, LateAnswer] | None = None  # a step that a GPU has been asked about
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "fit" and self.action == "skip" and not pl_module.automatic_optimization:
             name = type(pl_module).__name__
             raise MisconfigurationException(
-                f"non_finite.action is skip, but {name} optimises manually, and nobody knows what belongs to a step: "
+                f"non_finite.action is skip, but {name} optimises manually, so it is not known what belongs to a step: "
                 "set it to stop or ignore"
             )
 
@@ -71,8 +71,8 @@ class NonFinite(L.Callback):
         if self.action == "ignore":
             return
         self.losses.append((loss.detach(), self.batch))
-        # With manual optimisation nobody knows which step a loss is for. Of several processes, which have a loss each,
-        # all must stop alike, so they look at the gradients alone.
+        # With manual optimisation it is not known which step a loss is for. Several processes have a loss each but must
+        # all stop alike, so they look only at the gradients.
         if not pl_module.automatic_optimization and trainer.world_size == 1 and not is_finite(loss.detach()):
             self._stop(trainer, pl_module, Step(trainer, self.losses[-1:]))
 
@@ -94,17 +94,17 @@ class NonFinite(L.Callback):
 
     def _leave_out(self, trainer: L.Trainer, module: L.LightningModule, step: Step, gradients: Gradients) -> None:
         if getattr(trainer.precision_plugin, "scaler", None) and is_finite_loss(trainer, step):
-            return  # the scaler leaves the step out, and scales by less
+            return  # the scaler skips the step, and lowers its scale
         if self.action == "stop":
             self._stop(trainer, module, step)
         _copy(self.before, self.buffers)
         self._skip(trainer, module, step)
         for parameter in gradients.parameters:
-            parameter.grad = None  # an optimiser leaves alone what has none, and its momentum too
+            parameter.grad = None  # an optimiser leaves parameters without one alone, and their momentum too
         gradients.forget()
 
     def _take_late_answer(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Act on what a GPU has found in the step before this."""
+        """Act on what a GPU has found in the previous step."""
         if not self.late:
             return
         (step, answer), self.late = self.late, None
@@ -133,10 +133,10 @@ class NonFinite(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.skipped and trainer.is_global_zero:
-            print(f"kindling: skipped steps in all: {self.skipped}", file=sys.stderr)
+            print(f"kindling: steps skipped in all: {self.skipped}", file=sys.stderr)
 
     def _is_fine(self, trainer: L.Trainer, gradients: Gradients, losses: list[tuple[Tensor, Any]]) -> bool:
-        # Of several processes each has its own loss, but the gradients of all: on those they decide alike.
+        # Each of several processes has its own loss, but the gradients of all: by those, all decide alike.
         alone = trainer.world_size == 1
         return gradients.are_finite and not (alone and any(not math.isfinite(loss.item()) for loss, _ in losses))
 
@@ -149,7 +149,7 @@ class NonFinite(L.Callback):
         raise Stopped(f"{fault}{other}{saved}", int(trainer.is_global_zero), run)
 
     def _skip(self, trainer: L.Trainer, module: L.LightningModule, step: Step) -> None:
-        """Tell of the first step that is skipped, and count them."""
+        """Report the first skipped step, and count all."""
         batches = suspects(step, self.batch)
         fault = explain(trainer, module, step, batches)
         if not self.skipped:

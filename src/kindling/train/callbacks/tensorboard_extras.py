@@ -1,4 +1,4 @@
-"""What TensorBoard can show of a model besides its curves: its operations and its weights."""
+"""Shows a model's operations and weights in TensorBoard, besides its curves."""
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -10,7 +10,7 @@ class TensorboardExtras(L.Callback):
     """Add the graph of the model's forward pass, or a histogram of every parameter after each epoch, to TensorBoard.
 
     Args:
-        graph: true to add the graph when the training starts; it needs an `example_input_array` of the module.
+        graph: true to add the graph when the training starts, which needs the module to have an `example_input_array`.
         histograms: true to add the histograms.
     """
 
@@ -21,7 +21,7 @@ class TensorboardExtras(L.Callback):
         if not self.graph or not trainer.is_global_zero:
             return
         example = pl_module.example_input_array
-        if example is None or isinstance(example, dict):  # which torch can't trace
+        if example is None or isinstance(example, dict):  # torch can't trace a dict
             note(trainer, f"no graph: {type(pl_module).__name__} has no example_input_array of tensors")
             return
         for logger in _boards(trainer):

@@ -14,13 +14,13 @@ from kindling.models.run_length import steps_of
 
 
 class WeightAveraging(callbacks.WeightAveraging):
-    """Validate, keep and test averaged weights: Lightning's WeightAveraging, for both of its kinds.
+    """Validate, keep and test averaged weights: Lightning's WeightAveraging, for both kinds of average.
 
     Args:
         enabled: true to average.
-        decay: of an exponential moving average (EMA; Polyak & Juditsky, 1992); null for an average in which all steps
-            count equally, stochastic weight averaging (SWA; Izmailov et al., 2018).
-        start: where the averaging starts, as a fraction of the run; until then the average is the weights themselves.
+        decay: the decay of an exponential moving average (EMA; Polyak & Juditsky, 1992); null for an average in which
+            all steps count equally, stochastic weight averaging (SWA; Izmailov et al., 2018).
+        start: where averaging starts, as a fraction of the run; until then the average equals the weights themselves.
 
     Raises:
         ValueError: if a fraction is out of range.
@@ -32,13 +32,13 @@ class WeightAveraging(callbacks.WeightAveraging):
                 raise ValueError(f"{name} is {fraction}: expected a fraction in [0, 1)")
         super().__init__(multi_avg_fn=self._average)
         self.enabled, self.decay, self.start = enabled, decay, start
-        self.count: int | None = None  # of what is averaged; None before it is known
+        self.count: int | None = None  # of averaged steps; None before it is known
         self.first: float | None = None  # the step that the average starts after, once the length of the run is known
 
     def _update(self, model: nn.Module) -> None:
-        """Average once more: what AveragedModel.update_parameters does, which looks for all tensors in every step.
+        """Update the average: what AveragedModel.update_parameters does, which looks for all tensors in every step.
 
-        That takes longer than a small network's step on a GPU, for which it also waits.
+        That takes longer than a small network's step on a GPU, and also waits for the GPU.
         """
         averaged = self._average_model
         assert averaged is not None
@@ -63,19 +63,19 @@ class WeightAveraging(callbacks.WeightAveraging):
             _copy(averages, weights)
         elif self.decay is None:
             get_swa_multi_avg_fn()(averages, weights, torch.tensor(count))
-        else:  # the first steps count more, or the average would long stay where the training began
+        else:  # the first steps count more, or the average would stay near the initial weights for long
             get_ema_multi_avg_fn(min(self.decay, (1 + count) / (10 + count)))(averages, weights, count)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not self.enabled:
             return
         if pl_module.device_mesh is not None:
-            copies = "weight_averaging.enabled is true, which takes a second copy of a model"
+            copies = "weight_averaging.enabled is true, which needs a second copy of a model"
             raise MisconfigurationException(
                 f"{copies} that {type(trainer.strategy).__name__} shares out: set it to false, or train with "
                 "--trainer.strategy ddp"
             )
-        # Behind a recipe from the command line stands all that was built there: what can be called, and is no module,
+        # A recipe from the command line refers to everything that was built there: what is callable, and not a module,
         # stays out of the copy that is made here.
         attributes = vars(pl_module)
         recipe = {name: value for name, value in attributes.items() if callable(value) and not name.startswith("_")}
@@ -94,8 +94,8 @@ class WeightAveraging(callbacks.WeightAveraging):
             return
         self.first = self.start * steps_of(trainer) if self.start else 0.0
         if math.isinf(self.first):
-            fraction = f"weight_averaging.start is {self.start}, a fraction of a run whose end nobody knows beforehand"
-            raise MisconfigurationException(f"{fraction}: set trainer.max_steps, or start 0")
+            fraction = f"weight_averaging.start is {self.start}, a fraction of a run whose length is not known yet"
+            raise MisconfigurationException(f"{fraction}: set trainer.max_steps, or set start to 0")
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         if not self.enabled:
@@ -105,7 +105,7 @@ class WeightAveraging(callbacks.WeightAveraging):
         by_itself = trainer.lightning_module.automatic_optimization
         steps = (
             trainer.global_step - 1 if by_itself else trainer.fit_loop.total_batch_idx
-        )  # not those of all optimisers
+        )  # not the sum over all optimisers
         if steps <= self.first:
             self.count = None
             self._average_model.n_averaged.zero_()  # with none averaged, the next are copied
@@ -127,7 +127,7 @@ class WeightAveraging(callbacks.WeightAveraging):
             super().on_load_checkpoint(trainer, *args)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, *args: Any) -> None:
-        if trainer.state.fn == "fit":  # and what is measured after it is a checkpoint
+        if trainer.state.fn == "fit":  # after it, checkpoints are measured, which are averaged already
             super().on_validation_epoch_start(trainer, *args)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, *args: Any) -> None:

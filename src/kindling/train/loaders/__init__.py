@@ -1,4 +1,4 @@
-"""Loaders that are not Kindling's, made to go on with the same batches: wrap.py first, then wrappers.py."""
+"""Makes loaders that are not Kindling's resume with the same batches: read wrap.py first, then wrappers.py."""
 
 from kindling.train.loaders.wrap import Loaders
 

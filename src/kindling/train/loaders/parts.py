@@ -1,4 +1,4 @@
-"""What an object holds, at any depth."""
+"""Finds what an object holds, at any depth."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -11,17 +11,17 @@ import lightning as L
 import numpy as np
 from torch import Tensor, nn
 
-OBJECTS = 2000  # that are looked at in all
+OBJECTS = 2000  # the most that are looked at in all
 ITEMS = 20  # of each list, tuple, set or dict
-LEAVES = (str, bytes, int, float, type, Tensor, np.ndarray, nn.Module, L.Trainer)  # which are not looked into
+LEAVES = (str, bytes, int, float, type, Tensor, np.ndarray, nn.Module, L.Trainer)  # not looked into
 
 
 def parts_of(*roots: Any, without: Any = None) -> Iterator[Any]:
-    """Objects, and what they hold in attributes, lists, tuples, sets and dicts: each once, as far as it is small.
+    """Objects, and what they hold in attributes, lists, tuples, sets and dicts: each once, within the limits above.
 
     Args:
-        *roots: where to begin.
-        without: an object that is left out with all that it alone holds.
+        *roots: the objects to begin with.
+        without: an object that is left out, with all that only it holds.
     """
     queue, seen = deque(roots), {id(without)}
     while queue and len(seen) < OBJECTS:

@@ -1,4 +1,4 @@
-"""Passes through a loader: by which seeds each is drawn, and which of its batches a resumed epoch leaves out."""
+"""Passes through a loader: the seeds each is drawn with, and which of its batches a resumed epoch leaves out."""
 
 import itertools
 import math
@@ -18,8 +18,8 @@ END = object()  # what `next` gives after the last item
 class Pass:
     """One way through a loader.
 
-    Its order is seeded alike in all processes, which may shuffle alike and then share the samples; so is the fetch of
-    its first batch, when an iterable may draw its order. Further fetches differ between processes.
+    Its order is seeded alike in all processes, since they may shuffle alike and then share the samples; so is the fetch
+    of its first batch, when an iterable may draw its order. Later fetches are seeded differently in each process.
     """
 
     purpose: str
@@ -39,21 +39,21 @@ class Pass:
 
 
 class Passes:
-    """Counts the passes through a training's loader; an epoch has several of one that a CombinedLoader cycles through.
+    """Counts the passes through a training's loader; an epoch has several if a CombinedLoader cycles through it.
 
     Args:
-        position: of the training.
-        replays: whether batches that were seen before an interruption can be had again, and are to be left out.
+        position: the training's position.
+        replays: whether batches seen before an interruption come again, and are to be left out.
     """
 
-    tell_epoch = True  # to samplers and data sets
+    tell_epoch = True  # whether to pass it to samplers and data sets
 
     def __init__(self, position: Position, replays: bool = True) -> None:
         self.position, self.replays = position, replays
         self.epoch: int | None = None
         self.number = 0  # of the pass in its epoch
-        self.read = 0  # batches of the epoch, those among them that are left out
-        self.seen = 0  # batches of the epoch that were trained before the interruption
+        self.read = 0  # batches of the epoch, including those that are left out
+        self.seen = 0  # batches of the epoch that were trained on before the interruption
         self.complete = False  # whether the last pass came to its end
 
     def begin(self) -> Pass:
@@ -71,20 +71,20 @@ class Passes:
         return Pass("train", self.position.seed, self.epoch or 0, self.number, self.position.rank)
 
     def go_on(self, number: int, read: int) -> Pass:
-        """Take up a pass of this epoch after some batches of the epoch."""
+        """Go on with a pass of this epoch after some batches of the epoch."""
         self.number, self.read = number, read
         return self.current
 
     def is_seen(self) -> bool:
-        """Count a batch, and say whether it was trained before the interruption."""
+        """Count a batch, and say whether it was trained on before the interruption."""
         self.read += 1
         return self.read <= self.seen
 
 
 class EvaluationPasses(Passes):
-    """Every evaluation draws the same numbers, so that its results compare with those before and after it.
+    """Every evaluation draws the same numbers, so that its results are comparable with earlier and later ones.
 
-    Lightning tells samplers the epoch, which is early enough here.
+    Lightning passes the epoch to samplers, which is early enough here.
     """
 
     tell_epoch = False
@@ -96,14 +96,14 @@ class EvaluationPasses(Passes):
 def walk(
     items: Iterable[Any], current: Pass, first: int = 0, draws: float = math.inf, device: torch.device | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """Go through the items of a pass, each drawn under a seed of its own: their numbers and they.
+    """Go through the items of a pass, each drawn with a seed of its own; yields their numbers and the items.
 
     Args:
-        items: of which each is asked for once.
+        items: the items, each of which is asked for once.
         current: the pass, with the seeds.
         first: the number of the first item.
-        draws: the items of lower numbers may draw random numbers in this process, those after them don't.
-        device: an accelerator on which random numbers may be drawn too.
+        draws: items with lower numbers may draw random numbers in this process; later ones don't.
+        device: an accelerator on which random numbers may also be drawn.
     """
     with Seeded(current.order_seed, device):
         iterator = iter(items)

@@ -1,13 +1,13 @@
-"""An object that looks like another one."""
+"""An object that passes for another one."""
 
 from typing import Any
 
 
 class Proxy:
-    """Looks like the object that it wraps, to `isinstance` too, in all but what a subclass adds.
+    """Looks like the object that it wraps, even to `isinstance`, in all but what a subclass adds.
 
     Attributes are read from and set on the wrapped object, so that hooks and worker functions find theirs. A subclass
-    keeps its own in `vars(self)`.
+    keeps its own attributes in `vars(self)`.
     """
 
     _wrapped: Any

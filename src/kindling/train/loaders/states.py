@@ -1,4 +1,4 @@
-"""The states of a loader that has some, so that a checkpoint can hold the one from before the batch being trained."""
+"""Takes the states of a loader that has one, so that a checkpoint can hold that from before the current batch."""
 
 import io
 import time
@@ -13,9 +13,9 @@ from kindling.train.loaders.passes import Passes
 from kindling.train.messages import warn
 
 PLAIN = (dict, list, tuple, set, str, bytes, int, float, bool, NoneType, torch.Tensor)
-SHARE = 0.01  # of the time that taking states may cost
-AGAIN = "a resume reads the batches that its epoch has seen again; exact with a state of tensors, numbers and strings"
-UNFINISHED = "a resume may not repeat the batches of the train loader after an epoch that ends before it does"
+SHARE = 0.01  # the share of the time that taking states may cost
+AGAIN = "a resume reads again the batches that its epoch has seen; exact with a state of tensors, numbers and strings"
+UNFINISHED = "a resume may not repeat the batches of a train loader whose epochs end before it does"
 UNFINISHED += "; exact if each epoch goes through all of it, without trainer.limit_train_batches"
 
 
@@ -25,43 +25,43 @@ class LoaderState:
 
     epoch: int
     read: int  # batches of the epoch
-    number: int  # of the pass in its epoch
+    number: int  # of the pass within its epoch
     batch: int  # batches of the pass
     content: dict[str, Any]  # what the loader's `state_dict` gave
 
     def belongs_to(self, passes: Passes) -> bool:
-        """Whether the pass that has begun is the one to go on with from here."""
+        """Whether the pass that has just begun can go on from this state."""
         return passes.read == 0 and self.epoch == passes.epoch and self.read <= passes.seen
 
 
 class LoaderStates:
-    """Takes states as often as is cheap: the batches between one and a checkpoint are read again.
+    """Takes states as often as is cheap: the batches between a state and a checkpoint are read again.
 
     Lightning draws a batch before a checkpoint is taken, or two if it does not know how many there are: the loader's
-    state at that time would leave them out.
+    state at that time would lose them.
 
     Args:
-        loader: with `state_dict` and `load_state_dict`.
-        passes: through it.
+        loader: a loader with `state_dict` and `load_state_dict`.
+        passes: the passes through it.
     """
 
     def __init__(self, loader: Any, passes: Passes) -> None:
         self.loader, self.passes = loader, passes
-        self.taken: list[LoaderState] = []  # the last from before the batch being trained, and those after it
+        self.taken: list[LoaderState] = []  # the last one before the batch being trained, and those after it
         self.batch = 0  # batches of the last pass
-        self.next_time = 0.0  # from when on the next state is cheap
+        self.next_time = 0.0  # when the next state becomes cheap
         self.usable = True
         self.told = False
 
     def take_if_cheap(self, batch: int) -> None:
-        """Take the state after some batches of a pass, unless the last was expensive and is not long ago."""
+        """Take the state after some batches of a pass, unless the last one was expensive and recent."""
         self.batch = batch
         if time.perf_counter() >= self.next_time:
             current = self.passes.current
             self._take(current.epoch, self.passes.read, current.number, batch)
 
     def before_next_batch(self) -> dict[str, Any] | None:
-        """The newest state from before the batch that is trained next, for a checkpoint; None if there is none."""
+        """The newest state before the next batch to train on, for a checkpoint; None if there is none."""
         epoch = self.passes.position.epoch
         if self.passes.epoch == epoch - 1:
             self._take_at_the_end_of_an_epoch(epoch)
@@ -93,10 +93,10 @@ class LoaderStates:
         state = self.loader.state_dict()
         try:
             content = as_from_checkpoint(state)
-        except Exception:  # what no file can hold fails in many ways
+        except Exception:  # objects that can't be saved fail in many ways
             self.usable, self.taken = False, []
             names = [type(part).__name__ for part in parts_of(state) if not isinstance(part, PLAIN)]
-            where = f"the state of the train loader, with a {(names or ['hidden object'])[0]} in it"
+            where = f"the train loader's state, which has a {(names or ['hidden object'])[0]} in it"
             warn(self.passes.position.trainer, f"no checkpoint can hold {where}: {AGAIN}")
             return
         later = [state for state in self.taken if state.epoch == epoch and state.read > self.passes.position.batch]
@@ -106,7 +106,7 @@ class LoaderStates:
 
 
 def as_from_checkpoint(state: dict[str, Any]) -> dict[str, Any]:
-    """A copy as a checkpoint gives it back, which takes tensors and plain values alone."""
+    """A copy as a checkpoint would give it back, which takes only tensors and plain values."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)

@@ -1,4 +1,4 @@
-"""What a module changes at random on a batch's way to its device: seeded by the batch's place, as Data's is."""
+"""Seeds what a module changes at random on a batch's way to its device: by the batch's place, as Data's own is."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -16,8 +16,8 @@ HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch
 def seed_transfers(trainer: L.Trainer) -> None:
     """Seed the hooks of a trainer's module and datamodule that bring a training batch to its device.
 
-    They come before a checkpoint that is taken before the batch. So a resume calls them again, and without a seed it
-    would draw other numbers, then and for ever after.
+    They run before the checkpoint that is taken before the batch. So a resume runs them again, and without a seed it
+    would draw other numbers, then and ever after.
     """
     for owner in (trainer.lightning_module, trainer.datamodule):  # type: ignore[attr-defined]
         for name in HOOKS:

@@ -1,8 +1,8 @@
 """The loaders of a training: those that are not Kindling's are wrapped, so that a resume goes on with the same batches.
 
 Kindling's own            left alone: its order depends on the seed and the epoch, and it leaves seen batches out
-map-style DataLoader      the order is drawn again, without reading what was seen
-with `state_dict`         goes on by its state from before the batch being trained
+map-style DataLoader      its order is drawn again, without reading what was seen
+with `state_dict`         goes on from its state before the batch being trained
 any other                 is read again up to the batch being trained
 """
 
@@ -25,18 +25,18 @@ class Loaders:
     """Wraps the loaders of a trainer, and keeps their states for a checkpoint.
 
     Args:
-        trainer: whose strategy is asked by Lightning to process every loader before its first `iter`.
+        trainer: Lightning has its strategy process every loader before the first `iter`.
     """
 
     def __init__(self, trainer: L.Trainer) -> None:
         self.trainer, self.position = trainer, Position(trainer)
         self.prepared_at: tuple[int, int] | None = None  # epoch and batch
-        self.saved: list[Any] = []  # the states in a checkpoint
+        self.saved: list[Any] = []  # the states from the checkpoint
         self.said: set[str] = set()
         trainer.strategy.process_dataloader = self.process  # type: ignore[assignment,method-assign]
 
     def process(self, loader: Any) -> Any:
-        """What a loader is replaced by: a wrapper, unless it is Kindling's own; then what the strategy makes of it."""
+        """Replace a loader by a wrapper, unless it is Kindling's own, and let the strategy process the result."""
         strategy = self.trainer.strategy
         if self.trainer.training:
             self.prepared_at = self.position.epoch, self.position.batch
@@ -68,24 +68,24 @@ class Loaders:
         return CombinedLoader(self.trainer.train_dataloader).flattened
 
     def layout(self) -> list[Any]:
-        """What the number of a batch means: after another size of batches, or number of processes, it is another."""
+        """What a batch's number depends on: with another batch size or number of processes it means other samples."""
         sizes = [samples_per_batch(loader) for loader in self.train_loaders()]
         return [sizes[0] if len(sizes) == 1 else sizes, self.trainer.world_size]
 
     def states(self) -> list[Any]:
-        """The states of the loaders from before the batch that is trained next, in this process; None for none."""
+        """The loaders' states before the next batch to train on, in this process; None for a loader without one."""
         loaders = self.train_loaders()
         return [each.before_next_batch() if type(each) is StatefulLoader else None for each in loaders]
 
     def _saved_state(self, loader: StatefulLoader) -> dict[str, Any] | None:
-        """The state of a loader in the checkpoint; None if it has none."""
+        """A loader's state from the checkpoint; None if that has none."""
         index = next(index for index, each in enumerate(self.train_loaders()) if each is loader)
         return self.saved[index] if index < len(self.saved) else None
 
     def start_again_if_too_early(self) -> None:
         """Call `iter` again where it was called before the checkpoint's counters were restored.
 
-        A model that asks for `estimated_stepping_batches` in `configure_optimizers` has Lightning do so.
+        A model that asks for `estimated_stepping_batches` in `configure_optimizers` makes Lightning do so.
         """
         if self.prepared_at != (self.position.epoch, self.position.batch):
             iter(self.trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def is_own(loader: Any) -> bool:
 
 
 def can_be_placed(loader: Any) -> bool:
-    """Whether the indices of a loader's batches can be had without the batches."""
+    """Whether the indices of a loader's batches are available without reading the batches."""
     return (
         isinstance(loader, DataLoader)
         and type(loader).__iter__ is DataLoader.__iter__
@@ -105,7 +105,7 @@ def can_be_placed(loader: Any) -> bool:
 
 
 def samples_per_batch(loader: Any) -> Any:
-    """The size of a loader's batches, if it is known; of an iterable data set also how many workers share it."""
+    """The size of a loader's batches, if known; for an iterable data set also how many workers share it."""
     samplers = [getattr(loader, name, None) for name in ("sampler", "batch_sampler")]
     sizes = [getattr(each, "batch_size", None) for each in (loader, *samplers)]
     size = next((size for size in sizes if isinstance(size, int)), None)

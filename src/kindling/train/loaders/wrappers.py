@@ -1,4 +1,4 @@
-"""Loaders of others, made to go on exactly: by their indices, by their state, or by reading seen batches again."""
+"""Wrappers that let foreign loaders resume exactly: by indices, by their state, or by reading seen batches again."""
 
 import copy
 import math
@@ -16,18 +16,18 @@ from kindling.train.loaders.proxy import Proxy
 from kindling.train.loaders.states import LoaderState, LoaderStates
 from kindling.train.messages import warn
 
-AGAIN = "batches that this epoch has seen are read again; a loader and data with a state_dict spare that"
+AGAIN = "batches that this epoch has seen are read again; a loader and data with a state_dict avoid that"
 
 
 class ForeignLoader(Proxy):
-    """Base of the wrappers: every `iter` is a pass, begun when its first batch is asked for.
+    """Base of the wrappers: every `iter` is a pass, which begins when its first batch is asked for.
 
-    By then a checkpoint's counters are restored, for which Lightning's own `iter` is too early (its issue 21938).
+    By then a checkpoint's counters are restored; Lightning's own `iter` comes too early for that (its issue 21938).
 
     Args:
         loader: any iterable of batches.
         passes: counts the passes through it.
-        generators: of the loader and its samplers, if they have their own: they are seeded at every pass.
+        generators: those of the loader and its samplers, if they have their own; they are seeded at every pass.
         **own: what a subclass keeps for itself.
     """
 
@@ -53,11 +53,11 @@ class ForeignLoader(Proxy):
             generator.manual_seed(current.order_seed)
 
     def _batches(self, current: Pass) -> Iterator[Any]:
-        """The batches of a pass, without those that were seen before an interruption."""
+        """The batches of a pass, without those seen before an interruption."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the checkpoint has it in its `position`. Lightning warns of loaders without this method."""
+        """Nothing: the checkpoint's `position` has the state. Lightning warns about loaders without this method."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -65,10 +65,10 @@ class ForeignLoader(Proxy):
 
 
 class ReplayedLoader(ForeignLoader):
-    """Any iterable: order and fetches are seeded, and batches that were seen are read again and dropped."""
+    """Any iterable: order and fetches are seeded, and seen batches are read again and dropped."""
 
     def __init__(self, loader: Any, passes: Passes, **own: Any) -> None:
-        if isinstance(loader, DataLoader):  # or it would draw the seed of its workers from the training's generator
+        if isinstance(loader, DataLoader):  # or it would draw its workers' seed from the training's generator
             loader.generator = loader.generator or torch.Generator()
         super().__init__(loader, passes, generators_of(loader), **own)
 
@@ -81,7 +81,7 @@ class ReplayedLoader(ForeignLoader):
 
     def _walk(self, batches: Any, current: Pass, first: int = 0) -> Iterator[tuple[int, Any]]:
         workers = getattr(self._wrapped, "num_workers", 0)
-        # They have generators of their own, and may be started when the first batch is asked for.
+        # Workers have generators of their own, and may be started when the first batch is asked for.
         draws = first + 1 if workers else math.inf
         return walk(batches, current, first, draws, self._device())
 
@@ -93,12 +93,12 @@ SavedState = Callable[["StatefulLoader"], dict[str, Any] | None]
 
 
 class StatefulLoader(ReplayedLoader):
-    """A loader with `state_dict` and `load_state_dict`: it goes on by its state from before a batch.
+    """A loader with `state_dict` and `load_state_dict`: it goes on from its state before a batch.
 
     Args:
         loader: the loader.
         passes: counts the passes through it.
-        saved: gives the state of this loader in the checkpoint, if there is one.
+        saved: gives this loader's state in the checkpoint, if there is one.
     """
 
     _states: LoaderStates
@@ -108,7 +108,7 @@ class StatefulLoader(ReplayedLoader):
         super().__init__(loader, passes, _states=LoaderStates(loader, passes), _saved=saved)
 
     def before_next_batch(self) -> dict[str, Any] | None:
-        """The newest state from before the batch that is trained next, for a checkpoint; None if there is none."""
+        """The newest state before the next batch to train on, for a checkpoint; None if there is none."""
         return self._states.before_next_batch()
 
     def _batches(self, current: Pass) -> Iterator[Any]:
@@ -130,11 +130,11 @@ class StatefulLoader(ReplayedLoader):
                 if not is_seen:
                     yield batch
         finally:
-            if self._states.has_given_all():  # the loader sees its end, before which Lightning stops if it has a length
+            if self._states.has_given_all():  # let it see its end: Lightning stops before that if it has a length
                 next(walked, END)
 
     def _after_last_epoch(self, current: Pass) -> Any:
-        """The batches of a new epoch, from a state at the end of one: many loaders end that epoch first, with none."""
+        """The batches of a new epoch, from a state at the end of one: many loaders first end that, without a batch."""
         rest = iter(self._wrapped)
         self._seed_generators(current)
         with Seeded(current.order_seed, self._device()):
@@ -143,7 +143,7 @@ class StatefulLoader(ReplayedLoader):
 
 
 class Fetch(NamedTuple):
-    """The indices of a batch, and the seed under which it is read."""
+    """The indices of a batch, and the seed with which it is read."""
 
     seed: int
     indices: Any
@@ -152,7 +152,7 @@ class Fetch(NamedTuple):
 class PlacedLoader(ForeignLoader):
     """A DataLoader of a map-style data set: a resume draws the order again, and reads no batch that was seen.
 
-    Each batch is read under its own seed, be it in this process or in another.
+    Each batch is read with its own seed, in whatever process.
     """
 
     _indices: "NumberedIndices"
@@ -173,10 +173,10 @@ class PlacedLoader(ForeignLoader):
 
 
 class NumberedIndices(Proxy):
-    """A sampler whose indices know the seed of their fetch, without those of batches that were seen.
+    """A sampler whose indices carry the seed of their fetch, without those of batches that were seen.
 
     Args:
-        sampler: of batches, or of samples if the loader makes no batches of them.
+        sampler: a sampler of batches, or of samples if the loader does not batch them.
         passes: counts the batches.
         draws_at_once: whether all random numbers are drawn with the first indices, as torch's samplers do.
     """
@@ -199,7 +199,7 @@ class NumberedIndices(Proxy):
 
 
 class SeededFetches(Proxy):
-    """A map-style data set of whole batches, each read and collated under its seed, in whatever process that is."""
+    """A map-style data set of whole batches, each read and collated with its seed, in whatever process."""
 
     _wrapped: Any
     _collate: Any
@@ -225,7 +225,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def has_state(loader: Any) -> bool:
-    """Whether a loader goes on by its state; over an iterable data set without one, torchdata's can but read again."""
+    """Whether a loader can go on from its state; torchdata's can't if its iterable data set has none itself."""
     dataset = getattr(loader, "dataset", None)
     owners = [loader, dataset] if isinstance(dataset, IterableDataset) else [loader]
     names = ("state_dict", "load_state_dict")
@@ -233,7 +233,7 @@ def has_state(loader: Any) -> bool:
 
 
 def set_epoch(loader: Any, epoch: int) -> None:
-    """Tell the epoch to whatever wants to know it, before the order is drawn."""
+    """Pass the epoch to whatever asks for it, before the order is drawn."""
     batch_sampler = getattr(loader, "batch_sampler", None)
     listeners = [loader, getattr(loader, "dataset", None), getattr(loader, "sampler", None)]
     listeners += [batch_sampler, getattr(batch_sampler, "sampler", None)]

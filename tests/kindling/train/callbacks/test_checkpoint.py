@@ -139,7 +139,7 @@ def test_the_best_is_that_of_the_metric(
     assert kept.state_key == "Checkpoint"
 
 
-NOTE = "note   the last weights count as the best, since no validation has logged val/loss or val_loss (checkpoint.monitor chooses another; logged are "
+NOTE = "note   the last weights count as the best, since no validation has logged val/loss or val_loss (checkpoint.monitor chooses another; logged metrics: "
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,9 @@ def test_a_metric_of_the_training_can_be_watched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "asked", "val", "message"),
     [
-        (Validated(), {"monitor": "val_los"}, True, "Checkpoint monitors val_los, which is never logged: logged are val_loss"),
-        (Validated(), {"monitor": "reward"}, True, "Checkpoint monitors reward, which .*: logged are train_loss, val_loss"),
-        (Plain(), {"monitor": "reward"}, False, "Checkpoint monitors reward, which is never logged: logged are train_loss"),
+        (Validated(), {"monitor": "val_los"}, True, "Checkpoint monitors val_los, which is never logged; logged metrics: val_loss"),
+        (Validated(), {"monitor": "reward"}, True, "Checkpoint monitors reward, which .*; logged metrics: train_loss, val_loss"),
+        (Plain(), {"monitor": "reward"}, False, "Checkpoint monitors reward, which is never logged; logged metrics: train_loss"),
     ],
 )  # fmt: skip
 def test_a_misspelt_metric_is_refused(module: Any, asked: Any, val: bool, message: str, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_misspelt_metric_is_refused(module: Any, asked: Any, val: bool, messag
 def test_a_name_that_does_not_tell_what_is_better_is_refused_after_the_sanity_check(tmp_path: Path) -> None:
     module = EverBetterByName()
     module.name = "val_elbo"
-    with pytest.raises(UsageError, match="nothing tells whether a lower or a higher val_elbo is better"):
+    with pytest.raises(UsageError, match="nothing says whether a lower or a higher val_elbo is better"):
         fit(module, tmp_path, Checkpoint("val_elbo"), Fall(1), val=loader())
 
 
@@ -287,7 +287,7 @@ class History(L.Callback):
 def test_a_state_that_could_not_be_loaded_is_refused_when_it_is_first_saved(
     in_background: bool, tmp_path: Path
 ) -> None:
-    message = "checkpoints of this training could not be loaded: callbacks.History.losses.train.0 is of the type numpy"
+    message = "checkpoints of this training could not be loaded: callbacks.History.losses.train.0 is of type numpy"
     with pytest.raises(UsageError, match=message):
         fit(Plain(), tmp_path, Checkpoint(every_steps=3, in_background=in_background), History())
     assert files(tmp_path) == {}

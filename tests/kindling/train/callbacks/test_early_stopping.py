@@ -87,7 +87,7 @@ def test_two_can_watch_a_metric_each() -> None:
 @pytest.mark.parametrize("asked", ["val_los", "reward"])
 def test_a_misspelt_metric_is_refused_though_nothing_is_saved(asked: str) -> None:
     with pytest.raises(
-        UsageError, match=f"EarlyStopping monitors {asked}, which is never logged: logged are .*val_loss"
+        UsageError, match=f"EarlyStopping monitors {asked}, which is never logged; logged metrics: .*val_loss"
     ):
         epochs(Scripted(), EarlyStopping(asked))
 
@@ -105,7 +105,7 @@ def test_it_stands_back_for_another(
     module: Any, others: list[Any], expected: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert epochs(module, EarlyStopping(patience=1), *others) == expected
-    told = "note   early_stopping does nothing: there is another EarlyStopping, of val_loss\n"
+    told = "note   early_stopping does nothing: another EarlyStopping watches val_loss\n"
     assert told in capsys.readouterr().out
 
 

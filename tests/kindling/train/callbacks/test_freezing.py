@@ -144,7 +144,9 @@ def test_a_share_needs_an_end_that_is_known(tmp_path: Path) -> None:
 
     quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(callbacks=[Freezing({NET: 0.5})], max_epochs=2, accelerator="cpu", **quiet)
-    with pytest.raises(Exception, match=r"share of a run whose end nobody knows .*: set trainer\.max_steps, or give a"):
+    with pytest.raises(
+        Exception, match=r"share of a run whose length is not known yet: set trainer\.max_steps, or give a"
+    ):
         trainer.fit(build(schedule=None), datamodule=Stream())
 
 

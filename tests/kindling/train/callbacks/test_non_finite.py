@@ -73,9 +73,9 @@ def saved(run: Path) -> list[tuple[Tensor, ...]]:
 
 
 CASES: dict[str, tuple[Spoil | None, dict[str, Any], str]] = {
-    "inputs": (Spoil(4), {}, r"step 5 \(epoch 1\): the loss is nan, since the batch's inputs hold NaN or infinity: check the data"),
-    "targets": (Spoil(4, part=1, value=math.nan), {"data": "numbers"}, r"the loss is nan, since the batch's targets hold NaN"),
-    "infinite targets": (Spoil(4, part=1), {"data": "numbers"}, r"the loss is inf, since the batch's targets hold"),
+    "inputs": (Spoil(4), {}, r"step 5 \(epoch 1\): the loss is nan, since the batch's inputs contain NaN or infinity: check the data"),
+    "targets": (Spoil(4, part=1, value=math.nan), {"data": "numbers"}, r"the loss is nan, since the batch's targets contain NaN"),
+    "infinite targets": (Spoil(4, part=1), {"data": "numbers"}, r"the loss is inf, since the batch's targets contain"),
     "learning rate": (None, {"data": "numbers", "model": {"optimizer": partial(SGD, lr=1e38)}}, r"step \d+ .*though inputs and targets are finite: try a lower --model.optimizer.lr \(it is .*e\+\d+\), --trainer.detect_anomaly"),
     "gradient": (None, {"cls": Root}, r"step 4 \(epoch 1\): the loss is 0.\d+ but 5 of 5 gradients are NaN or infinite, the first that of net.1.weight, though"),
     "penalty": (None, {"model": {"l2": 1e38}}, r"step 1 \(epoch 1\): the loss is inf, though inputs and targets are finite"),
@@ -168,8 +168,8 @@ def test_a_skipped_step_leaves_everything_as_it_was(
     assert all(value.isfinite().all() for value in final.values())
     assert not torch.equal(final["net.1.weight"], after[0]["net.1.weight"])
     first, last = capsys.readouterr().err.splitlines()
-    assert first.startswith("kindling: skipped step 3 (epoch 1): the loss is nan, since the batch's inputs hold NaN")
-    assert last == "kindling: skipped steps in all: 1"
+    assert first.startswith("kindling: skipped step 3 (epoch 1): the loss is nan, since the batch's inputs contain NaN")
+    assert last == "kindling: steps skipped in all: 1"
     state = torch.load(tmp_path / "non_finite" / "state.ckpt", weights_only=True)
     torch.testing.assert_close(state["state_dict"], before[0], rtol=0, atol=0)
 
@@ -273,7 +273,7 @@ def test_a_user_reads_one_line_and_goes_on_from_the_last_good_checkpoint(
     assert told.code == 1
     (line,) = told.err.splitlines()
     assert line.startswith("kindling: step ")
-    assert "(epoch 2): the loss is nan, since the batch's inputs hold NaN or infinity: check the data" in line
+    assert "(epoch 2): the loss is nan, since the batch's inputs contain NaN or infinity: check the data" in line
     assert line.endswith(
         f" in {RUN}/non_finite, and the last good checkpoint is kept; to go on: kindling fit --resume {RUN}"
     )
@@ -283,7 +283,7 @@ def test_a_user_reads_one_line_and_goes_on_from_the_last_good_checkpoint(
     assert images.isinf().sum() == 1
     told = kindling("fit", "--resume", RUN, "--trainer.max_epochs", 3, "--non_finite.action", "skip")
     assert told.code == 0
-    assert told.err.splitlines()[-1] == "kindling: skipped steps in all: 2"
+    assert told.err.splitlines()[-1] == "kindling: steps skipped in all: 2"
 
 
 def test_it_is_on_by_default() -> None:
