@@ -40,8 +40,8 @@ def main(argv: list[str]) -> None:
             f"there is no run to show in {options.folder}: expected TensorBoard's events, as fit writes in {ROOT}/"
         )
     address = start(options.folder, options.host, options.port)
-    print("\n".join(told(options.folder, options.host, options.port, address, os.environ)), flush=True)
     with suppress(KeyboardInterrupt):  # the way to end it
+        print("\n".join(told(options.folder, options.host, options.port, address, os.environ)), flush=True)
         while True:
             time.sleep(3600)
     print()  # after the terminal's ^C
