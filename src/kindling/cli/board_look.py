@@ -103,9 +103,8 @@ def with_pins(app: Callable[..., Iterable[bytes]], hparams: HParams) -> Callable
             return app(environ, start_response)
         tags = (*LOSSES, *(f"val/{name}" for name in main_metrics(hparams.provider)))
         cards = json.dumps([{"plugin": "scalars", "tag": tag} for tag in tags])
-        start_response(
-            "302 Found", [("Location", f"/?pinnedCards={quote(cards)}&smoothing=0"), ("Content-Length", "0")]
-        )
+        address = f"?pinnedCards={quote(cards)}&smoothing=0"  # relative, for a proxy such as Jupyter's
+        start_response("302 Found", [("Location", address), ("Content-Length", "0")])
         return []
 
     return answer
