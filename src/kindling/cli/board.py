@@ -1,4 +1,6 @@
-"""`kindling board [FOLDER]`: TensorBoard on the runs, which opens on their curves; without torch, to start fast."""
+"""`kindling board [FOLDER]`: TensorBoard on the runs. It opens on their curves, says its address, and Ctrl-C ends it."""
+
+# No torch here, nor in what this imports: the address is there sooner.
 
 import argparse
 import errno
@@ -40,8 +42,8 @@ def main(argv: list[str]) -> None:
             f"there is no run to show in {options.folder}: expected TensorBoard's events, as fit writes in {ROOT}/"
         )
     address = start(options.folder, options.host, options.port)
-    print("\n".join(told(options.folder, options.host, options.port, address, os.environ)), flush=True)
     with suppress(KeyboardInterrupt):  # the way to end it
+        print("\n".join(told(options.folder, options.host, options.port, address, os.environ)), flush=True)
         while True:
             time.sleep(3600)
     print()  # after the terminal's ^C
@@ -56,7 +58,7 @@ def start(folder: Path, host: str = "localhost", port: int = PORT) -> str:
         port: the first to try.
 
     Raises:
-        UsageError: if the host is none of this computer's, or the port none that one may take.
+        UsageError: if this computer has no such host, or none of the ports can be taken.
     """
     hparams = HParams()
     plugins = [hparams if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
@@ -67,7 +69,7 @@ def start(folder: Path, host: str = "localhost", port: int = PORT) -> str:
                 return program.WerkzeugServer(with_pins(app, hparams), flags)
             except program.TensorBoardPortInUseError:
                 continue
-            except SystemExit as end:  # in the place of the error that TensorBoard expects of its library
+            except SystemExit as end:  # werkzeug's, where TensorBoard expects an OSError
                 if getattr(end.__context__, "errno", None) != errno.EADDRINUSE:
                     raise UsageError(f"can't listen at {host}, port {flags.port}: {end.__context__}") from end
         raise UsageError(f"no port from {port} to {flags.port} is free: --port takes another")
@@ -80,7 +82,7 @@ def start(folder: Path, host: str = "localhost", port: int = PORT) -> str:
     everywhere = host in EVERYWHERE
     board.configure(logdir=str(folder), host=None if everywhere else host, bind_all=everywhere)
     try:
-        with redirect_stderr(io.StringIO()):  # praise of its fast loading
+        with redirect_stderr(io.StringIO()):  # news of its fast loading, at each start
             return str(board.launch())
     except program.TensorBoardServerException as error:
         raise UsageError(error.msg) from error
@@ -89,21 +91,21 @@ def start(folder: Path, host: str = "localhost", port: int = PORT) -> str:
 
 
 def told(folder: Path, host: str, port: int, address: str, environment: Mapping[str, str]) -> list[str]:
-    """What to say when it runs: where, and how to get there from another computer or in a notebook."""
+    """What to say once it runs: where, and how to see it from another computer or in a notebook."""
     lines, taken = [], urlsplit(address).port
     if port not in (0, taken):
         lines.append(f"port {port} is taken, so it is {taken}")
     lines.append(f"{folder} is shown at {address}    (Ctrl-C ends it)")
     if host in EVERYWHERE:
         lines.append("whoever reaches this computer can see it")
-    if "SSH_CONNECTION" in environment:
+    if environment.get("SSH_CONNECTION"):
         *_, server, ssh_port = environment["SSH_CONNECTION"].split()
         other_port = "" if ssh_port == "22" else f"-p {ssh_port} "
         listens = "localhost" if host in EVERYWHERE else host
         user = environment.get("USER", "USER")
         lines.append("on your own computer, to see it there:")
         lines.append(f"  ssh -N -L {taken}:{listens}:{taken} {other_port}{user}@{server}")
-    if "JPY_PARENT_PID" in environment:  # of a notebook's kernel
+    if environment.get("JPY_PARENT_PID"):  # of a notebook's kernel
         lines.append("in a notebook, which this would block:")
         lines.append(f"  %load_ext tensorboard\n  %tensorboard --logdir {shlex.quote(str(folder))}")
     return lines

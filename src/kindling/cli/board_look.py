@@ -5,6 +5,7 @@ By itself TensorBoard sorts cards, settings and metrics by their names, whatever
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -16,12 +17,16 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.api_pb2 import Experiment
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
-from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG
+from tensorboard.plugins.hparams.metadata import (
+    EXPERIMENT_TAG,
+    SESSION_START_INFO_TAG,
+    parse_session_start_info_plugin_data,
+)
 
 from kindling.run.event_tags import name_of, tag_of
 
 SETTINGS = ("model", "data", r"(.+\.)?(lr|learning_rate)", r"(.+\.)?batch_size")  # the first columns
-METRICS = ("best/val_loss", "best/.+", "test/.+", "val/.+", "train/.+")  # the next, after the best main metrics
+METRICS = ("best/val_loss", "best/.+", "test/.+", "val/.+", "train/.+")  # the next, after the main metric
 LOSSES = ("train/loss", "val/loss")
 
 
@@ -51,22 +56,38 @@ class Columns(Context):
     def experiment_from_metadata(  # type: ignore[no-untyped-def]
         self, ctx, experiment_id, include_metrics, tags_of_runs, *others, **more
     ) -> Experiment:
-        """TensorBoard's columns, sorted. The columns that a run itself names are those of this run alone: left out."""
+        """TensorBoard's columns, sorted; of two alike that comes first which more runs have.
+
+        The columns that a run itself names are left out: they are those of this run alone.
+        """
         of_sessions = {
             run: {tag: content for tag, content in tags.items() if tag != EXPERIMENT_TAG}
             for run, tags in tags_of_runs.items()
         }
         found = super().experiment_from_metadata(ctx, experiment_id, include_metrics, of_sessions, *others, **more)
+        runs_with = Counter(name for tags in of_sessions.values() for name in _settings_in(tags))
         settings = sorted(
             found.hparam_infos,
-            key=lambda info: (_place(info.name, SETTINGS), not info.differs, not info.name.startswith("model")),
+            key=lambda info: (
+                _place(info.name, SETTINGS),
+                not info.differs,
+                -runs_with[info.name],
+                not info.name.startswith("model"),
+            ),
         )
         for info in settings:
             info.differs |= _place(info.name, SETTINGS) < len(SETTINGS)  # the tab puts those first that differ
-        main = [f"best/val_{re.escape(name)}" for name in main_metrics(self.tb_context.data_provider, experiment_id)]
-        order = (*main, *METRICS)
+
+        runs_with = Counter(tag for tags in self.scalars_metadata(ctx, experiment_id).values() for tag in tags)
+        main = main_metrics(self.tb_context.data_provider, experiment_id)[:1]
+        order = (*(f"best/val_{re.escape(name)}" for name in main), *METRICS)
         metrics = sorted(
-            found.metric_infos, key=lambda info: (bool(info.name.group), _place(name_of(info.name.tag), order))
+            found.metric_infos,
+            key=lambda info: (
+                bool(info.name.group),
+                _place(name_of(info.name.tag), order),
+                -runs_with[info.name.tag],
+            ),
         )
         for info in metrics:
             if not info.name.group:
@@ -82,24 +103,31 @@ def with_pins(app: Callable[..., Iterable[bytes]], hparams: HParams) -> Callable
             return app(environ, start_response)
         tags = (*LOSSES, *(f"val/{name}" for name in main_metrics(hparams.provider)))
         cards = json.dumps([{"plugin": "scalars", "tag": tag} for tag in tags])
-        start_response(
-            "302 Found", [("Location", f"/?pinnedCards={quote(cards)}&smoothing=0"), ("Content-Length", "0")]
-        )
+        address = f"?pinnedCards={quote(cards)}&smoothing=0"  # relative, for a proxy such as Jupyter's
+        start_response("302 Found", [("Location", address), ("Content-Length", "0")])
         return []
 
     return answer
 
 
 def main_metrics(provider: DataProvider, experiment_id: str = "") -> list[str]:
-    """The main metric of each task of the runs: of the charts that Dashboard lays out, the one after the loss."""
+    """The main metric of each task of the runs, that of the most runs first.
+
+    It is the one after the loss in the charts that Dashboard lays out.
+    """
     of_runs = provider.read_tensors(
         RequestContext(), experiment_id=experiment_id, plugin_name="custom_scalars", downsample=1
     )
-    metrics: dict[str, None] = {}
-    for tensor in (each for tags in of_runs.values() for tensors in tags.values() for each in tensors):
-        for category in layout_pb2.Layout.FromString(tensor.numpy.item()).category:
-            metrics |= {chart.title: None for chart in category.chart[1:2]}
-    return list(metrics)
+    tensors = [each for tags in of_runs.values() for of_tag in tags.values() for each in of_tag]
+    categories = [each for tensor in tensors for each in layout_pb2.Layout.FromString(tensor.numpy.item()).category]
+    counts = Counter(chart.title for category in categories for chart in category.chart[1:2])
+    return [name for name, _ in counts.most_common()]
+
+
+def _settings_in(tags: Mapping[str, bytes]) -> list[str]:
+    """The names of the settings that a run has written down when it started."""
+    content = tags.get(SESSION_START_INFO_TAG)
+    return list(parse_session_start_info_plugin_data(content).hparams) if content else []
 
 
 def _with_tags_of_today(of_runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

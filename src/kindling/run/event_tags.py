@@ -7,8 +7,8 @@ values (`best/val_loss`, `test/loss`) and figures of the test go to `when traine
 import re
 
 WHEN_TRAINED, WHILE_TRAINING = "when trained/", "while training/"
-SINGLE = re.compile(r"(best|test)/")
-OF_STEPS = re.compile(r"(learning_rate|gradient_norm)")
+SINGLE = re.compile(r"best/|test/")
+OF_STEPS = re.compile(r"learning_rate|gradient_norm|lr-|DeviceStatsMonitor")  # the last two are Lightning's callbacks'
 
 
 def tag_of(name: str) -> str:

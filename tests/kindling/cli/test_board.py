@@ -122,7 +122,7 @@ def test_first_columns_are_what_matters(address: str) -> None:
     settings = [(info["name"], info["differs"]) for info in columns["hparamInfos"]]
     assert settings[:4] == [(name, True) for name in ("model", "data", "model.optimizer.lr", "data.batch_size")]
     assert settings[4] == ("seed", True)  # the others that differ come next
-    assert [name for name, _ in settings[5:8]] == ["model.cells", "model.depth", "model.dropout"]
+    assert [name for name, _ in settings[-3:]] == ["model.hidden", "model.cells", "model.depth"]  # which one run has
     assert ("data.fold", False) in settings
     metrics = [info["displayName"] for info in columns["metricInfos"]]
     assert metrics[:5] == ["best/val_accuracy", "best/val_loss", "best/val_auroc", "test/accuracy", "test/auroc"]
