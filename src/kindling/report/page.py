@@ -97,7 +97,7 @@ def _shown(value: Any) -> str:
         return "undefined"
     if isinstance(value, bool | str) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) or abs(value) >= 100 else shown(value)
+    return f"{value:,}" if isinstance(value, int) else shown(value)
 
 
 def _measured(run: Path, results: Values) -> dict[str, Values]:
@@ -138,6 +138,7 @@ def _duration(seconds: Any) -> str:
 
 def _facts(summary: Values, results: Values) -> list[tuple[str, str]]:
     splits = _dictionary(summary.get("splits"))
+    speed = results.get("samples_per_second")
     ends = {"min": "the lowest", "max": "the highest"}
     facts = {
         "model": summary.get("model"),
@@ -150,7 +151,7 @@ def _facts(summary: Values, results: Values) -> list[tuple[str, str]]:
         "batch size": summary.get("batch_size"),
         "device": summary.get("device"),
         "precision": summary.get("precision"),
-        "samples per second": results.get("samples_per_second"),
+        "samples per second": f"{speed:,.1f}" if isinstance(speed, float) else speed,
         "chosen by": summary.get("monitor") and f"{ends.get(str(summary.get('mode')))} {summary['monitor']}",
     }
     return [(name, _shown(value)) for name, value in facts.items() if value is not None]
