@@ -28,7 +28,7 @@ INSTALL = ["install", "--no-deps", "-e", "."]
 OTHERS = """torch torchvision torchmetrics functorch torchgen lightning lightning_utilities pytorch_lightning tqdm
 jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn sklearn scikit_learn fsspec
 packaging setuptools pillow PIL pyarrow datasets litdata tokenizers onnx onnxruntime onnxscript importlinter grimp
-fastapi httpx timm transformers peft optuna wandb mlflow sqlalchemy alembic filelock
+fastapi httpx shtab timm transformers peft optuna wandb mlflow sqlalchemy alembic filelock
 pytest conftest model_cases project_parts stand_ins clones simple_modules class_places cookbook_pages interrupted
 launches recording_logger
 mypy ruff pre_commit pip python python3 git make build dist venv"""
