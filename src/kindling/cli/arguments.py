@@ -236,7 +236,7 @@ def _check(arguments: Arguments, own: argparse.Namespace) -> None:
         raise UsageError("data has no --ckpt: it looks at the data alone")
     if command in ("validate", "test") and not run and arguments.ckpt in (None, "best", "last"):
         raise UsageError(f"{command} needs --run RUN (a folder or latest), or --config FILE with --ckpt PATH")
-    refuse_misspelt(arguments.settings, names_of(own_options(command)))
+    refuse_misspelt(arguments.changes, names_of(own_options(command)))
     needed = "--data" if command == "data" else "--model"
     if not arguments.configs and needed not in given:
         configs = ", ".join(sorted(str(path) for path in Path("configs").glob("*.yaml"))) or "one of your own"

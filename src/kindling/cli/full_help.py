@@ -1,10 +1,11 @@
 """`--help all`: every key that the parser has, with types in words and classes by their names."""
 
 import re
-import shutil
 import textwrap
 
 from jsonargparse import DefaultHelpFormatter
+
+from kindling.cli.help import terminal_width
 
 UNBROKEN = 1_000_000  # columns: each text of the parser's is one line, which is broken here
 WORDS = {
@@ -34,7 +35,7 @@ class InWords(DefaultHelpFormatter):
         super().__init__(prog, width=UNBROKEN)
 
     def format_help(self) -> str:
-        width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
+        width = terminal_width()
         lines: list[str] = []
         for option in re.split(r"\n(?=\S|  -)", re.sub(r"\x1b\[[\d;]*m", "", super().format_help())):
             lines += _in_words(option.rstrip(), width)

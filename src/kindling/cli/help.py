@@ -22,7 +22,7 @@ def first_screen(command: str) -> str:
     """What one needs on the first day, in lines as wide as the terminal."""
     models = names_in_projects(("Model", "LightningModule"))
     data = names_in_projects(("Data", "LightningDataModule", *ENGINE_DATA))
-    names = {"models": ", ".join(models), "data": ", ".join([*data, *ENGINE_DATA])}
+    names = {"models": ", ".join(models or ["any LightningModule"]), "data": ", ".join([*data, *ENGINE_DATA])}
     examples = {"model": next(iter(models), "NAME"), "dataset": ENGINE_DATA[-2]}
     lines = [USAGE % command, "", ABOUT[command], ""]
     for title, options in GROUPS[command].items():
@@ -31,15 +31,20 @@ def first_screen(command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def terminal_width() -> int:
+    """Columns to write in: those of the terminal, or of COLUMNS, where they are neither too few nor too many."""
+    return max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
+
+
 def described(option: Option) -> str:
     default = f" ({option.default})" if option.default else ""
     return f"{option.takes}{default}: {option.meaning}"
 
 
 def _table(rows: dict[str, str]) -> list[str]:
-    """A line a row, or more where the terminal is narrow; the second column is below the second column."""
+    """A line for each row, or more where the terminal is narrow: what is broken goes on in the second column."""
     indent = 30
-    width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns)) - indent
+    width = terminal_width() - indent
     lines = []
     for first, second in rows.items():
         wrapped = textwrap.wrap(second, width, break_on_hyphens=False)

@@ -92,7 +92,7 @@ DEVICES = (
 TRAINING = (
     Option("--trainer.max_epochs", "a whole number or null", "20", "passes over the training split, at most"),
     Option("--trainer.gradient_clip_val", "a number or null", "1.0", "length of the gradients, at most"),
-    Option("--trainer.fast_dev_run", "a whole number, true or false", "false", "batches; writes nothing"),
+    Option("--trainer.fast_dev_run", "a whole number, true or false", "false", "so many batches, and no files"),
     Option("--early_stopping.patience", "a whole number or null", "10", "validations that may not improve"),
     Option("--checkpoint.monitor", "a name or null", "null", "of the metric that says what is best"),
     Option("--seed_everything", "a whole number", "0", "seed of weights, batches and augmentation"),
@@ -118,7 +118,10 @@ GROUPS = {
         "Data": DATA,
         "Devices": DEVICES,
     },
-    "data": {"Data": DATA, "Run": (CONFIG, RUN)},
+    "data": {
+        "Data": DATA,
+        "Run": (CONFIG, Option("--run", "a folder or latest", "", "the run whose data are looked at")),
+    },
 }
 GROUPS["test"] = GROUPS["validate"]
 

@@ -13,7 +13,9 @@ from kindling.cli.arguments import read_arguments
 from kindling.cli.help_texts import ABOUT
 
 FOLDER = ROOT / ".vscode"
-LAUNCHES = {each["name"]: each for each in json.loads((FOLDER / "launch.json").read_text())["configurations"]}
+LAUNCHES = {
+    each["name"]: each for each in json.loads((FOLDER / "launch.json").read_text(encoding="utf-8"))["configurations"]
+}
 
 
 @pytest.mark.parametrize("launch", LAUNCHES.values(), ids=LAUNCHES)
@@ -47,4 +49,4 @@ def test_the_other_files() -> None:
 
 
 def test_a_renaming_has_nothing_to_change() -> None:
-    assert not any("my_project" in file.read_text() for file in FOLDER.iterdir())
+    assert not any("my_project" in file.read_text(encoding="utf-8") for file in FOLDER.iterdir())

@@ -109,6 +109,13 @@ def test_names_of_the_first_screen_are_those_that_can_be_built() -> None:
     }  # fmt: skip
 
 
+def test_the_first_screen_without_a_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_names, "entry_points", lambda group: [])
+    screen = first_screen("fit")
+    assert "a name or an import path: any LightningModule\n" in screen
+    assert "--model.help NAME" in screen
+
+
 def test_names_in_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "of_a_cloner" / "deep").mkdir(parents=True)
     (tmp_path / "of_a_cloner/nets.py").write_text(
