@@ -22,6 +22,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN python -m pip install --find-links . ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt
 USER user
 ENV PATH=/home/user/.local/bin:$PATH
+RUN mkdir /home/user/project
 WORKDIR /home/user/project
 
 # The project itself, which changes often.

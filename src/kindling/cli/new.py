@@ -63,12 +63,15 @@ def write_project(template: Path, folder: Path, name: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(template / path, target)
         if path in WITHOUT_ENGINE:
-            target.write_text(without_engine(path, target.read_text(encoding="utf-8"), __version__), encoding="utf-8")
+            write_text(target, without_engine(path, target.read_text(encoding="utf-8"), __version__))
         give_name(target, name)
     pyproject = folder / "pyproject.toml"
-    pyproject.write_text(renamed_pyproject(pyproject.read_text(encoding="utf-8"), name), encoding="utf-8")
-    readme = new_readme(name, __version__, ENGINE_AS_WHEEL, CREDIT_AS_WHEEL)
-    (folder / "README.md").write_text(readme, encoding="utf-8")
+    write_text(pyproject, renamed_pyproject(pyproject.read_text(encoding="utf-8"), name))
+    write_text(folder / "README.md", new_readme(name, __version__, ENGINE_AS_WHEEL, CREDIT_AS_WHEEL))
+
+
+def write_text(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8", newline="\n")  # which make needs, on Windows too
 
 
 def copy_wheel(folder: Path) -> bool:

@@ -19,6 +19,8 @@ IN_ANY_CASE += ["tests/kindling/test_readme.py", "tests/kindling/test_docs.py"]
 IN_ANY_CASE += ["tests/kindling/test_repository.py", "tests/kindling/test_configs.py"]
 IN_ANY_CASE += ["tests/kindling/docs", "tests/cookbook_pages.py"]
 IN_ANY_CASE += ["tests/kindling/scripts/test_rename.py", "tests/kindling/scripts/test_first_week.py"]
+IN_ANY_CASE += ["tests/kindling/scripts/test_build_wheel.py", "tests/kindling/core/test_template.py"]
+IN_ANY_CASE += ["tests/kindling/cli/test_new.py"]
 ENGINE_TESTS = ["tests/kindling", "tests/clones.py", "tests/simple_modules.py"]
 ENGINE_TESTS += ["tests/class_places.py", "tests/interrupted.py", "tests/launches.py", "tests/recording_logger.py"]
 ENGINE_TESTS += ["tests/windows_like.py", "scripts/kindling"]
@@ -64,9 +66,9 @@ style and types.
 ## Find your way
 
 ```
-src/{name}/     the project: models/, data/, losses/ …; the classes in a new file there can be named in YAML and flags
+{source:15} the project: models/, data/, losses/ …; the classes in a new file there can be named in YAML and flags
 configs/        experiments, one YAML each; trainer/ has overlays for cpu, gpu and debug
-tests/{name}/   every model learns, every data set is what it declares, every experiment trains
+{tests:15} every model learns, every data set is what it declares, every experiment trains
 notebooks/      first_steps.ipynb trains, plots and predicts
 {engine}
 lightning_logs/ runs: config, checkpoints, metrics, figures
@@ -172,4 +174,11 @@ def give_name(file: Path, name: str) -> bool:
 
 
 def new_readme(name: str, version: str, engine: str, credit: str) -> str:
-    return README.format(name=name, title=title_of(name), engine=engine, credit=credit.format(version=version))
+    """The project's README; `engine` and `credit` say whether it has the engine in it or as a wheel."""
+    return README.format(
+        title=title_of(name),
+        source=f"src/{name}/",
+        tests=f"tests/{name}/",
+        engine=engine,
+        credit=credit.format(version=version),
+    )

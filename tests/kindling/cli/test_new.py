@@ -31,7 +31,8 @@ def test_a_project_has_the_template_under_its_own_name(kindling: Kindling, proje
     assert (folder / ".ci" / "run").stat().st_mode == (ROOT / ".ci" / "run").stat().st_mode
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert readme.startswith("# Deep Sky\n")
-    assert "\nsrc/deep_sky/ " in readme
+    assert "\nsrc/deep_sky/   the project: " in readme
+    assert "\nwheels/         the engine's wheel" in readme
     assert "src/kindling" not in readme
 
 
