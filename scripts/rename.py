@@ -22,7 +22,8 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT, ENGINE = "my_project", "kindling"
-PYTHON = ROOT / ".venv" / "bin" / "python"
+PLACES = [ROOT / ".venv" / "bin" / "python", ROOT / ".venv" / "Scripts" / "python.exe"]  # the latter on Windows
+PYTHON = next((place for place in PLACES if place.exists()), PLACES[0])
 INSTALL = ["install", "--no-deps", "-e", "."]
 # What dependencies and tools are imported as, commands that would be hidden, modules of the tests, folders of builds.
 OTHERS = """torch torchvision torchmetrics functorch torchgen lightning lightning_utilities pytorch_lightning tqdm
@@ -177,8 +178,8 @@ def reword(name: str) -> list[Path]:
 
 def tidy(files: list[Path]) -> None:
     """Sort the imports anew, and break the lines, that have another name in them now."""
-    ruff = PYTHON.with_name("ruff")
-    if files and ruff.exists():
+    ruff = shutil.which("ruff", path=PYTHON.parent)
+    if files and ruff:
         for options in (["check", "--select", "I", "--fix"], ["format"]):
             subprocess.run([ruff, *options, "--quiet", *files], cwd=ROOT, check=False)
 
