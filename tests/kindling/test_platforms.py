@@ -116,10 +116,11 @@ def test_what_a_worker_gets_can_be_sent_to_a_process_that_is_spawned(kind: str, 
 
 
 PLAY = """
-import sys
+import os, sys
 sys.path.insert(0, sys.argv[1])
 import windows_like
 windows_like.begin()
+os.cpu_count = lambda: 1  # so that `data` tries one worker, and not several numbers of them
 from kindling.cli import main
 
 if __name__ == "__main__":  # workers are spawned, and import this again
