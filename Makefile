@@ -1,4 +1,9 @@
 # `make help` lists the targets. `PYTHON=python3.12 make demo` uses another interpreter.
+# Where there is no make, as on Windows, in a virtual environment (python -m venv .venv, then .venv\Scripts\activate):
+#   demo       pip install -e .            and then  python -m kindling demo
+#   test       pip install -e ".[dev]"     and then  python -m pytest -n auto -m "not slow"
+#   test-all   the same, and then  python -m pytest -n auto
+#   lint       the same, and then  ruff check, ruff format --check, mypy, lint-imports
 ifneq ($(origin PYTHON), undefined)
   # One was asked for: a .venv of another version is made anew.
   $(shell test "$$(.venv/bin/python -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" || rm -rf .venv)

@@ -36,7 +36,8 @@ from kindling.core.template import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON = ROOT / ".venv" / "bin" / "python"
+PLACES = [ROOT / ".venv" / "bin" / "python", ROOT / ".venv" / "Scripts" / "python.exe"]  # the latter on Windows
+PYTHON = next((place for place in PLACES if place.exists()), PLACES[0])
 INSTALL = ["install", "--no-deps", "-e", "."]
 
 
@@ -94,8 +95,8 @@ def reword(name: str) -> list[Path]:
 
 def tidy(files: list[Path]) -> None:
     """Sort the imports and wrap the lines that contain the new name now."""
-    ruff = PYTHON.with_name("ruff")
-    if files and ruff.exists():
+    ruff = shutil.which("ruff", path=PYTHON.parent)
+    if files and ruff:
         for options in (["check", "--select", "I", "--fix"], ["format"]):
             subprocess.run([ruff, *options, "--quiet", *files], cwd=ROOT, check=False)
 

@@ -48,7 +48,7 @@ def begin() -> None:
     there = {signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGINT, signal.SIGSEGV, signal.SIGTERM}
     signal.valid_signals = lambda: set(there)
     os.symlink = _refuses_links
-    os.open, os.fsync, os.kill = _open(os.open), _fsync(os.fsync), _kill
+    os.open, os.fsync, os.kill = _open(os.open), _fsync(os.fsync), _ends(os.kill)
     for name in ("replace", "rename"):
         setattr(os, name, _moves(getattr(os, name), replaces=name == "replace"))
     for name in ("unlink", "remove"):
@@ -114,8 +114,12 @@ def _fsync(flush: Callable[[int], None]) -> Callable[[int], None]:
     return flushed
 
 
-def _kill(process: int, number: int) -> None:
-    raise AssertionError("os.kill ends a process on Windows, whatever the signal")
+def _ends(kill: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    def killed(process: int, number: int) -> None:
+        assert number, "os.kill(process, 0) ends a process on Windows"
+        kill(process, number)
+
+    return killed
 
 
 def _refuses_links(*_: Any, **__: Any) -> None:

@@ -5,7 +5,8 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,13 @@ OF_POSIX |= {"pthread_sigmask": {"batches.py"}, "fork": set(), "setsid": set(), 
 OF_POSIX |= {"getuid": set(), "sched_getaffinity": set(), "O_DIRECTORY": set(), "mkfifo": set(), "sysconf": set()}
 
 
-def calls_in(path: Path) -> Iterator[tuple[str, ast.Call]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call):
-            yield getattr(node.func, "attr", getattr(node.func, "id", "")), node
+@cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """All that stands in the sources that open files or name what POSIX has, and in which file."""
+    words = ("open(", *OF_TEXT, *OF_POSIX)
+    texts = {path.name: path.read_text(encoding="utf-8") for path in SOURCES}
+    told = {name: text for name, text in texts.items() if any(word in text for word in words)}
+    return [(name, node) for name, text in told.items() for node in ast.walk(ast.parse(text))]
 
 
 def mode_of(call: ast.Call) -> str:
@@ -47,22 +51,23 @@ def mode_of(call: ast.Call) -> str:
     return modes[0] if modes else "r" if is_builtin else ""
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_text_is_read_and_written_as_utf_8(path: Path) -> None:
-    for name, call in calls_in(path):
-        is_text = name in OF_TEXT or (name == "open" and mode_of(call) and "b" not in mode_of(call))
-        own = name == "read_text" and isinstance(call.func, ast.Name)  # a function of the module
-        if is_text and not own and not path.name.startswith("callback"):
-            assert any(each.arg == "encoding" for each in call.keywords), f"{path.name}, line {call.lineno}"
+def test_text_is_read_and_written_as_utf_8() -> None:
+    for file, node in nodes():
+        if not isinstance(node, ast.Call) or isinstance(node.func, ast.Name) != (
+            getattr(node.func, "id", "") == "open"
+        ):
+            continue
+        name = getattr(node.func, "attr", "open")
+        if name in OF_TEXT or (name == "open" and mode_of(node) and "b" not in mode_of(node)):
+            assert any(each.arg == "encoding" for each in node.keywords), f"{file}, line {node.lineno}"
 
 
 def test_what_only_posix_has_is_asked_for_first() -> None:
     found: dict[str, set[str]] = {name: set() for name in OF_POSIX}
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [each.name for each in node.names] if isinstance(node, ast.Import) else [getattr(node, "attr", "")]
-            for name in found.keys() & set(names):
-                found[name].add(path.name)
+    for file, node in nodes():
+        names = [each.name for each in node.names] if isinstance(node, ast.Import) else [getattr(node, "attr", "")]
+        for name in found.keys() & set(names):
+            found[name].add(file)
     assert found == OF_POSIX
 
 
@@ -100,7 +105,7 @@ KINDS: dict[str, Callable[[Path], Any]] = {"arrays": arrays, "lazy images": lazy
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_worker_gets_can_be_sent_to_a_process_that_is_spawned(kind: str, tmp_path: Path) -> None:
     data = KINDS[kind](tmp_path)
-    data.setup()
+    data.setup("fit")
     loader = data.train_dataloader()
     (index, *_) = loader.sampler
     sent = ForkingPickler.dumps((loader.dataset, loader.collate_fn, loader.worker_init_fn))
@@ -111,19 +116,25 @@ def test_what_a_worker_gets_can_be_sent_to_a_process_that_is_spawned(kind: str, 
 
 
 PLAY = """
-import sys
+import os, sys
 sys.path.insert(0, sys.argv[1])
 import windows_like
 windows_like.begin()
+os.cpu_count = lambda: 1  # so that `data` tries one worker, and not several numbers of them
 from kindling.cli import main
 
 if __name__ == "__main__":  # workers are spawned, and import this again
     fit = ["fit", "--config", sys.argv[2], "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
     run = ["--run", "latest"]
-    for argv in (fit, ["fit", "--resume", "latest", "--trainer.max_epochs", "2"], ["test", *run], ["predict", *run],
+    for argv in (fit, ["fit", "--resume", "latest", "--trainer.max_epochs", "2", "--figures.enabled=false"],
+                 ["test", *run], ["predict", *run],
                  ["compare", "lightning_logs"], ["data", "--config", sys.argv[2]], ["fit", "--config", "gone"],
                  ["fit", "--help"], ["--help"], ["sweep", "--config", sys.argv[2], "--space", sys.argv[3]]):
-        print("#", main(argv), *argv, flush=True)
+        try:
+            code = main(argv)
+        except SystemExit as end:  # of help
+            code = end.code
+        print("#", code, *argv, flush=True)
 """
 
 

@@ -10,10 +10,17 @@ def test_the_project_is_small_enough_to_know_by_heart() -> None:
     assert sum(len(path.read_text().splitlines()) for path in (ROOT / "src" / "my_project").rglob("*.py")) <= 1600
 
 
-def test_ci_runs_lint_and_all_tests() -> None:
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
-    commands = [step.get("run") for step in workflow["jobs"]["test"]["steps"]]
-    assert commands[-2:] == ["make lint", "make test-all"]
+def test_ci_runs_lint_and_all_tests_and_the_fast_ones_on_every_system() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))["jobs"]
+    commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert commands["lint"] == ["make lint"]
+    assert commands["linux"] == ["make test-all"]
+    assert jobs["linux"]["strategy"]["matrix"]["python"] == ["3.10", "3.11", "3.12", "3.13", "3.14"]
+    elsewhere = jobs["windows-and-macos"]["strategy"]["matrix"]
+    assert elsewhere == {"system": ["windows-latest", "macos-latest"], "python": ["3.10", "3.13"]}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for command in commands["windows-and-macos"]:  # stand beside make's
+        assert command.partition(" --trainer")[0].replace("python -m pip", "pip") in makefile
     assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test-all"
 
 

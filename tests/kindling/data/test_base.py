@@ -1,3 +1,4 @@
+import multiprocessing
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 
 from kindling.data.base import Data
-from kindling.data.batches import Batches, BatchIndices
+from kindling.data.batches import Batches, BatchIndices, of_workers
 from kindling.data.lazy_inputs import MappedArray
 from my_project.data.digits import Digits
 from my_project.data.memory import Memory
@@ -208,3 +209,17 @@ def test_what_a_data_says_of_lengths_is_kept_for_prediction() -> None:
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Digits(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("method", "workers", "imports"), [("forkserver", 2, True), ("forkserver", 0, False), ("spawn", 2, False)]
+)
+def test_a_server_of_workers_imports_once_what_they_need(
+    method: str, workers: int, imports: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[list[str]] = []
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: method)  # that of Linux from Python 3.14 on
+    monkeypatch.setattr(multiprocessing, "set_forkserver_preload", told.append)
+    options = of_workers(workers)
+    assert (options["num_workers"], options["persistent_workers"]) == (workers, workers > 0)
+    assert told == [["__main__", "kindling.data.base", "torchvision.transforms.v2"]] * imports

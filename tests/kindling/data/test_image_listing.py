@@ -1,6 +1,7 @@
 """Which files of a folder are its images, in which order, and what is told of the others; against pathlib."""
 
 import os
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ def by_pathlib(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in sorted(images)]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a and A can be one name, and ä two")
 def test_the_order_is_that_of_sorted_paths(tmp_path: Path) -> None:
     names = ["a", "a b", "a.b", "a.x", "a0", "A", "ä", "é", "z", "Z", "10", "9", "_", "~", "a-b"]
     touch(tmp_path, *[f"{name}.png" for name in names], *[f"{name}/{name}.JPG" for name in names])
