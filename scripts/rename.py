@@ -31,7 +31,7 @@ packaging setuptools pillow PIL pyarrow datasets litdata tokenizers onnx onnxrun
 fastapi httpx timm transformers peft optuna wandb mlflow sqlalchemy alembic filelock
 pytest conftest model_cases project_parts stand_ins clones simple_modules class_places cookbook_pages interrupted
 launches recording_logger
-mypy ruff pre_commit pip python python3 git make build dist venv"""
+mypy ruff pre_commit sphinx myst_parser pydata_sphinx_theme pip python python3 git make build dist venv"""
 TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # Python leaves `test` out of its own list
 # Kindling's own: what goes in any case (documents, and tests of what is renamed), and what --keep-engine-tests keeps.
 IN_ANY_CASE = ["scripts/rename.py", "docs", "CHANGELOG.md"]
@@ -134,7 +134,8 @@ def renamed_pyproject(text: str, name: str) -> str:
         r'^description = ".*"$': f'description = "{title_of(name)}: models trained with PyTorch Lightning"',
         r'^dynamic = \["version"\]$': 'version = "0.1.0"',
         r"^\[tool\.setuptools\.dynamic\]\nversion = .*\n\n": "",
-        r'"kindling\[': f'"{name}[',
+        r'"kindling\[docs,': f'"{name}[',
+        r"^docs = .*\n": "",  # of docs/, which goes
         r'^    "fastapi.*\n    "httpx.*\n': "",  # a page of the cookbook's, which goes
     }
     for pattern, replacement in replacements.items():

@@ -66,6 +66,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert row
     assert "int or null" in row[0]
     assert ">20<" in row[0]
+    assert ">None<" not in settings  # as Python has it
     for key in ("early_stopping.patience", "model.hidden_sizes", "data.label_separator", "model.task.threshold"):
         assert key in settings
     for name in ("kindling.Model", "kindling.load", "kindling.data.table.Table", "my_project.models.mlp.MLP"):
