@@ -8,13 +8,15 @@ import pkgutil
 import re
 import warnings
 from argparse import Action
+from collections import abc
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import cache
 from importlib import import_module
 from inspect import getmembers, isclass
 from io import StringIO
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import lightning as L
 from jsonargparse import ArgumentParser, Namespace
@@ -144,14 +146,17 @@ def rows(parser: Any) -> Iterator[Row]:
 
 def type_in_words(hint: Any) -> str:
     """A type as a reader names it: `int | None` is int or null."""
-    text = hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else str(hint)
-    text = re.sub(r"typing\.|collections\.abc\.|\b(?:\w+\.)+(?=[A-Z])", "", text)
-    while found := re.search(r"(Union|Optional|Literal)\[([^\[\]]*)\]", text):
-        kind, inside = found.groups()
-        parts = [part.strip() for part in inside.split(",")] + (["null"] if kind == "Optional" else [])
-        text = text[: found.start()] + " | ".join(dict.fromkeys(parts)) + text[found.end() :]
-    text = re.sub(r"Callable\[\[\w+\], (.+?)\]", r"\1", text)  # what makes an optimiser is given as one
-    return re.sub(r"\bNone(Type)?\b", "null", text).replace("'", "").replace(" | ", " or ")
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return " or ".join(dict.fromkeys(each if isinstance(each, str) else as_text(each) for each in arguments))
+    words = ["…" if each is ... else type_in_words(each) for each in arguments if not isinstance(each, list)]
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(words))
+    if origin is abc.Callable:  # what makes an optimiser is given as one
+        return words[-1]
+    if hint is type(None):
+        return "null"
+    return f"{origin.__name__}[{', '.join(words)}]" if origin and words else getattr(hint, "__name__", str(hint))
 
 
 def default_of(action: Action) -> str:

@@ -150,7 +150,7 @@ def run(command: list[str], kindling: Callable[..., Result], project: Path) -> N
             kindling(*arguments)
         assert ended.value.code == 0
         return None
-    if arguments[0] == "fit":
+    if arguments[0] == "fit" and "--find" not in arguments:
         arguments += [*SHORT.split(), "--trainer.max_epochs", "2" if "--resume" in arguments else "1"]
     if (project / "src").exists():
         environment = {**os.environ, "PYTHONPATH": str(project / "src")}
