@@ -12,10 +12,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-all lint docs clean
+.PHONY: help demo test test-all lint clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1  \t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1  \t\2/p' $(MAKEFILE_LIST)
 
 demo: .venv/installed  ## train a ResNet on real handwritten digits, test it, say where everything is
 	$(BIN)/kindling demo
@@ -33,9 +33,6 @@ lint: .venv/installed-dev  ## check style, types, and what imports what
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: .venv/installed-dev  ## build the documents into a site, build/docs/index.html; a warning is an error
-	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
-
 clean:  ## remove .venv and caches; runs and data stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build src/*.egg-info
 
@@ -50,3 +47,5 @@ $(BIN)/python:
 .venv/installed-dev: .venv/installed
 	$(PIP) -e ".[dev]"
 	@touch $@
+
+-include docs/docs.mk

@@ -8,12 +8,15 @@ import pkgutil
 import re
 import warnings
 from argparse import Action
-from collections.abc import Callable, Iterator
+from collections import abc
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from importlib import import_module
 from inspect import getmembers, isclass
 from io import StringIO
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import lightning as L
 from jsonargparse import ArgumentParser, Namespace
@@ -40,9 +43,15 @@ def connect(app: Any) -> None:
 def fill(app: Any, page: str, source: list[str]) -> None:
     """Put what a page names into it."""
     for comment, name in re.findall(r"(<!-- generated: (\w+) -->)", source[0]):
-        source[0] = source[0].replace(comment, GENERATORS[name]())
+        source[0] = source[0].replace(comment, texts()[name])
     if page == "cookbook/README":
         source[0] += menu(source[0])
+
+
+@cache
+def texts() -> dict[str, str]:
+    """All that is generated, at once: autodoc changes the signatures of what it has documented."""
+    return {each.__name__: each() for each in (commands, settings, parts)}
 
 
 def plain_stars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -67,7 +76,9 @@ def commands() -> str:
     for name in re.findall(r"^  ([a-z]+)  +\S", overview, re.MULTILINE):
         text = printed(name, "--help")
         if len(text.splitlines()) > LONGEST:
-            text = text.partition("\n\noptions:")[0].strip() + "\n\nand every setting: see the page of that name\n"
+            text = (
+                text.partition("\n\noptions:")[0].strip() + "\n\nIt takes every setting: see the page of that name.\n"
+            )
         sections.append(f"## kindling {name}\n\n```text\n{text}```\n")
     return "\n".join(sections)
 
@@ -76,7 +87,7 @@ def printed(*argv: str) -> str:
     """What a command prints."""
     out = StringIO()
     with redirect_stdout(out), redirect_stderr(out), suppress(SystemExit), warnings.catch_warnings():
-        os.environ["COLUMNS"] = "100"  # the width that argparse breaks lines at
+        os.environ["COLUMNS"] = "84"  # the width that argparse breaks lines at
         main([*argv])
     return out.getvalue()
 
@@ -135,13 +146,17 @@ def rows(parser: Any) -> Iterator[Row]:
 
 def type_in_words(hint: Any) -> str:
     """A type as a reader names it: `int | None` is int or null."""
-    text = hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else str(hint)
-    text = re.sub(r"typing\.|collections\.abc\.|\b(?:\w+\.)+(?=[A-Z])", "", text)
-    while found := re.search(r"(Union|Optional|Literal)\[([^\[\]]*)\]", text):
-        kind, inside = found.groups()
-        parts = [part.strip() for part in inside.split(",")] + (["null"] if kind == "Optional" else [])
-        text = text[: found.start()] + " | ".join(parts) + text[found.end() :]
-    return re.sub(r"\bNone(Type)?\b", "null", text).replace("'", "").replace(" | ", " or ")
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return " or ".join(dict.fromkeys(each if isinstance(each, str) else as_text(each) for each in arguments))
+    words = ["…" if each is ... else type_in_words(each) for each in arguments if not isinstance(each, list)]
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(words))
+    if origin is abc.Callable:  # what makes an optimiser is given as one
+        return words[-1]
+    if hint is type(None):
+        return "null"
+    return f"{origin.__name__}[{', '.join(words)}]" if origin and words else getattr(hint, "__name__", str(hint))
 
 
 def default_of(action: Action) -> str:
@@ -162,12 +177,12 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def table(found: Any) -> str:
-    lines = ["| key | type | default | |", "|---|---|---|---|"]
+def table(found: Iterable[Row]) -> str:
+    lines = ["| key | type = default | |", "|---|---|---|"]
     for row in found:
         key, kind, default, what = (cell.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*") for cell in row)
-        what = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", what)
-        lines.append(f"| `{key}` | {kind} | {f'`{default}`' if default else ''} | {what} |")
+        what = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", what)  # a reference in Lightning's docstrings
+        lines.append(f"| `{key}` | {kind}{f' = `{default}`' if default else ''} | {what} |")
     return "\n".join(lines) + "\n"
 
 
@@ -206,6 +221,3 @@ def parts() -> str:
         classes = "\n".join(f".. autoclass:: {cls.__module__}.{cls.__name__}" for cls in classes_in(base, packages))
         sections.append(f"## {heading}\n\n```{{eval-rst}}\n{classes}\n```\n")
     return "\n".join(sections)
-
-
-GENERATORS: dict[str, Callable[[], str]] = {"commands": commands, "settings": settings, "parts": parts}

@@ -266,7 +266,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 def draw(names: list[str]) -> None:
     shutil.copytree(ROOT / "configs", WORK / "configs")
-    OUTPUT.mkdir(exist_ok=True)
+    OUTPUT.mkdir(parents=True, exist_ok=True)
     os.chdir(WORK)
     for name in names:
         print(f"{name}.png", flush=True)

@@ -36,5 +36,5 @@ def test_the_parts_of_files_that_the_page_of_the_engine_names_are_in_them() -> N
 
 
 def test_documents_hold_no_path_of_a_machine() -> None:
-    for path in Path(ROOT / "docs").glob("*.md"):
+    for path in Path(ROOT / "docs").rglob("*.md"):
         assert not re.search(r"(?<![\w.])/(?:home|root|tmp|work)/", path.read_text(encoding="utf-8"))

@@ -30,7 +30,9 @@ def test_types_and_defaults_are_in_words() -> None:
     assert module.type_in_words(int | None) == "int or null"
     assert module.type_in_words(Literal["min", "max"] | None) == "min or max or null"
     assert module.type_in_words(list[int] | None) == "list[int] or null"
-    assert module.type_in_words(bool) == "bool"
+    assert (
+        module.type_in_words(list[int | None] | tuple[str, ...] | bool) == "list[int or null] or tuple[str, …] or bool"
+    )
     assert module.as_text(None) == "null"
     optimizer = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.002, "fused": None}}
     assert module.as_text(Namespace(optimizer)) == "AdamW(lr=0.002, fused=null)"
@@ -66,6 +68,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert row
     assert "int or null" in row[0]
     assert ">20<" in row[0]
+    assert not re.search(r"= <code[^>]*><span[^>]*>(None|True|lambda)<", settings)  # as Python has them
     for key in ("early_stopping.patience", "model.hidden_sizes", "data.label_separator", "model.task.threshold"):
         assert key in settings
     for name in ("kindling.Model", "kindling.load", "kindling.data.table.Table", "my_project.models.mlp.MLP"):
