@@ -244,7 +244,7 @@ class Parts(LightningCLI):
             self.config_init = self.parser.instantiate(self.config, instantiators=[*own, (Recipe, Logger, True)])
         self.model, self.datamodule = self.config_init["model"], self.config_init.get("data")
         if isinstance(self.datamodule, Data):
-            self.datamodule.splits  # noqa: B018 (drawn here, where what is wrong with the data can be said)
+            self.datamodule.splits  # noqa: B018 (drawn here, so that a fault in the data is reported)
             if run := self.arguments.run:
                 compare_with_run(run, self.datamodule, self.arguments.changes, self.arguments.command == "fit")
             if self.config["trainer"].overfit_batches:

@@ -97,7 +97,7 @@ def loggers_of(
         recipes: those of the loggers.
         run: the run's folder.
         before: what they already have of this run.
-        command: fit, validate or test. What the latter measure is added to the logger's run, if that can be reached.
+        command: fit, validate or test. What the last two measure is added to the logger's run, if that can be reached.
         last_step: the last step of the training that is measured.
 
     Raises:

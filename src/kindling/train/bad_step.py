@@ -59,7 +59,7 @@ def explain(trainer: L.Trainer, module: L.LightningModule, step: Step, batches: 
     if bad := _not_finite_in(trainer, batches):
         why = f"since the batch's {' and '.join(bad)} contain NaN or infinity: check the data"
     else:
-        why = f"although inputs and targets are finite: {_advice(trainer, module, step)}"
+        why = f"though inputs and targets are finite: {_advice(trainer, module, step)}"
     return f"{where}: {' but '.join(what)}, {why}"
 
 

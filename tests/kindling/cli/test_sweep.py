@@ -261,7 +261,7 @@ FINE = "model.dropout: {float: [0, 0.5]}"
         (["--model.dropout", "0.1"], "--model.dropout is also in space.yaml: leave out one of them"),
         (["--test", "true"], "sweep takes no --test: it begins a run for each trial"),
         (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run makes no runs, but a study consists of runs: leave it out"),
-        (["--resume=x"], "sweep has no --resume: it begins a run for each trial"),
+        (["--resume=x"], "sweep takes no --resume: it begins a run for each trial"),
         (["--trials", "0"], "--trials: 0 is not a whole number above 0"),
         (["--name", "../x"], "--name is '../x': expected the name of one folder"),
         (["--grid", "--random"], "--random: not allowed with argument --grid"),

@@ -105,7 +105,7 @@ def test_a_worker_that_dies(fault: Fault, told: str, workers: int) -> None:
 
 
 def test_a_worker_whose_mapped_file_is_cut_short(tmp_path: Path) -> None:
-    assert_told_of_worker(cut_short(tmp_path / "x.npy"), 1, "a file that it reads was cut short")
+    assert_told_of_worker(cut_short(tmp_path / "x.npy"), 1, "a file that it was reading was cut short")
 
 
 def test_a_worker_that_can_not_hand_over_a_batch_keeps_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:

@@ -806,7 +806,7 @@ def test_the_learning_rates_of_all_optimisers_are_scaled(before: Any, now: dict[
     [
         ({}, None),
         ({"hyper_parameters": {"optimizer": "adam"}}, None),
-        ({"hyper_parameters": {"optimizer": "sgd"}}, "a resumed run keeps its optimizer but for its lr"),
+        ({"hyper_parameters": {"optimizer": "sgd"}}, "a resumed run keeps its optimizer except for its lr"),
         ({"loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 3}}}}}, "has trained 3 epochs"),
         ({"epoch": 3}, "has trained 3 epochs"),
         ({"global_step": 30}, "has trained 30 steps"),

@@ -217,7 +217,7 @@ def test_pairs_of_image_and_row(fit: Any, kindling: Run, modules: Any) -> None:
     (RUN / "predict/predictions.csv").unlink()
     np.savez("raw.npz", x=np.zeros((2, 1, 4, 4), np.float32))
     refused(kindling("predict", *again, "--input", "raw.npz"), "the model takes 2 inputs per sample, and this is one")
-    refused(kindling("export", *again), "ImageAndRow takes 2 inputs a sample")
+    refused(kindling("export", *again), "ImageAndRow takes 2 inputs per sample")
     with pytest.raises(ValueError, match="takes 2 inputs a sample"):
         predictor(images[:2])
 
@@ -388,5 +388,5 @@ def test_an_export_of_a_forward_that_differs_is_not_kept(
 
 
 def test_a_predictor_refuses_a_checkpoint_without_a_model() -> None:
-    with pytest.raises(UsageError, match=r"a\.ckpt is of a model it does not name, which is not here: "):
+    with pytest.raises(UsageError, match=r"a\.ckpt is of a model it does not name, which is not here; models here: "):
         predictor_of(Path("a.ckpt"), {"state_dict": {}})

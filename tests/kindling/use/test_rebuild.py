@@ -74,7 +74,7 @@ def test_a_predictor_of_an_older_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"_class_path": "kindling.models.old.Perceptron"}, "net.ckpt is of the model kindling.models.old.Perceptron, which is not here: "),
+        ({"_class_path": "kindling.models.old.Perceptron"}, "net.ckpt is of the model kindling.models.old.Perceptron, which is not here; models here: "),
         ({"task": task({"class_path": "kindling.losses.old.Hinge"})}, "Hinge"),
         ({"task": task({"class_path": "gone.Twin"})}, r"net\.ckpt: Twin is the name of several classes: give a path, .*One\.Twin or .*Other\.Twin"),
         ({"task": {"class_path": "gone.Regression"}}, "Regression needs data with numeric targets"),

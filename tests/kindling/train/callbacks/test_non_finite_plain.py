@@ -44,8 +44,8 @@ BATCHES: dict[str, tuple[Any, str]] = {
     "dict": ({"image": BAD, "mask": GOOD, "name": ["a", "b"]}, "the batch's image hold NaN or infinity"),
     "nested dict": ({"image": GOOD, "targets": {"boxes": [GOOD, BAD]}}, "the batch's targets hold NaN"),
     "tensor": (BAD, "the batch's values hold NaN"),
-    "tuple of dicts": (({"left": BAD}, {"right": GOOD}), "the batch's inputs hold NaN"),
-    "three parts": ([GOOD, BAD, GOOD], "the batch's inputs hold NaN"),
+    "tuple of dicts": (({"left": BAD}, {"right": GOOD}), "the batch's inputs contain NaN"),
+    "three parts": ([GOOD, BAD, GOOD], "the batch's inputs contain NaN"),
     "masks": ((GOOD, {"mask": BAD, "label": torch.tensor(1)}), "the batch's targets hold NaN"),
     "named": (Pair(GOOD, BAD), "the batch's targets hold NaN"),
 }
