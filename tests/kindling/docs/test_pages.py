@@ -1,4 +1,4 @@
-"""The pages of docs/ run from top to bottom, each in an empty project; what does not run says why.
+"""The README and the pages of docs/ run from top to bottom, each in an empty project; what does not run says why.
 
 Of a page run its blocks of bash and Python and its commands in the text, in their order. Trainings are cut short. The
 cookbook and docs/scaling.md have tests of their own.
@@ -52,8 +52,9 @@ class Block(NamedTuple):
 
 
 def pages() -> list[Path]:
+    """The pages by their paths below docs/, and the README."""
     found = (path.relative_to(DOCS) for path in DOCS.rglob("*.md"))
-    return sorted(page for page in found if page.parts[0] not in WITH_OWN_TESTS)
+    return [Path("../README.md"), *sorted(page for page in found if page.parts[0] not in WITH_OWN_TESTS)]
 
 
 def blocks_of(page: Path) -> list[Block]:
