@@ -25,7 +25,8 @@ ENGINE_TESTS = ["tests/kindling", "tests/clones.py", "tests/simple_modules.py"]
 ENGINE_TESTS += ["tests/class_places.py", "tests/interrupted.py", "tests/launches.py", "tests/recording_logger.py"]
 ENGINE_TESTS += ["tests/windows_like.py", "scripts/kindling"]
 # What a project begins with, without those.
-PARTS = ["pyproject.toml", "Makefile", "LICENSE", ".gitignore", ".pre-commit-config.yaml", ".ci", ".github", ".vscode"]
+PARTS = ["pyproject.toml", "Makefile", "LICENSE", ".gitignore", ".gitattributes", ".pre-commit-config.yaml"]
+PARTS += [".ci", ".github", ".vscode"]
 PARTS += ["Dockerfile", ".dockerignore", ".devcontainer", "lightning_logs/.gitkeep"]
 PARTS += ["configs", "notebooks", "scripts", "src/my_project", "tests"]
 # What is of the engine's source in files of a clone, and goes where the engine is a wheel: pattern and replacement.

@@ -76,7 +76,7 @@ GUIDE = [page for page in PAGES if page.parent.name == "guide"]
 
 def test_what_does_not_run_is_little_and_says_why() -> None:
     skipped = [block for page in PAGES for block in blocks_of(page) if block.mark == "not run"]
-    assert len(skipped) <= 10
+    assert len(skipped) <= 11
     for block in skipped:
         assert len(block.why) > 20
         for test in re.findall(r"tests/[\w/]+\.py", block.why):
