@@ -1,4 +1,4 @@
-"""`kindling board [FOLDER]`: TensorBoard on the runs. It opens on their curves, says its address, and Ctrl-C ends it."""
+"""`kindling board [FOLDER]`: TensorBoard on the runs. It opens on their curves and says its address; Ctrl-C ends it."""
 
 # No torch here, nor in what this imports: the address is there sooner.
 
