@@ -14,12 +14,12 @@ RUN apt-get update && apt-get install -y --no-install-recommends git make && rm 
 ARG UID=1000
 RUN useradd --create-home --non-unique --uid "$UID" --shell /bin/bash user
 WORKDIR /opt/requirements
-# Where the engine is a wheel, it lies in wheels/; in a clone there is no such folder.
+# Where the engine is a wheel, it lies in wheels/ and is named to pip; in a clone there is no such folder.
 COPY pyproject.toml wheels* ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt
 # PyTorch without CUDA, which is much smaller; empty for that of PyPI, which has CUDA on Linux.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN python -m pip install --find-links . ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt
+RUN python -m pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt $(find . -name "*.whl")
 USER user
 ENV PATH=/home/user/.local/bin:$PATH
 RUN mkdir /home/user/project

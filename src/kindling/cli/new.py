@@ -26,7 +26,7 @@ from kindling.core.template import (
     without_engine,
 )
 
-WHEELS = "wheels"  # the folder of a project in which pip and uv find the engine
+WHEELS = "wheels"  # the folder of a project that has the engine
 NEXT = """\
 {folder}/ is a project of your own, with examples in src/{name}/ and configs/. What is next:
   cd {folder}{wheel}
@@ -77,7 +77,7 @@ def write_text(file: Path, text: str) -> None:
 def copy_wheel(folder: Path) -> bool:
     """Make the folder of wheels, and copy the engine's into it where pip has noted the file that it came from."""
     folder.mkdir(exist_ok=True)
-    (folder / ".gitkeep").touch()  # pip and uv look into it, also before there is a wheel
+    (folder / ".gitkeep").touch()  # uv looks into it, also before there is a wheel
     with suppress(PackageNotFoundError, ValueError, LookupError, TypeError):
         origin = urlsplit(json.loads(distribution(ENGINE).read_text("direct_url.json") or "")["url"])
         wheel = Path(url2pathname(origin.path))

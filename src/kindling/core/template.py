@@ -40,7 +40,7 @@ WITHOUT_ENGINE: dict[str, dict[str, str]] = {
         r"^(?=\[tool\.ruff\.lint\.per-file)": '[tool.ruff.lint.isort]\nknown-first-party = ["kindling"]\n\n',
     },
     "Makefile": {
-        r"install --quiet": "install --quiet --find-links wheels",
+        r"^\t\$\(PIP\) -e \.$": "\t$(PIP) $(wildcard wheels/*.whl) -e .",
         r"^\t\$\(BIN\)/lint-imports\n": "",
         r"style, types, and what imports what": "style and types",
     },
@@ -87,10 +87,10 @@ CREDIT_IN_CLONE = """\
 The engine is [Kindling](src/kindling/__init__.py) {version} (MIT: [LICENSE](LICENSE)). To move to a later one,
 replace the folder `src/kindling` with its folder, copy what its `pyproject.toml` has changed in `dependencies`, and
 run `make test`."""
-ENGINE_AS_WHEEL = "wheels/         the engine's wheel, from which pip and uv install it: no public index has it"
+ENGINE_AS_WHEEL = "wheels/         the engine's wheel: commit it, since the kindling on PyPI is another package"
 CREDIT_AS_WHEEL = """\
 The project began with the examples of Kindling {version}, its engine (MIT: [LICENSE](LICENSE)). To move to a later
-one, replace the wheel in `wheels/` and run `pip install --upgrade --find-links wheels kindling` and `make test`."""
+one, replace the wheel in `wheels/`, and run `pip install wheels/*.whl` and `make test`."""
 
 
 def find_template() -> Path:

@@ -51,6 +51,8 @@ def test_it_depends_on_the_engine_by_name_and_version(kindling: Kindling, projec
         assert f"\n{line}\n" in pyproject
     for gone in ("torch", "importlinter", "import-linter", "project.scripts", "package-data", "dynamic"):
         assert gone not in pyproject.replace("PyTorch", "")
+    makefile = (project / "galaxies" / "Makefile").read_text(encoding="utf-8")
+    assert "\t$(PIP) $(wildcard wheels/*.whl) -e .\n" in makefile
     for path in ("Makefile", ".pre-commit-config.yaml"):
         assert "lint-imports" not in (project / "galaxies" / path).read_text(encoding="utf-8")
 

@@ -44,7 +44,5 @@ def test_what_python_has_cached_is_no_file_of_a_project() -> None:
 
 
 def test_a_line_that_was_changed_is_named() -> None:
-    with pytest.raises(
-        UsageError, match=r"Makefile has 0 lines like install --quiet, expected one: restore Kindling's own"
-    ):
+    with pytest.raises(UsageError, match=r"^Makefile has 0 lines like .* expected one: restore Kindling's own"):
         template.without_engine("Makefile", "all:\n", "0.2.0")
