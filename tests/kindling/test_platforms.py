@@ -16,12 +16,17 @@ import pytest
 import torch
 import windows_like
 from conftest import ROOT, Result, assert_refused
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
 from kindling.core import system
+from kindling.core.errors import UsageError
+from kindling.core.meeting_place import server_at
 from kindling.data.arrays import Arrays
 from kindling.data.image_folder import ImageFolder
 from kindling.data.text import Text
+from kindling.run.checkpoint_files import newest_whole
+from kindling.train.model_parallel import ModelParallelStrategy
 
 SOURCES = [*(ROOT / "src").rglob("*.py"), ROOT / "scripts/rename.py", ROOT / "scripts/sample_data.py"]
 OF_TEXT = ("read_text", "write_text")
@@ -78,6 +83,36 @@ def test_a_name_that_windows_forbids_is_refused_there(
     monkeypatch.setattr(system, "WINDOWS", True)
     finished = kindling("fit", "--config", "configs/digits_mlp.yaml", "--name", name)
     assert_refused(finished, f"--name is {name!r}: expected the name of one folder, such as my_experiment")
+
+
+def test_of_two_kinds_of_server_windows_gets_the_one_that_its_torch_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("torch.distributed.TCPStore", lambda *_, **options: asked.append(options["use_libuv"]))
+    monkeypatch.delenv("USE_LIBUV", raising=False)
+    for windows in (False, True):
+        monkeypatch.setattr(system, "WINDOWS", windows)
+        server_at("127.0.0.1", 0)
+    monkeypatch.setenv("USE_LIBUV", "1")
+    server_at("127.0.0.1", 0)
+    assert asked == [True, False, True]
+
+
+def test_checkpoints_of_links_are_refused_where_a_link_takes_no_other_ones_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(system, "WINDOWS", True)
+    with pytest.raises(MisconfigurationException, match="save_distributed_checkpoint is true, which Windows can't"):
+        ModelParallelStrategy(save_distributed_checkpoint=True).setup_environment()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a folder of a name that Windows has for drives")
+def test_a_damaged_checkpoint_is_named_whole_where_its_path_has_a_colon(tmp_path: Path) -> None:
+    path = tmp_path / "C:" / "run" / "checkpoints" / "last.ckpt"  # as a drive has on Windows
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(UsageError) as refused:
+        newest_whole(path.parents[1])
+    assert str(refused.value).startswith(f"{path} is not a checkpoint, or it is damaged: nothing is left to resume ")
 
 
 def arrays(folder: Path) -> Arrays:

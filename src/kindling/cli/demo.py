@@ -6,6 +6,7 @@ It takes two minutes on 2 CPU cores, and needs no network. Takes what fit takes,
 from pathlib import Path
 
 from kindling.cli.arguments import read_arguments
+from kindling.cli.dispatch import tame_lightning
 from kindling.core.errors import UsageError
 from kindling.core.files import is_file
 from kindling.core.parts import TEMPLATE
@@ -18,8 +19,9 @@ def main(argv: list[str]) -> None:
         print(__doc__, end="")
         return
     arguments = read_arguments(["fit", "--config", str(experiment()), *argv])
-    from kindling.cli import fit  # takes seconds
+    from kindling.cli import fit  # takes seconds, and has Lightning talk
 
+    tame_lightning()
     fit.main(arguments)
 
 

@@ -66,7 +66,7 @@ def lock_run(run: Path) -> None:
         file = (run / "lock").open("a+", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"can't write to {run}: {error.strerror}") from error
-    held = LOCKS.get(run) or ExitStack()
+    held = LOCKS.get(run.absolute()) or ExitStack()
     if not _lock(file, held):
         holder = f"process {_holder(file).replace('@', ' on ')}"
         raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it")
@@ -74,7 +74,7 @@ def lock_run(run: Path) -> None:
     file.truncate(0)
     file.write(this_process())
     file.flush()
-    LOCKS[run] = held
+    LOCKS[run.absolute()] = held
     for part in run.rglob("part-*"):  # what a kill has left of files that were being written
         if is_left_over(part, gone):
             remove(part)
@@ -116,7 +116,7 @@ def _holder(file: IO[str]) -> str:
 def discard_run(run: Path) -> None:
     """Remove a run that has no checkpoint yet, and the folders that it leaves empty."""
     if not any(run.glob("checkpoints/*")):
-        LOCKS.pop(run, ExitStack()).close()  # Windows removes no file that is open
+        LOCKS.pop(run.absolute(), ExitStack()).close()  # Windows removes no file that is open
         shutil.rmtree(run, ignore_errors=True)
         with suppress(OSError):  # not empty
             os.removedirs(run.parent)

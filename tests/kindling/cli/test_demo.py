@@ -1,5 +1,6 @@
 """`kindling demo` finds its experiment in a clone, and without one in what the engine's wheel brings."""
 
+import logging
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -60,6 +61,15 @@ def test_where_no_project_is_installed_that_of_the_wheel_is_found(
     assert import_module("stars_of_wheel.models").FOUND
     for name in ("stars_of_wheel", "stars_of_wheel.models"):
         del sys.modules[name]
+
+
+def test_lightning_is_quiet_when_it_trains(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[int] = []
+    logger = logging.getLogger("lightning.pytorch")
+    monkeypatch.setattr("kindling.cli.fit.main", lambda arguments: levels.append(logger.level))
+    logger.setLevel(logging.INFO)  # as its import does
+    demo.main([])
+    assert levels == [logging.ERROR]
 
 
 @pytest.mark.slow
