@@ -66,7 +66,7 @@ def make_environment(folder: Path) -> Path:
         if site.name in ("site-packages", "dist-packages") and site.is_dir():
             link_packages(site, links)
     packages = succeed(folder, programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
-    Path(packages.strip(), "links.pth").write_text(f"{links}\n")
+    Path(packages.strip(), "links.pth").write_text(f"{links}\n", encoding="utf-8")
     for tool in ("ruff", "mypy", "lint-imports"):
         copy_program(Path(sys.executable).parent / tool, programs)
     return programs

@@ -5,6 +5,7 @@ seconds; a viewer without animation shows the final picture.
 """
 
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "kindling", "fit", "--config", str(ROOT / "configs/digits_resnet.yaml")]
+COMMAND = [sys.executable, "-m", "kindling", "demo"]
 SECONDS = 8  # the length of the animation
 COLUMNS, EPOCHS = 108, 3  # characters of a line, and epochs at the beginning and at the end
 LINE, LETTER = 19, 8.4  # height and width in pixels
@@ -30,7 +31,8 @@ PARTS = re.compile(
 
 
 def record(folder: Path) -> list[tuple[float, str]]:
-    """Each line that the demo printed in an empty folder, and when, in seconds."""
+    """Each line that the demo printed in a folder with the experiments, and when, in seconds."""
+    shutil.copytree(ROOT / "configs", folder / "configs")
     begun = time.monotonic()
     with subprocess.Popen(COMMAND, cwd=folder, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stdout

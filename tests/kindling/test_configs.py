@@ -19,7 +19,7 @@ SPACES = sorted((ROOT / "configs" / "spaces").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_is_short_and_opens_with_its_command_time_and_result(path: Path) -> None:
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 25
     assert lines[0] == f"# kindling fit --config {path.relative_to(ROOT).as_posix()}"
     assert lines[1].startswith("# time: ")
@@ -28,7 +28,7 @@ def test_an_experiment_is_short_and_opens_with_its_command_time_and_result(path:
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_a_space_opens_with_its_command_time_and_result_and_fits_its_experiment(path: Path) -> None:
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     name = path.relative_to(ROOT).as_posix()
     command = re.fullmatch(rf"# kindling sweep --config (configs/\w+\.yaml) --space {name} --trials \d+", lines[0])
     assert command
@@ -41,7 +41,7 @@ def test_a_space_opens_with_its_command_time_and_result_and_fits_its_experiment(
 def test_the_cpu_overlay_beats_the_experiment(kindling: Callable[..., Result]) -> None:
     config = ["--config", "configs/digits_mlp.yaml", "--config", "configs/trainer/cpu.yaml"]
     assert kindling("fit", *config, "--trainer.max_epochs", 1).code == 0
-    resolved = yaml.safe_load(Path("lightning_logs/digits_mlp/version_0/config.yaml").read_text())
+    resolved = yaml.safe_load(Path("lightning_logs/digits_mlp/version_0/config.yaml").read_text(encoding="utf-8"))
     assert resolved["trainer"]["accelerator"] == "cpu"
     assert resolved["trainer"]["precision"] == "32-true"
 

@@ -41,4 +41,4 @@ def test_no_package_of_tests_or_scripts_hides_the_engine() -> None:
 
 @pytest.mark.parametrize("path", [".github/workflows/test.yml", ".pre-commit-config.yaml"])
 def test_configurations_of_tools_are_yaml(path: str) -> None:
-    assert isinstance(yaml.safe_load(Path(ROOT, path).read_text()), dict)
+    assert isinstance(yaml.safe_load(Path(ROOT, path).read_text(encoding="utf-8")), dict)

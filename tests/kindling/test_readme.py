@@ -139,6 +139,6 @@ def test_each_kind_of_own_data_is_trained_tested_predicted_and_exported(
     ):
         finished = kindling(*command)
         assert (finished.code, finished.err) == (0, "")
-    assert len(Path("all.csv").read_text().splitlines()) == 151
+    assert len(Path("all.csv").read_text(encoding="utf-8").splitlines()) == 151
     names = {path.name for folder in ("predict", "export") for path in (run / folder).iterdir()}
     assert names == {"predictions.csv", "model.onnx", "model.pt2"}

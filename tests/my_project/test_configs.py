@@ -25,7 +25,7 @@ def test_an_experiment_trains(
     (project / "data").mkdir()
     for files in (ROOT / "data").glob("*"):
         (project / "data" / files.name).symlink_to(files)
-    settings = yaml.safe_load(config.read_text())
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     use_stand_ins(set(strings_in(settings)), monkeypatch)
     for path in paths_in(settings):
         if not path.exists():
@@ -40,7 +40,7 @@ def test_an_experiment_trains(
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 def test_an_overlay_sets_the_trainer_alone(overlay: Path) -> None:
-    assert set(yaml.safe_load(overlay.read_text())) == {"trainer"}
+    assert set(yaml.safe_load(overlay.read_text(encoding="utf-8"))) == {"trainer"}
 
 
 def strings_in(value: Any) -> list[str]:

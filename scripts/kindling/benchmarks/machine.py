@@ -15,7 +15,7 @@ def describe() -> dict[str, Any]:
 
     known = {}
     if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         known = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = known.get("flags", known.get("Features", "")).split()
     return {
@@ -45,9 +45,9 @@ def memory(field: str = "VmRSS") -> float:
 
     Not `ru_maxrss`: a new process inherits that of the process it comes from.
     """
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
 
 def forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")

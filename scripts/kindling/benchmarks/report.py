@@ -96,7 +96,7 @@ class Report:
         self.content: dict[str, Any] = {"parts": {}}
         if path.exists():
             try:
-                self.content |= json.loads(path.read_text())
+                self.content |= json.loads(path.read_text(encoding="utf-8"))
             except (ValueError, TypeError):
                 sys.exit(f"benchmark: {path} is not a file of this program: choose another --output")
 

@@ -120,7 +120,7 @@ def test_a_bad_flag(flags: list[str], message: str, kindling: Run) -> None:
 
 @pytest.mark.parametrize(("text", "message"), YAML.values(), ids=YAML)
 def test_a_bad_config_is_named(text: str, message: str, kindling: Run) -> None:
-    Path("mine.yaml").write_text(text + "\n")
+    Path("mine.yaml").write_text(text + "\n", encoding="utf-8")
     assert_refused(kindling("fit", *MLP, "--config", "mine.yaml"), f"mine.yaml: {message}")
 
 
@@ -173,7 +173,7 @@ def test_no_gpu(kindling: Run) -> None:
 
 
 def test_lightning_logs_that_can_not_be_made(kindling: Run) -> None:
-    Path("lightning_logs").write_text("in the way")
+    Path("lightning_logs").write_text("in the way", encoding="utf-8")
     finished = kindling("fit", *MLP)
     assert (finished.code, finished.err.count("\n")) == (2, 1)
     assert "can't make the run's folder in lightning_logs/digits_mlp" in finished.err

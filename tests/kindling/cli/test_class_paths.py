@@ -46,8 +46,8 @@ def run(*args, **kwargs):
 @pytest.fixture
 def evil(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Modules outside the project that leave a file when they are imported, and another when they are used."""
-    Path("evil.py").write_text(EVIL)
-    Path("hubconf.py").write_text("from evil import Evil")
+    Path("evil.py").write_text(EVIL, encoding="utf-8")
+    Path("hubconf.py").write_text("from evil import Evil", encoding="utf-8")
     monkeypatch.syspath_prepend(project)
     yield
     assert not Path("executed").exists()
@@ -72,7 +72,9 @@ def test_a_config_names_what_the_place_accepts(path: str, kindling: Run, evil: N
     for key, flags in all_places().items():
         config = Path("mine.yaml")
         settings = dict(flag[2:].split("=") for flag in flags)
-        config.write_text(json.dumps(settings | {key: {"class_path": path, "init_args": PATHS[path]}}))
+        config.write_text(
+            json.dumps(settings | {key: {"class_path": path, "init_args": PATHS[path]}}), encoding="utf-8"
+        )
         bad = [["--config", config]]
         if path in ("os.system", "evil.Evil"):  # a function's place, lr_lambda, may name the others
             bad += [[f"--{key}={path}"]] + [[f"--{key}+={path}"]] * (key == "trainer.callbacks")

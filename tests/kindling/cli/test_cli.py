@@ -39,7 +39,7 @@ def results(path: str = "results.json") -> dict[str, Any]:
 
 
 def table() -> list[dict[str, str]]:
-    with open(RUN / "metrics.csv", newline="") as file:
+    with open(RUN / "metrics.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -202,7 +202,7 @@ def test_a_run_keeps_its_split_and_test_uses_it(kindling: Run) -> None:
 def test_only_what_changes_the_split_lets_go_of_it(kindling: Run) -> None:
     kindling("fit", *MLP)
     overlay = Path("overlay.yaml")
-    overlay.write_text("data:\n  init_args:\n    batch_size: 16\n")
+    overlay.write_text("data:\n  init_args:\n    batch_size: 16\n", encoding="utf-8")
     for flags, kept in {
         ("--data.workers", "0"): True,
         ("--config", "overlay.yaml"): True,
@@ -272,7 +272,7 @@ def test_resume_goes_on_in_the_same_folder(kindling: Run) -> None:
 
 def test_a_table_whose_last_line_was_cut_off_is_resumed(kindling: Run) -> None:
     kindling("fit", *MLP)
-    with open(RUN / "metrics.csv", "a") as file:
+    with open(RUN / "metrics.csv", "a", encoding="utf-8") as file:
         file.write("3,0.1")
     assert kindling("fit", "--resume", RUN, "--trainer.max_epochs", 3).code == 0
     assert [int(row["step"]) for row in table() if row["val/loss"]] == [17, 35, 53]
@@ -360,7 +360,7 @@ def test_the_best_checkpoint_follows_the_metric_asked_for(kindling: Run) -> None
 def test_the_demo_reaches_its_accuracy(kindling: Run) -> None:
     """At least 0.985 on the test split, by which no setting was chosen."""
     assert kindling("fit", "--config", "configs/digits_resnet.yaml", "--trainer.accelerator", "cpu").code == 0
-    found = json.loads(Path("lightning_logs/digits_resnet/version_0/results.json").read_text())
+    found = json.loads(Path("lightning_logs/digits_resnet/version_0/results.json").read_text(encoding="utf-8"))
     assert found["test"]["accuracy"] >= 0.985
 
 

@@ -80,7 +80,7 @@ def names(rows: list[list[str]]) -> list[str]:
 
 
 def read_csv(path: str) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -99,7 +99,7 @@ def test_what_is_refused(
     arguments: list[Any], message: str, kindling: Callable[..., Result], commands: list[list[str]]
 ) -> None:
     Path("run").mkdir()
-    Path("run/config.yaml").write_text("model: MLP\n")
+    Path("run/config.yaml").write_text("model: MLP\n", encoding="utf-8")
     told = kindling(*FOLDS, *arguments)
     assert told.code == 2
     assert told.err.startswith(f"kindling: {message}")

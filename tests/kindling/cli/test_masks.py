@@ -164,11 +164,11 @@ def test_new_images_get_masks_of_their_names(trained: Path, kindling: Run) -> No
 
 def test_a_folder_of_somebody_else_is_not_replaced(trained: Path, kindling: Run) -> None:
     Path("mine_masks").mkdir()
-    Path("mine_masks/0.png").write_text("by hand")
+    Path("mine_masks/0.png").write_text("by hand", encoding="utf-8")
     told = kindling("predict", "--run", trained, "--output", "mine.csv")
     assert told.code == 2
     assert "mine_masks exists already, where the masks would go: remove it, or choose another --output" in told.err
-    assert Path("mine_masks/0.png").read_text() == "by hand"
+    assert Path("mine_masks/0.png").read_text(encoding="utf-8") == "by hand"
     assert not Path("mine.csv").exists()
     assert kindling("predict", "--run", trained, "--output", "other.csv").code == 0
     assert len([*Path("other_masks").rglob("*.png")]) == 8

@@ -90,7 +90,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize(("text", "message"), CONFIGS.values(), ids=CONFIGS)
 def test_a_config(text: str, message: str, kindling: Run) -> None:
-    Path("mine.yaml").write_text(text)
+    Path("mine.yaml").write_text(text, encoding="utf-8")
     before = {*Path().rglob("*")}
     assert_refused(kindling("fit", "--config", "mine.yaml", *QUICK), message)
     assert {*Path().rglob("*")} == before
@@ -105,7 +105,7 @@ def test_a_flag(flags: list[str], message: str, kindling: Run) -> None:
 
 @pytest.mark.parametrize(("argv", "message"), COMMANDS.values(), ids=COMMANDS)
 def test_a_command(argv: list[str], message: str, kindling: Run) -> None:
-    Path("file").write_text("words")
+    Path("file").write_text("words", encoding="utf-8")
     before = {*Path().rglob("*")}
     assert_refused(kindling(*argv), message)
     assert {*Path().rglob("*")} == before

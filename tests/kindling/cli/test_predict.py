@@ -245,8 +245,8 @@ def test_a_broken_input_is_a_row_with_its_reason(kindling: Run) -> None:
         image.save(Path("new", name))
     Path("new/b.png").write_bytes(Path("new/a.png").read_bytes()[:150])
     Path("new/empty.jpg").touch()
-    Path("new/words.png").write_text("no image")
-    Path("new/notes.txt").write_text("not asked for")
+    Path("new/words.png").write_text("no image", encoding="utf-8")
+    Path("new/notes.txt").write_text("not asked for", encoding="utf-8")
     finished = kindling("predict", "--run", RUN, "--input", "new", "--output", "out.csv")
     assert (finished.code, finished.err) == (0, "")
     assert "4 of 7 inputs predicted: out.csv\n3 can't be read" in finished.out
@@ -292,7 +292,7 @@ def test_rows_of_a_csv_that_are_odd(kindling: Run) -> None:
     assert [row["input"] for row in rows] == list("0123456")
     again = kindling("predict", "--run", "latest", "--input", "new.csv", "--output", "pairs.csv", "--batch_size", "2")
     assert again.out.replace("pairs.csv", "out.csv") == finished.out
-    assert Path("pairs.csv").read_text() == Path("out.csv").read_text()
+    assert Path("pairs.csv").read_text(encoding="utf-8") == Path("out.csv").read_text(encoding="utf-8")
     predict = package.load("lightning_logs/people/version_0")
     good = pd.DataFrame({"age": [30, None, 40, 30], "town": ["Ulm", "Bonn", "Köln", "Ulm"]})
     found = [float(row["prediction_income"]) for row in rows if not row["error"]]
@@ -300,7 +300,7 @@ def test_rows_of_a_csv_that_are_odd(kindling: Run) -> None:
     frame.to_parquet("people.parquet")
     for name in ("people.csv", "people.parquet"):
         assert kindling("predict", "--run", "latest", "--input", name, "--output", f"{name}.out").code == 0
-    assert Path("people.csv.out").read_text() == Path("people.parquet.out").read_text()
+    assert Path("people.csv.out").read_text(encoding="utf-8") == Path("people.parquet.out").read_text(encoding="utf-8")
 
 
 def test_where_the_data_is_gone_other_inputs_are_offered(kindling: Run) -> None:
@@ -346,7 +346,7 @@ def test_a_mistake_is_told_in_one_sentence(argv: list[str], message: str, kindli
     torch.save(content, "foreign.ckpt")
     Path("empty").mkdir()
     for name in ("a.mp4", "a.csv"):
-        Path(name).write_text("a,b\n1,2\n")
+        Path(name).write_text("a,b\n1,2\n", encoding="utf-8")
     Path("bad.npz").write_bytes(b"PK\x03\x04 broken")
     np.savez("a.npz", x=np.zeros((2, 8, 8), np.uint8))
     np.savez("two.npz", y=np.zeros(2), labels=np.zeros(2))

@@ -111,7 +111,8 @@ def test_a_resume_takes_none_either(stranger: Path, kindling: Run) -> None:
 def test_own_settings_may_name_own_code(stranger: Path, kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text(
         "import lightning\nclass Mine(lightning.Callback):\n"
-        "    def on_test_start(self, *_):\n        print('mine was called')\n"
+        "    def on_test_start(self, *_):\n        print('mine was called')\n",
+        encoding="utf-8",
     )
     finished = kindling("test", "--run", stranger, "--trainer.callbacks+=mine.Mine")
     assert finished.code == 0
@@ -211,14 +212,14 @@ def test_an_address_is_refused(stranger: Path, kindling: Run) -> None:
 @pytest.mark.parametrize("name", ["lock", "metrics.csv", "test", "config.0.yaml"])
 def test_a_link_out_of_a_run_is_refused(name: str, stranger: Path, kindling: Run) -> None:
     victim = Path("victim")
-    victim.write_text("mine")
+    victim.write_text("mine", encoding="utf-8")
     (stranger / name).unlink(missing_ok=True)
     (stranger / name).symlink_to(victim.resolve())
     for argv in COMMANDS.values():
         finished = kindling(*argv)
         assert (finished.code, finished.err.count("\n")) == (2, 1)
         assert f"{stranger / name} is a link to {victim.resolve()}, outside the run" in finished.err
-    assert victim.read_text() == "mine"
+    assert victim.read_text(encoding="utf-8") == "mine"
 
 
 def test_checkpoints_on_another_disk_can_be_measured_but_not_trained_on(stranger: Path, kindling: Run) -> None:

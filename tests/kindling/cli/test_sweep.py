@@ -57,7 +57,7 @@ value = {"undefined": None, "better": 0.25}.get(fate, 0.5)
 @pytest.fixture
 def search(kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs a sweep over these values of a setting `fate`, with trainings that are none."""
-    Path("fit.py").write_text(FIT)
+    Path("fit.py").write_text(FIT, encoding="utf-8")
     monkeypatch.setattr(study_workers, "FIT", [sys.executable, "-I", "fit.py"])
     monkeypatch.setattr(study_workers, "LOOK", 0.01)
     monkeypatch.setattr(study_workers, "CLAIM", 0.01)
@@ -65,7 +65,7 @@ def search(kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sweep, "checked", lambda *_: {"metric": "val/loss", "mode": "min", "seed": 0})
 
     def run(fates: list[str], *argv: object) -> Result:
-        SPACE.write_text(yaml.safe_dump({"fate": {"choice": fates}}))
+        SPACE.write_text(yaml.safe_dump({"fate": {"choice": fates}}), encoding="utf-8")
         return kindling(*SWEEP, "--grid", *argv)
 
     return run
@@ -120,7 +120,9 @@ def test_a_trial_is_a_fit_without_test_and_figures(
     assert search(["fine", "better"], "--workers", 2, "--trainer.max_epochs", 5).code == 0
     cards = set()
     for trial in trials():
-        command, environment = Path(STUDY, f"trial_{trial.number}", "commands.txt").read_text().splitlines()
+        command, environment = (
+            Path(STUDY, f"trial_{trial.number}", "commands.txt").read_text(encoding="utf-8").splitlines()
+        )
         threads, card = environment.split()
         cards.add(card)
         assert threads == "3"
@@ -135,7 +137,7 @@ def test_an_interrupted_trial_goes_on_and_counts_once(search: Callable[..., Resu
     told = search(["interrupted"])
     assert told.code == 0
     assert outcomes() == {"interrupted": 0.5}
-    first, _, second, _ = Path(STUDY, "trial_0/commands.txt").read_text().splitlines()
+    first, _, second, _ = Path(STUDY, "trial_0/commands.txt").read_text(encoding="utf-8").splitlines()
     assert first == second
     assert first.endswith(
         "--fate=interrupted --name=digits_mlp_study --run-id=trial_0 --test=false --figures.enabled=false"
@@ -146,7 +148,7 @@ def test_an_interrupted_trial_goes_on_and_counts_once(search: Callable[..., Resu
 def test_the_cause_is_what_a_trial_said_last(search: Callable[..., Result]) -> None:
     assert search(["interrupted, crashes"]).code == 0
     assert outcomes() == {"interrupted, crashes": "ValueError: no such file"}
-    assert Path(STUDY, "trial_0/ended_early.txt").read_text() == "broken: ValueError: no such file\n"
+    assert Path(STUDY, "trial_0/ended_early.txt").read_text(encoding="utf-8") == "broken: ValueError: no such file\n"
 
 
 def test_a_trial_that_is_worse_than_others_is_stopped_and_its_run_says_so(
@@ -159,20 +161,20 @@ def test_a_trial_that_is_worse_than_others_is_stopped_and_its_run_says_so(
     (stopped,) = [trial for trial in trials() if trial.state == State.PRUNED]
     word = "stopped as worse than the median, after validation 1\n"
     assert f"trial {stopped.number}  {word}" in told.out
-    assert Path(STUDY, f"trial_{stopped.number}/ended_early.txt").read_text() == word
+    assert Path(STUDY, f"trial_{stopped.number}/ended_early.txt").read_text(encoding="utf-8") == word
     assert f"study  {STUDY}: 2 trials (1 complete, 1 stopped early)" in told.out
 
 
 def test_what_finished_before_its_worker_could_tell_is_told_by_another(search: Callable[..., Result]) -> None:
     search(["fine", "waits"], "--trials", 1)
-    lines = Path(STUDY, "journal.log").read_text().splitlines(keepends=True)
+    lines = Path(STUDY, "journal.log").read_text(encoding="utf-8").splitlines(keepends=True)
     number = trials()[0].number
     (ended,) = [index for index, line in enumerate(lines) if json.loads(line).get("values") == [0.5]]
-    Path(STUDY, "journal.log").write_text("".join(lines[:ended]))
+    Path(STUDY, "journal.log").write_text("".join(lines[:ended]), encoding="utf-8")
     assert trials()[0].state == State.RUNNING
     search(["fine", "waits"], "--trials", 1)
     assert [(trial.number, trial.value) for trial in trials()] == [(number, 0.5)]
-    assert len(Path(STUDY, f"trial_{number}/commands.txt").read_text().splitlines()) == 2  # it ran once
+    assert len(Path(STUDY, f"trial_{number}/commands.txt").read_text(encoding="utf-8").splitlines()) == 2  # it ran once
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -228,7 +230,7 @@ def refusals(kindling: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(study_workers.Workers, "run", lambda _: pytest.fail("a trial was begun"))
 
     def run(space: str, *argv: object) -> Result:
-        SPACE.write_text(space)
+        SPACE.write_text(space, encoding="utf-8")
         return kindling(*SWEEP, *QUICK, *argv)
 
     return run
@@ -306,7 +308,7 @@ def test_a_study_goes_by_what_its_runs_go_by(
 ) -> None:
     monkeypatch.setattr(sweep, "checked", sweep.check)
     monkeypatch.setattr(study_workers.Workers, "run", lambda _: None)
-    SPACE.write_text(FINE)
+    SPACE.write_text(FINE, encoding="utf-8")
     main = ["--config", "configs/digits_mlp.yaml", "--space", str(SPACE), *QUICK, *argv]
     sweep.main(main)
     study = Trials(STUDY)
@@ -371,7 +373,7 @@ def test_the_best_settings_are_not_trained_while_a_better_trial_may_come_or_with
 ) -> None:
     finish = ("sweep", "--study", STUDY, "--finish")
     own = Path("own.yaml")
-    own.write_text("trainer: {max_epochs: 3}")
+    own.write_text("trainer: {max_epochs: 3}", encoding="utf-8")
     assert search(["fine"], "--config", own).code == 0
     study = Trials(STUDY)
     assert study.exist()
@@ -386,7 +388,7 @@ def test_the_best_settings_are_not_trained_while_a_better_trial_may_come_or_with
         assert told.code == 0
         assert told.out.endswith("other workers have running trials: --finish is left to the last of them\n")
 
-    own.write_text("trainer: {max_epochs: 4}")
+    own.write_text("trainer: {max_epochs: 4}", encoding="utf-8")
     told = kindling(*finish)
     assert (
         f"study  {STUDY}: 2 trials (1 complete, 1 interrupted)\nthe command that began the study goes on with"

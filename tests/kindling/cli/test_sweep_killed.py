@@ -31,12 +31,12 @@ Start = Callable[..., subprocess.Popen]
 @pytest.fixture
 def start(project: Path) -> Iterator[Start]:
     """Starts workers, each the first of a group of processes; what is left of those is killed in the end."""
-    Path("space.yaml").write_text(SPACE)
+    Path("space.yaml").write_text(SPACE, encoding="utf-8")
     workers: list[subprocess.Popen] = []
 
     def begin(*argv: object) -> subprocess.Popen:
         command = [sys.executable, "-m", "kindling", *map(str, argv)]
-        with Path(f"worker_{len(workers)}.txt").open("w") as output:
+        with Path(f"worker_{len(workers)}.txt").open("w", encoding="utf-8") as output:
             environment = os.environ | {"PYTHONUNBUFFERED": "1"}
             worker = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
         workers.append(worker)
@@ -62,7 +62,7 @@ def wait_for(what: Callable[[], object]) -> None:
 
 def begun_by(worker: int) -> set[str]:
     """The trials that a worker says it has begun or taken over."""
-    lines = Path(f"worker_{worker}.txt").read_text().splitlines()
+    lines = Path(f"worker_{worker}.txt").read_text(encoding="utf-8").splitlines()
     return {line.split()[1] for line in lines if line.startswith("trial ") and "model.optimizer.lr " in line}
 
 
@@ -104,7 +104,7 @@ def test_a_study_survives_the_death_of_a_worker_and_of_all(start: Start, project
     flags = [f"--{key}={value}" for key, value in parameters.items()]
     fit = ("fit", *command[1:3], *command[5:7], "--trainer.max_epochs", 40, *flags, "--figures.enabled", "false")
     assert child(*fit, "--test", "false", "--name", "plain", cwd=project).code == 0
-    plain = json.loads(Path("lightning_logs/plain/version_0/results.json").read_text())
+    plain = json.loads(Path("lightning_logs/plain/version_0/results.json").read_text(encoding="utf-8"))
     assert plain["val"]["loss"] == ended[int(number)].value
 
 

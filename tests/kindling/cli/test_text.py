@@ -102,7 +102,7 @@ def test_texts_are_measured_window_by_window(kindling: Run) -> None:
     assert kindling(*FIT, "--figures.enabled", "false").code == 0
     Path("texts").mkdir()
     for name, text in {"a": TEXT[:100], "b": "short", "c": "x"}.items():
-        Path(f"texts/{name}.txt").write_text(text)
+        Path(f"texts/{name}.txt").write_text(text, encoding="utf-8")
     finished = kindling("predict", "--run", "latest", "--input", "texts", "--batch_size", 3)
     assert finished.code == 0, finished.err
     rows = read(RUN / "predict/predictions_texts.csv")

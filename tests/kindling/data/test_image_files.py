@@ -233,7 +233,7 @@ def test_files_are_read_in_order_with_the_reason_of_each_that_can_not(workers: i
     paths = [f"{tmp_path}/{index}.png" for index in range(10)]
     images = {path: write(Path(path), index) for index, path in enumerate(paths)}
     for index in (0, 4, 5, 6, 7):  # the second batch can't be read at all
-        Path(paths[index]).write_text("no image")
+        Path(paths[index]).write_text("no image", encoding="utf-8")
     found = list(read_images(paths, (3, 5, 4), "crop", batch_size=4, workers=workers))
     assert [path for names, _, _ in found for path in names] == paths
     reasons = {path: reason for names, why, _ in found for path, reason in zip(names, why, strict=True) if reason}

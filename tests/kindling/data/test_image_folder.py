@@ -168,7 +168,7 @@ def test_linked_folders_are_read_in_fit_and_in_predict(kindling: Run) -> None:
     assert finished.code == 0, finished.err
     assert "50 of 50 inputs predicted" in finished.out
     assert "files left out: 1 (.txt 1)" in finished.out
-    predicted = [line.partition(",")[0] for line in Path("a.csv").read_text().splitlines()[1:]]
+    predicted = [line.partition(",")[0] for line in Path("a.csv").read_text(encoding="utf-8").splitlines()[1:]]
     assert predicted == data.names
 
 
@@ -365,7 +365,10 @@ def test_it_trains_and_tests_the_same_with_and_without_a_cache(kindling: Run, mo
         assert "26 train, 6 val, 8 test" in finished.out
     monkeypatch.setattr("kindling.data.image_files.read_pixels", None)  # the third run decodes none
     assert kindling(*flags, *way, "--name", "photos").code == 0
-    results = [json.loads(Path(f"lightning_logs/photos/version_{n}/results.json").read_text()) for n in range(3)]
+    results = [
+        json.loads(Path(f"lightning_logs/photos/version_{n}/results.json").read_text(encoding="utf-8"))
+        for n in range(3)
+    ]
     for split in ("val", "test"):
         assert results[0][split] == results[1][split] == results[2][split]
 
@@ -456,8 +459,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "own val and folds": (own("val"), ["--data.folds", "2"], "data.folds is set, but the data has a validation split of its own"),
     "classes that look like splits": (both(rename("cat", "Train_set"), rename("dog", "Test-Images")), [], "photos has the folders Test-Images, Train_set, which look like splits: call them train, val and test, or give classes other names"),
     "a class of one image": (lambda root: [(root / f"dog/{index:02}.png").unlink() for index in range(1, 8)], [], "has too few samples (1): train, val and test need some each"),
-    "cache in a file": (lambda root: Path("cache").write_text("x"), ["--data.cache", "cache"], "can't write cache/photos-"),
-    "cache below a file": (lambda root: Path("cache").write_text("x"), ["--data.cache", "cache/deep"], "can't write cache/deep/photos-"),
+    "cache in a file": (lambda root: Path("cache").write_text("x", encoding="utf-8"), ["--data.cache", "cache"], "can't write cache/photos-"),
+    "cache below a file": (lambda root: Path("cache").write_text("x", encoding="utf-8"), ["--data.cache", "cache/deep"], "can't write cache/deep/photos-"),
 }  # fmt: skip
 
 

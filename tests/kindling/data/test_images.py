@@ -183,12 +183,12 @@ def test_the_commands(target: list[str], lazy: str, metric: str, column: str, ki
     else:
         assert kindling(*FIT, *flags, "--name", "cut").code == 0
     assert kindling("test", "--run", run).code == 0
-    assert metric in json.loads(Path(run, "results.json").read_text())["test"]
+    assert metric in json.loads(Path(run, "results.json").read_text(encoding="utf-8"))["test"]
     assert kindling("predict", "--run", run).code == 0
-    known = list(csv.DictReader(Path(run, "predict/predictions.csv").read_text().splitlines()))
+    known = list(csv.DictReader(Path(run, "predict/predictions.csv").read_text(encoding="utf-8").splitlines()))
     assert len(known) == 8
     assert kindling("predict", "--run", run, "--input", "photos").code == 0
-    found = list(csv.DictReader(Path(run, "predict/predictions_photos.csv").read_text().splitlines()))
+    found = list(csv.DictReader(Path(run, "predict/predictions_photos.csv").read_text(encoding="utf-8").splitlines()))
     by_name = {row["input"]: float(row[column]) for row in found}
     assert len(by_name) == COUNT
     for row in known:

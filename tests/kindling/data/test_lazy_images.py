@@ -144,12 +144,13 @@ def test_a_training_is_the_same_as_on_decoded_images(kindling: Run) -> None:
     for name, flags in {"decoded": [], "lazy": ["--data.lazy", "true", "--data.cache", "cache"]}.items():
         assert kindling(*FIT, *flags, "--name", name).code == 0
     results = [
-        json.loads(Path(f"lightning_logs/{name}/version_0/results.json").read_text()) for name in ("decoded", "lazy")
+        json.loads(Path(f"lightning_logs/{name}/version_0/results.json").read_text(encoding="utf-8"))
+        for name in ("decoded", "lazy")
     ]
     assert results[0]["test"] == results[1]["test"]
     predicted = kindling("predict", "--run", "lightning_logs/lazy/version_0", "--output", "predictions.csv")
     assert predicted.code == 0, predicted.err
-    table = Path("predictions.csv").read_text()
+    table = Path("predictions.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(table.splitlines()))
     assert len(rows) == 8
     assert all(row["prediction"] in ("cat", "dög") for row in rows)

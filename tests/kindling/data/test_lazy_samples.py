@@ -225,7 +225,7 @@ class Mine(Data):
 
 
 def test_to_look_at_what_is_no_array_is_refused(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("bags.py").write_text(BAGS)
+    Path("bags.py").write_text(BAGS, encoding="utf-8")
     monkeypatch.syspath_prepend(str(Path.cwd()))
     told = kindling("data", "--data", "bags.Mine")
     assert (told.code, told.err) == (
@@ -354,7 +354,7 @@ class Mine(Data):
 
 
 def test_a_data_set_of_ones_own_by_the_commands(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("own_samples.py").write_text(OWN)
+    Path("own_samples.py").write_text(OWN, encoding="utf-8")
     monkeypatch.syspath_prepend(str(Path.cwd()))
     flags = ["--model", "CNN", "--model.channels", "[4]", "--data", "own_samples.Mine", "--data.batch_size", 8]
     turn = ["--data.transforms", "[{class_path: torchvision.transforms.v2.RandomRotation, init_args: {degrees: 10}}]"]
@@ -367,7 +367,7 @@ def test_a_data_set_of_ones_own_by_the_commands(kindling: Run, monkeypatch: pyte
     assert kindling("test", "--run", run, "--data", "own_samples.Mine").code == 0
     predicted = kindling("predict", "--run", run, "--data", "own_samples.Mine", "--output", "predictions.csv")
     assert predicted.code == 0, predicted.err
-    assert len(Path("predictions.csv").read_text().splitlines()) == 17
+    assert len(Path("predictions.csv").read_text(encoding="utf-8").splitlines()) == 17
     looked_at = kindling("data", *flags, *turn)
     assert looked_at.code == 0, looked_at.err
     assert "images 3×8×8, 80 samples" in looked_at.out
@@ -390,7 +390,7 @@ class Mine(Data):
 
 @pytest.mark.slow
 def test_masks_of_a_data_set_by_the_commands(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("of_masks.py").write_text(OF_MASKS)
+    Path("of_masks.py").write_text(OF_MASKS, encoding="utf-8")
     monkeypatch.syspath_prepend(str(Path.cwd()))
     data = ["--data", "of_masks.Mine"]
     finished = kindling(
@@ -402,4 +402,8 @@ def test_masks_of_a_data_set_by_the_commands(kindling: Run, monkeypatch: pytest.
     assert looked_at.code == 0, looked_at.err
     predicted = kindling("predict", "--run", "lightning_logs/masks/version_0", *data, "--output", "found.csv")
     assert predicted.code == 0, predicted.err
-    assert len(list(Path("found_masks").iterdir())) == len(Path("found.csv").read_text().splitlines()) - 1 == 12
+    assert (
+        len(list(Path("found_masks").iterdir()))
+        == len(Path("found.csv").read_text(encoding="utf-8").splitlines()) - 1
+        == 12
+    )

@@ -293,7 +293,8 @@ def test_a_column_is_found_whatever_yaml_makes_of_its_name(name: str, kindling: 
     known.to_csv("a.csv", index=False)
     Path("c.yaml").write_text(
         "model: {class_path: MLP, init_args: {hidden_sizes: [4]}}\n"
-        "data: {class_path: Table, init_args: {path: a.csv, target: kind, drop: [" + name + ", 7]}}\n"
+        "data: {class_path: Table, init_args: {path: a.csv, target: kind, drop: [" + name + ", 7]}}\n",
+        encoding="utf-8",
     )
     finished = kindling("fit", "--config", "c.yaml", *QUICK)
     assert finished.code == 0, finished.err
@@ -373,7 +374,7 @@ def with_values(column: str, values: Any, rows: Any = slice(None)) -> Callable[[
 
 
 def text(content: str) -> Callable[[], object]:
-    return lambda: Path("a.csv").write_text(content)
+    return lambda: Path("a.csv").write_text(content, encoding="utf-8")
 
 
 def good() -> None:
@@ -402,7 +403,7 @@ REFUSED: dict[str, tuple[Callable[[], object], list[str], str]] = {
     "header alone": (text("area,kind\n"), [*KIND, *ALL], "data.target is 'kind': a.csv has no row with a value there"),
     "binary file": (lambda: Path("a.csv").write_bytes(bytes(range(256))), KIND, "a.csv can't be read as a table: it is not text in UTF-8"),
     "another encoding": (lambda: frame().assign(city="Köln").to_csv("a.csv", encoding="latin-1"), KIND, "a.csv can't be read as a table: it is not text in UTF-8"),
-    "no Parquet": (lambda: Path("a.parquet").write_text("area,kind"), [*KIND, "--data.path", "a.parquet"], "a.parquet can't be read as a table: "),
+    "no Parquet": (lambda: Path("a.parquet").write_text("area,kind", encoding="utf-8"), [*KIND, "--data.path", "a.parquet"], "a.parquet can't be read as a table: "),
     "a long row": (text("area,kind\n1,a\n2,b,c\n"), KIND, "a.csv can't be read as a table: row 1 (from 0) has 3 values, but the header has 2"),
     "long rows": (text("area,kind\n" + "1,2,a\n" * 20), KIND, "row 0 (from 0) has 3 values, but the header has 2"),
     "a short row": (text("area,kind\n1,a\n\n2\n3,b\n"), KIND, "a.csv can't be read as a table: row 1 (from 0) has 1 value, but the header has 2"),

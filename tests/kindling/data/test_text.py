@@ -81,7 +81,7 @@ def test_files_follow_each_other_with_an_empty_line_between(
     for name, text in parts.items():
         Path(name).write_bytes(text.encode())
     Path("books/empty.txt").touch()
-    Path("books/notes.md").write_text("not this")
+    Path("books/notes.md").write_text("not this", encoding="utf-8")
     data = Text("books", length=16, cache=cache, val_fraction=0.3, test_fraction=0.1)
     joined = "\n\n".join(parts.values())
     texts = texts_of(data)
@@ -99,8 +99,8 @@ def test_files_follow_each_other_with_an_empty_line_between(
 
 def test_files_called_by_splits_are_those(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("train.txt").write_text("a" * 900)
-    Path("valid.txt").write_text("b" * 200)
+    Path("train.txt").write_text("a" * 900, encoding="utf-8")
+    Path("valid.txt").write_text("b" * 200, encoding="utf-8")
     data = Text(".", length=10, test_fraction=0.5)
     assert {split: set(text) for split, text in texts_of(data).items()} == {"train": {"a"}, "val": {"b"}, "test": {"a"}}
     assert data.notes == ["files are called train, val: they are those splits"]
@@ -202,7 +202,7 @@ class TestPiecesOfWords:
         own = Text(book, length=16, tokens="tokenizer.json")
         assert own.tokens.plain == LearntTokens(data.tokens.plain).plain
         assert texts_of(own) == texts_of(data)
-        Path("tokenizer.json").write_text("{}")
+        Path("tokenizer.json").write_text("{}", encoding="utf-8")
         with pytest.raises(ValueError, match=r"tokens is 'tokenizer.json': it is not a tokenizer's JSON"):
             Text(book, tokens="tokenizer.json")
 

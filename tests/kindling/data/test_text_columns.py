@@ -119,7 +119,7 @@ def test_a_table_without_a_target(kindling: Run) -> None:
     assert rows[0] == ["input", "latent_0", "latent_1", "reconstruction_error", "error"]
     assert len(rows) == 25
     assert kindling(*MLP, *flags, "--model.task", "Reconstruction", "--name", "mlp").code == 0
-    results = json.loads(Path("lightning_logs/mlp/version_0/results.json").read_text())
+    results = json.loads(Path("lightning_logs/mlp/version_0/results.json").read_text(encoding="utf-8"))
     assert results["test"]["mse"] > 0
     told = kindling(*MLP, *flags)
     assert told.code == 2

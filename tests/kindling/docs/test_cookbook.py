@@ -113,7 +113,7 @@ def test_lightning_module(mine: Any, kindling: Callable[..., Result]) -> None:
     found = []
     for command in (fit, resume):
         assert kindling(*command).code == 0
-        found.append(json.loads(results.read_text()))
+        found.append(json.loads(results.read_text(encoding="utf-8")))
     assert found[0]["val"]["accuracy"] > 0.8
     assert (found[0]["epochs"], found[1]["epochs"]) == (5, 8)
     assert "lightning_logs/unnamed/version_0" in kindling(*compare).out

@@ -74,7 +74,7 @@ def test_hugging_face_stream(
     fit, resume = commands_of("hugging_face_stream")
     fit[-1] = "46"  # two epochs of 24 batches, but for two
     assert_resumes_identically(kindling, monkeypatch, [*fit, "--trainer.accelerator", "cpu"], resume[3:], accident)
-    results = json.loads(Path("lightning_logs/broken/version_0/results.json").read_text())
+    results = json.loads(Path("lightning_logs/broken/version_0/results.json").read_text(encoding="utf-8"))
     assert results["val"]["accuracy"] > 0.8
 
 

@@ -45,7 +45,7 @@ def pages(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str]
     transformers = pytest.importorskip("transformers")
     monkeypatch.syspath_prepend(project)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    Path("vocab.txt").write_text("\n".join(WORDS))
+    Path("vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
     transformers.BertTokenizer("vocab.txt").save_pretrained("weights")
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     torch.manual_seed(0)
@@ -73,7 +73,7 @@ def test_hugging_face(pages: Any, kindling: Callable[..., Result]) -> None:
     assert kindling(*test).code == 0
     finished = kindling(*fit, *FEW, *FAST, "--trainer.max_epochs", 40, "--name", "longer")
     assert finished.code == 0, finished.err
-    results = json.loads(Path("lightning_logs/longer/version_0/results.json").read_text())
+    results = json.loads(Path("lightning_logs/longer/version_0/results.json").read_text(encoding="utf-8"))
     assert results["test"]["accuracy"] > 0.9
     shutil.rmtree("weights")
     refused = kindling(*fit)

@@ -109,7 +109,7 @@ def again(name: str, command: str, run: Path, *more: str) -> list[str]:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text().splitlines()))
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 def break_off(argv: list[str], hook: str, call: int) -> None:

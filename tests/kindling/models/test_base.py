@@ -33,7 +33,7 @@ def train(model: MLP, folder: Path, size: int = 300, **settings: Any) -> L.Train
 
 def logged_steps(trainer: L.Trainer, name: str) -> list[int]:
     assert trainer.log_dir
-    with open(Path(trainer.log_dir, "metrics.csv")) as file:
+    with open(Path(trainer.log_dir, "metrics.csv"), encoding="utf-8") as file:
         return [int(row["step"]) for row in csv.DictReader(file) if row[name]]
 
 

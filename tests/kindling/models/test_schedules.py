@@ -94,7 +94,7 @@ def train(
     logger = CSVLogger(folder, name=name)
     trainer = L.Trainer(accelerator="cpu", logger=logger, log_every_n_steps=1, **quiet, **settings)
     trainer.fit(model, datamodule=SyntheticClassification(size=300, batch_size=16), ckpt_path=ckpt, weights_only=True)
-    with open(Path(logger.log_dir, "metrics.csv")) as file:
+    with open(Path(logger.log_dir, "metrics.csv"), encoding="utf-8") as file:
         rates = [float(row["learning_rate"]) for row in csv.DictReader(file) if row["learning_rate"]]
     return rates, trainer
 

@@ -52,7 +52,7 @@ def test_the_final_metrics_are_those_of_the_results(kindling: Callable[..., Resu
     import json
 
     assert kindling(*FIT).code == 0
-    results = json.loads(Path("lightning_logs/digits_mlp/version_0/results.json").read_text())
+    results = json.loads(Path("lightning_logs/digits_mlp/version_0/results.json").read_text(encoding="utf-8"))
     for name, expected in [("best/val_f1", results["val"]["f1"]), ("test/f1", results["test"]["f1"])]:
         (scalar,) = events(0).Scalars(f"when trained/{name}")
         assert abs(scalar.value - expected) < 1e-6

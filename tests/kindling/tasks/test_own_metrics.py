@@ -234,7 +234,7 @@ def test_a_run_is_judged_by_it_and_says_what_its_predictions_do(kindling: Run) -
     assert kindling("test", "--run", "latest").code == 0
     assert kindling("predict", "--run", "latest").code == 0
     run = Path("lightning_logs/digits_mlp/version_0")
-    with open(run / "predict/predictions.csv", newline="") as file:
+    with open(run / "predict/predictions.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     targets, predictions = ([row[name] for row in rows] for name in ("target", "prediction"))
     tested = json.loads((run / "test/results.json").read_text())["test"]

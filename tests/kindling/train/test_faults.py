@@ -172,7 +172,7 @@ def test_an_image_that_becomes_unreadable(change: Any, told: str, workers: int, 
 
 
 def full() -> None:
-    with open("/dev/full", "w") as file:
+    with open("/dev/full", "w", encoding="utf-8") as file:
         file.write("x" * 100_000)
 
 

@@ -146,7 +146,9 @@ def test_an_overlay_is_short_and_known(name: str, kindling: Any, project: Path) 
         "false",
     ]
     assert kindling("fit", "--config", "configs/digits_mlp.yaml", "--config", path, *one).code == 0
-    kept = yaml.safe_load(Path("lightning_logs/digits_mlp/version_0/config.yaml").read_text())["trainer"]["strategy"]
+    kept = yaml.safe_load(Path("lightning_logs/digits_mlp/version_0/config.yaml").read_text(encoding="utf-8"))[
+        "trainer"
+    ]["strategy"]
     assert kept == "ddp" if name != "fsdp" else kept["class_path"].endswith("ModelParallelStrategy")
 
 

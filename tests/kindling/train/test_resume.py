@@ -320,7 +320,7 @@ def test_what_an_epoch_has_logged_and_random_numbers_go_on(
 
 
 def column(name: str, run: Path) -> list[float]:
-    with open(run / "metrics.csv", newline="") as file:
+    with open(run / "metrics.csv", encoding="utf-8", newline="") as file:
         return [float(row[name]) for row in csv.DictReader(file) if row[name]]
 
 
@@ -467,7 +467,7 @@ def test_a_job_of_slurm_is_requeued_and_goes_on(
         monkeypatch.setenv(name, value)
     with at("on_train_batch_start", 5, press(signal.SIGUSR1)):
         assert kindling(*FIT).code == 128 + signal.SIGUSR1
-    assert Path("called").read_text() == "requeue 123\n"
+    assert Path("called").read_text(encoding="utf-8") == "requeue 123\n"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert kindling(*FIT).code == 0
     assert [path.name for path in RUN.parent.iterdir()] == ["version_0"]
@@ -715,7 +715,7 @@ ENDLESS = ["--early_stopping.patience", "null", "--model.schedule", "null", "--t
 def training(project: Path) -> Iterator[subprocess.Popen[str]]:
     """A training in a session of its own, with two processes that load batches, which has saved a checkpoint."""
     command = [sys.executable, "-m", "kindling", *FIT, *ENDLESS, "--data.workers", "2"]
-    with open("log", "w") as log:
+    with open("log", "w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         within(600, lambda: LAST.exists() or process.poll() is not None)
