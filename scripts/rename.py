@@ -31,7 +31,7 @@ jsonargparse yaml pyyaml tensorboard rich numpy scipy pandas matplotlib seaborn 
 packaging setuptools pillow PIL pyarrow datasets litdata tokenizers onnx onnxruntime onnxscript importlinter grimp
 fastapi httpx timm transformers peft optuna wandb mlflow sqlalchemy alembic filelock
 pytest conftest model_cases project_parts stand_ins clones simple_modules class_places cookbook_pages interrupted
-launches recording_logger
+launches recording_logger windows_like
 mypy ruff pre_commit pip python python3 git make build dist venv"""
 TAKEN = {"test", *sys.stdlib_module_names, *dir(builtins), *OTHERS.split()}  # Python leaves `test` out of its own list
 # Kindling's own: what goes in any case (documents, and tests of what is renamed), and what --keep-engine-tests keeps.
@@ -42,6 +42,7 @@ IN_ANY_CASE += ["tests/kindling/docs", "tests/cookbook_pages.py"]
 IN_ANY_CASE += ["tests/kindling/scripts/test_rename.py", "tests/kindling/scripts/test_first_week.py"]
 ENGINE_TESTS = ["tests/kindling", "tests/clones.py", "tests/simple_modules.py"]
 ENGINE_TESTS += ["tests/class_places.py", "tests/interrupted.py", "tests/launches.py", "tests/recording_logger.py"]
+ENGINE_TESTS += ["tests/windows_like.py"]
 ENGINE_TESTS += ["scripts/kindling"]
 README = """\
 # {title}
