@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     print(f"{output}: {written}, {output.stat().st_size / 1e6:,.1f} MB")
     for name, value in graph.description.items():
         print_plain(f"  {name}: {value if len(value) < 100 else f'{value[:100]} …'}")
-    print(f"largest difference from the model, over {count:,} inputs: {difference:.1g}")
+    print(f"largest difference from the model, on {count:,} inputs: {difference:.1g}")
 
 
 Exported = tuple["Graph", Callable[..., Any], Iterator[tuple[Any, ...]]]  # the graph, the model, inputs to compare on

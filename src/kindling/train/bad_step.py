@@ -57,7 +57,7 @@ def explain(trainer: L.Trainer, module: L.LightningModule, step: Step, batches: 
     if is_finite_loss(trainer, step):
         what.append(_odd_gradients(module, step))
     if bad := _not_finite_in(trainer, batches):
-        why = f"since the batch's {' and '.join(bad)} contain NaN or infinity: check the data"
+        why = f"since there is NaN or infinity in the batch's {' and '.join(bad)}: check the data"
     else:
         why = f"though inputs and targets are finite: {_advice(trainer, module, step)}"
     return f"{where}: {' but '.join(what)}, {why}"

@@ -200,7 +200,7 @@ def test_what_to_type_next_names_a_loss_of_nobody_again(kindling: Run) -> None:
     again = f"--run lightning_logs/a/version_0 {' '.join(loss)}"
     assert f"  kindling test {again}\n" in told
     assert kindling("test", *again.split()).code == 0
-    assert_told(kindling("test", "--run", "latest"), f"of no installed project: name it again, {' '.join(loss)}")
+    assert_told(kindling("test", "--run", "latest"), f"in no installed project: name it again, {' '.join(loss)}")
 
 
 @pytest.mark.parametrize("owner", ["kindling.models.mlp", "galaxies.models.mlp"])

@@ -314,7 +314,7 @@ def test_a_pipe_gets_wide_lines_and_a_terminal_what_fits(
     header, mean, deviation, *_ = cells(narrow)
     assert header[2].startswith("model.a_setting_with_a_long_name_0")
     assert (mean[-4], deviation[-4]) == ("0.9000", "±0.0000")  # no number is broken
-    assert "shown are 3 of 6 settings that differ" in narrow
+    assert "3 of 6 settings that differ are shown" in narrow
 
 
 def test_one_table_in_one_call(capsys: pytest.CaptureFixture[str]) -> None:

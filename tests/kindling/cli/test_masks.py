@@ -267,7 +267,7 @@ def test_names_lead_nowhere_else(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("*.png"))) == 6
     assert columns["share"].tolist() == [0.0] * 6
     (tmp_path / "out_masks").mkdir()
-    with pytest.raises(UsageError, match="out_masks is there already"):
+    with pytest.raises(UsageError, match="out_masks exists already"):
         ImageOutputs(tmp_path / "part", tmp_path / "out_masks", replaces=False).with_files({"mask": [pixels]}, ["a"])
 
 

@@ -114,7 +114,9 @@ def test_without_a_fault_the_training_is_the_same(
 
 def test_it_stops_at_the_same_step_with_the_weights_from_before_it(late: None, tmp_path: Path) -> None:
     states = States()
-    with pytest.raises(Stopped, match=r"^step 5 \(epoch 1\): the loss is nan, since the batch's inputs contain NaN"):
+    with pytest.raises(
+        Stopped, match=r"^step 5 \(epoch 1\): the loss is nan, since there is NaN or infinity in the batch's inputs"
+    ):
         fit(NonFinite(), Spoil(4), states, run=tmp_path)
     assert len(states.weights) == 5  # the answer came before the sixth step
     state = torch.load(tmp_path / "non_finite" / "state.ckpt", weights_only=True)
@@ -155,7 +157,9 @@ def test_a_skipped_step_leaves_everything_as_it_was(
     assert all(value.isfinite().all() for value in trainer.lightning_module.state_dict().values())
     assert not torch.equal(states.weights[3]["net.1.weight"], states.weights[2]["net.1.weight"])
     first, last = capsys.readouterr().err.splitlines()
-    assert first.startswith("kindling: skipped step 3 (epoch 1): the loss is nan, since the batch's inputs contain NaN")
+    assert first.startswith(
+        "kindling: skipped step 3 (epoch 1): the loss is nan, since there is NaN or infinity in the batch's inputs"
+    )
     assert last == "kindling: steps skipped in all: 1"
 
 

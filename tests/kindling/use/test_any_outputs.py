@@ -218,7 +218,7 @@ def test_pairs_of_image_and_row(fit: Any, kindling: Run, modules: Any) -> None:
     np.savez("raw.npz", x=np.zeros((2, 1, 4, 4), np.float32))
     refused(kindling("predict", *again, "--input", "raw.npz"), "the model takes 2 inputs per sample, and this is one")
     refused(kindling("export", *again), "ImageAndRow takes 2 inputs per sample")
-    with pytest.raises(ValueError, match="takes 2 inputs a sample"):
+    with pytest.raises(ValueError, match="takes 2 inputs per sample"):
         predictor(images[:2])
 
 

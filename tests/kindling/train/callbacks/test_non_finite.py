@@ -73,9 +73,9 @@ def saved(run: Path) -> list[tuple[Tensor, ...]]:
 
 
 CASES: dict[str, tuple[Spoil | None, dict[str, Any], str]] = {
-    "inputs": (Spoil(4), {}, r"step 5 \(epoch 1\): the loss is nan, since the batch's inputs contain NaN or infinity: check the data"),
-    "targets": (Spoil(4, part=1, value=math.nan), {"data": "numbers"}, r"the loss is nan, since the batch's targets contain NaN"),
-    "infinite targets": (Spoil(4, part=1), {"data": "numbers"}, r"the loss is inf, since the batch's targets contain"),
+    "inputs": (Spoil(4), {}, r"step 5 \(epoch 1\): the loss is nan, since there is NaN or infinity in the batch's inputs: check the data"),
+    "targets": (Spoil(4, part=1, value=math.nan), {"data": "numbers"}, r"the loss is nan, since there is NaN or infinity in the batch's targets"),
+    "infinite targets": (Spoil(4, part=1), {"data": "numbers"}, r"the loss is inf, since there is NaN or infinity in the batch's targets"),
     "learning rate": (None, {"data": "numbers", "model": {"optimizer": partial(SGD, lr=1e38)}}, r"step \d+ .*though inputs and targets are finite: try a lower --model.optimizer.lr \(it is .*e\+\d+\), --trainer.detect_anomaly"),
     "gradient": (None, {"cls": Root}, r"step 4 \(epoch 1\): the loss is 0.\d+ but 5 of 5 gradients are NaN or infinite, the first that of net.1.weight, though"),
     "penalty": (None, {"model": {"l2": 1e38}}, r"step 1 \(epoch 1\): the loss is inf, though inputs and targets are finite"),
@@ -111,7 +111,9 @@ def test_without_a_fault_the_training_is_the_same(tmp_path: Path) -> None:
 
 
 def test_of_accumulated_batches_the_bad_one_is_saved(tmp_path: Path) -> None:
-    with pytest.raises(Stopped, match=r"step 2 \(epoch 1\): the loss is nan, since the batch's inputs"):
+    with pytest.raises(
+        Stopped, match=r"step 2 \(epoch 1\): the loss is nan, since there is NaN or infinity in the batch's inputs"
+    ):
         fit(NonFinite(), Spoil(5), run=tmp_path, accumulate_grad_batches=4)
     (batch,) = saved(tmp_path)
     assert batch[0][0].isinf().all()
@@ -168,7 +170,9 @@ def test_a_skipped_step_leaves_everything_as_it_was(
     assert all(value.isfinite().all() for value in final.values())
     assert not torch.equal(final["net.1.weight"], after[0]["net.1.weight"])
     first, last = capsys.readouterr().err.splitlines()
-    assert first.startswith("kindling: skipped step 3 (epoch 1): the loss is nan, since the batch's inputs contain NaN")
+    assert first.startswith(
+        "kindling: skipped step 3 (epoch 1): the loss is nan, since there is NaN or infinity in the batch's inputs"
+    )
     assert last == "kindling: steps skipped in all: 1"
     state = torch.load(tmp_path / "non_finite" / "state.ckpt", weights_only=True)
     torch.testing.assert_close(state["state_dict"], before[0], rtol=0, atol=0)
@@ -273,7 +277,7 @@ def test_a_user_reads_one_line_and_goes_on_from_the_last_good_checkpoint(
     assert told.code == 1
     (line,) = told.err.splitlines()
     assert line.startswith("kindling: step ")
-    assert "(epoch 2): the loss is nan, since the batch's inputs contain NaN or infinity: check the data" in line
+    assert "(epoch 2): the loss is nan, since there is NaN or infinity in the batch's inputs: check the data" in line
     assert line.endswith(
         f" in {RUN}/non_finite, and the last good checkpoint is kept; to go on: kindling fit --resume {RUN}"
     )

@@ -41,13 +41,16 @@ def tensors_in(batch: Any) -> list[Tensor]:
 
 GOOD, BAD = torch.ones(2, 4), torch.tensor([[1.0, math.nan]])
 BATCHES: dict[str, tuple[Any, str]] = {
-    "dict": ({"image": BAD, "mask": GOOD, "name": ["a", "b"]}, "the batch's image hold NaN or infinity"),
-    "nested dict": ({"image": GOOD, "targets": {"boxes": [GOOD, BAD]}}, "the batch's targets hold NaN"),
-    "tensor": (BAD, "the batch's values hold NaN"),
-    "tuple of dicts": (({"left": BAD}, {"right": GOOD}), "the batch's inputs contain NaN"),
-    "three parts": ([GOOD, BAD, GOOD], "the batch's inputs contain NaN"),
-    "masks": ((GOOD, {"mask": BAD, "label": torch.tensor(1)}), "the batch's targets hold NaN"),
-    "named": (Pair(GOOD, BAD), "the batch's targets hold NaN"),
+    "dict": ({"image": BAD, "mask": GOOD, "name": ["a", "b"]}, "there is NaN or infinity in the batch's image"),
+    "nested dict": (
+        {"image": GOOD, "targets": {"boxes": [GOOD, BAD]}},
+        "there is NaN or infinity in the batch's targets",
+    ),
+    "tensor": (BAD, "there is NaN or infinity in the batch's values"),
+    "tuple of dicts": (({"left": BAD}, {"right": GOOD}), "there is NaN or infinity in the batch's inputs"),
+    "three parts": ([GOOD, BAD, GOOD], "there is NaN or infinity in the batch's inputs"),
+    "masks": ((GOOD, {"mask": BAD, "label": torch.tensor(1)}), "there is NaN or infinity in the batch's targets"),
+    "named": (Pair(GOOD, BAD), "there is NaN or infinity in the batch's targets"),
 }
 
 
