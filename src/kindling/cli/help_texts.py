@@ -66,16 +66,16 @@ class Option(NamedTuple):
     meaning: str
 
 
-CONFIG = Option("--config", "a file", "", "an experiment's YAML; the last wins, and flags over all")
-RUN = Option("--run", "a folder or latest", "", "the run whose config and checkpoint are taken")
+CONFIG = Option("--config", "a file", "", "an experiment's YAML; later ones win, and flags win over all")
+RUN = Option("--run", "a folder or latest", "", "the run whose config and checkpoint to use")
 
 DATA = (
     Option("--data", "a name or an import path", "", "{data}"),
     Option("--data.path", "a file or a folder", "", "for Table, Arrays, ImageFolder, Masks, Text …"),
-    Option("--data.target", "a name", "", "of the column to predict, for Table, Images, ParquetFolder …"),
-    Option("--data.batch_size", "a whole number", "64", "samples a batch"),
-    Option("--data.val_fraction", "a number", "0.15", "share of the samples for the validation"),
-    Option("--data.test_fraction", "a number", "0.2", "share of the samples for the test"),
+    Option("--data.target", "a name", "", "the column to predict, for Table, Images, ParquetFolder …"),
+    Option("--data.batch_size", "a whole number", "64", "samples per batch"),
+    Option("--data.val_fraction", "a number", "0.15", "share of the samples for validation"),
+    Option("--data.test_fraction", "a number", "0.2", "share of the samples for testing"),
 )
 MODEL = (
     Option("--model", "a name or an import path", "", "{models}"),
@@ -85,17 +85,19 @@ MODEL = (
     Option("--model.task", "a name", "by the targets", "Classification, Regression …"),
 )
 DEVICES = (
-    Option("--trainer.accelerator", "a name", "auto", "cpu, gpu or mps; auto for the best that is there"),
+    Option("--trainer.accelerator", "a name", "auto", "cpu, gpu or mps; auto for the best available"),
     Option("--trainer.devices", "a whole number or auto", "auto", "how many; auto for all"),
     Option("--trainer.precision", "32-true, bf16-mixed, 16-mixed or auto", "null", "null for 32-true"),
 )
 TRAINING = (
-    Option("--trainer.max_epochs", "a whole number or null", "20", "passes over the training split, at most"),
-    Option("--trainer.gradient_clip_val", "a number or null", "1.0", "length of the gradients, at most"),
-    Option("--trainer.fast_dev_run", "a whole number, true or false", "false", "so many batches, and no files"),
-    Option("--early_stopping.patience", "a whole number or null", "10", "validations that may not improve"),
-    Option("--checkpoint.monitor", "a name or null", "null", "of the metric that says what is best"),
-    Option("--seed_everything", "a whole number", "0", "seed of weights, batches and augmentation"),
+    Option("--trainer.max_epochs", "a whole number or null", "20", "most passes over the training split"),
+    Option("--trainer.gradient_clip_val", "a number or null", "1.0", "longest gradient: longer ones are clipped"),
+    Option("--trainer.fast_dev_run", "a whole number, true or false", "false", "only so many batches, without files"),
+    Option(
+        "--early_stopping.patience", "a whole number or null", "10", "validations without improvement before it stops"
+    ),
+    Option("--checkpoint.monitor", "a name or null", "null", "the metric that decides which checkpoint is best"),
+    Option("--seed_everything", "a whole number", "0", "seed for weights, batches and augmentation"),
     *DEVICES,
 )
 
@@ -106,11 +108,11 @@ GROUPS = {
         "Training": TRAINING,
         "Run": (
             CONFIG,
-            Option("--resume", "a folder or latest", "", "the run to go on with, in its own folder"),
-            Option("--name", "a name", "the config's", "the run is a folder in lightning_logs/NAME"),
-            Option("--run-id", "a name", "version_N", "of the run: begun, or gone on with if it is there"),
+            Option("--resume", "a folder or latest", "", "continue this run in its own folder"),
+            Option("--name", "a name", "the config's", "the run becomes a folder in lightning_logs/NAME"),
+            Option("--run-id", "a name", "version_N", "the run's name; continues it if it exists"),
             Option("--test", "true or false", "true", "false leaves the test split alone"),
-            Option("--find", "lr or batch_size", "", "try values of it, and train nothing"),
+            Option("--find", "lr or batch_size", "", "try values for it instead of training"),
         ),
     },
     "validate": {
@@ -120,7 +122,7 @@ GROUPS = {
     },
     "data": {
         "Data": DATA,
-        "Run": (CONFIG, Option("--run", "a folder or latest", "", "the run whose data are looked at")),
+        "Run": (CONFIG, Option("--run", "a folder or latest", "", "the run whose data to look at")),
     },
 }
 GROUPS["test"] = GROUPS["validate"]
