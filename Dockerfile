@@ -1,9 +1,10 @@
 # The project in a container, which trains as a user without rights:
 #   docker build -t my_project .
 #   docker run --rm -v "$PWD/lightning_logs:/home/user/project/lightning_logs" my_project fit --config configs/digits_mlp.yaml
-# With CUDA: docker build --build-arg TORCH_INDEX= -t my_project .   and docker run --gpus all --ipc host …
+# With a GPU: docker run --gpus all --ipc host …. Without one, PyTorch without CUDA is much smaller: pytorch.org's "Get
+# started" names its index for the CPU, for --build-arg TORCH_INDEX=ADDRESS.
 # On another base that has Python 3.11 or later, whose PyTorch is kept if it is new enough:
-#   docker build --build-arg BASE=pytorch/pytorch:TAG --build-arg TORCH_INDEX= -t my_project .
+#   docker build --build-arg BASE=pytorch/pytorch:TAG -t my_project .
 ARG BASE=python:3.12-slim
 
 # What the project needs, which changes rarely. The devcontainer is this stage, with the working folder in it.
@@ -17,8 +18,8 @@ WORKDIR /opt/requirements
 # Where the engine is a wheel, it lies in wheels/ and is named to pip; in a clone there is no such folder.
 COPY pyproject.toml wheels* ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt
-# PyTorch without CUDA, which is much smaller; empty for that of PyPI, which has CUDA on Linux.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# A further index for PyTorch; PyPI's has CUDA on Linux.
+ARG TORCH_INDEX=
 RUN python -m pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt $(find . -name "*.whl")
 USER user
 ENV PATH=/home/user/.local/bin:$PATH
