@@ -28,7 +28,7 @@ FLAGS = {
     "task not named": (["--model.task.label_smoothing", "0.1"], "model.task has no default: name one first"),
     "class of model": (["--model", "ResNt"], "model is 'ResNt', which names no LightningModule here: did you mean ResNet or FastResNet?"),
     "class of data": (["--data", "Digitss"], "data is 'Digitss', which names no LightningDataModule here: did you mean Digits?"),
-    "class of optimiser": (["--model.optimizer", "SDG"], "is no Optimizer here: did you mean SGD"),
+    "class of optimiser": (["--model.optimizer", "SDG"], "names no Optimizer here: did you mean SGD"),
     "class of task": (["--model.task", "Clasification"], "did you mean Classification or BinaryClassification"),
     "type of an integer": (["--data.batch_size", "many"], "data.batch_size is 'many': expected int"),
     "type of a learning rate": (["--model.optimizer.lr", "fast"], "model.optimizer.lr is 'fast': expected float"),
