@@ -158,7 +158,7 @@ def is_file(path: Path) -> bool:
 def read_json(path: Path) -> dict[str, Any]:
     """The values that a file keeps; none if it is not there, or damaged."""
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
