@@ -77,8 +77,13 @@ def _content(run: Path) -> Values:
         "metrics": list(dict.fromkeys(metric for values in measured.values() for metric in values)),
         "metric_notes": _dictionary(results.get("notes")),
         "pictures": [_picture(run, path) for path in _pictures(run)],
-        "texts": [(_title(path), path.read_text(errors="replace")) for path in sorted(run.glob("figures/*.txt"))],
-        "config": _without_secrets(config.read_text(errors="replace")[:LARGEST_CONFIG]) if has_config else "",
+        "texts": [
+            (_title(path), path.read_text(encoding="utf-8", errors="replace"))
+            for path in sorted(run.glob("figures/*.txt"))
+        ],
+        "config": _without_secrets(config.read_text(encoding="utf-8", errors="replace")[:LARGEST_CONFIG])
+        if has_config
+        else "",
         "starts": _starts(run),
     }
 
