@@ -107,7 +107,7 @@ def engine_pyproject(files: list[str]) -> str:
     """The wheel's pyproject.toml: dependencies and extras are those of the repository's; `files` are no modules."""
     content: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = content["project"]
-    extras = {name: needs for name, needs in project["optional-dependencies"].items() if name != "dev"}
+    extras = {name: needs for name, needs in project["optional-dependencies"].items() if name not in ("dev", "docs")}
     # An array of strings is written in TOML as it is in JSON.
     return PYPROJECT.format(
         requires=json.dumps(content["build-system"]["requires"]),

@@ -1,6 +1,11 @@
 """What the engine's tests share besides tests/conftest.py."""
 
+import os
+
 import pytest
+
+# TensorBoard speaks gRPC, which would start threads in each forked process: a signal would end a loader's worker.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 @pytest.fixture(autouse=True)

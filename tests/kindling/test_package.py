@@ -31,7 +31,7 @@ def test_the_floor_of_lightning_is_the_release_that_closed_the_hole() -> None:
 
 def test_the_engine_is_typed_for_those_who_import_it() -> None:
     assert (ROOT / "src" / "kindling" / "py.typed").is_file()
-    assert '\n[tool.setuptools.package-data]\nkindling = ["py.typed"]\n' in (ROOT / "pyproject.toml").read_text()
+    assert '\n[tool.setuptools.package-data]\nkindling = ["py.typed", ' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_no_package_of_tests_or_scripts_hides_the_engine() -> None:

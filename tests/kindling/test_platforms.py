@@ -64,7 +64,8 @@ def test_text_is_read_and_written_as_utf_8() -> None:
             continue
         name = getattr(node.func, "attr", "open")
         if name in OF_TEXT or (name == "open" and mode_of(node) and "b" not in mode_of(node)):
-            assert any(each.arg == "encoding" for each in node.keywords), f"{file}, line {node.lineno}"
+            is_said = any(each.arg == "encoding" for each in node.keywords) or (name == "read_text" and node.args)
+            assert is_said, f"{file}, line {node.lineno}"
 
 
 def test_what_only_posix_has_is_asked_for_first() -> None:

@@ -16,11 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tensorboard import default, program
-from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
-
 from kindling.cli.arguments import parse_options
-from kindling.cli.board_look import HParams, with_pins
 from kindling.core.errors import UsageError
 from kindling.run.folder import ROOT
 
@@ -60,6 +56,11 @@ def start(folder: Path, host: str = "localhost", port: int = PORT) -> str:
     Raises:
         UsageError: if this computer has no such host, or none of the ports can be taken.
     """
+    from tensorboard import default, program  # which --help does without
+    from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
+
+    from kindling.cli.board_look import HParams, with_pins
+
     hparams = HParams()
     plugins = [hparams if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
 

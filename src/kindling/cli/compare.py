@@ -35,7 +35,7 @@ def option_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("kindling compare", description=__doc__)
     parser.add_argument("folders", metavar="DIR", nargs="*", type=Path, help=f"runs, or folders of runs ({ROOT})")
     parser.add_argument("--sort", metavar="METRIC", help="val/accuracy, seconds … (what chose the best checkpoints)")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="gets the table too, with every setting and metric")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="also write the table, with every setting and metric")
     return parser
 
 

@@ -163,11 +163,11 @@ class Training:
         if missing := left_out(self.parts):
             notes.append(f"left out, with what would switch it on: {'; '.join(missing)}")
         if resting := parts_in_eval_mode(self.parts.model):
-            how = "trained in eval mode, without dropout, as built; .train() switches it on"
+            how = "trained in eval mode as built, without dropout; .train() changes that"
             notes.append(f"{', '.join(resting)}: {how}")
         if unread := sorted(name for name in os.environ if name.startswith("PL_TRAINER_")):
             flag = unread[0].removeprefix("PL_TRAINER_").lower()
-            notes.append(f"{', '.join(unread)}: not read here, where flags and YAML say all: --trainer.{flag}")
+            notes.append(f"{', '.join(unread)}: ignored, since only flags and YAML count: use --trainer.{flag}")
         return notes
 
     def _given(self) -> dict[str, Any]:

@@ -91,12 +91,10 @@ DEVICES = (
 )
 TRAINING = (
     Option("--trainer.max_epochs", "a whole number or null", "20", "most passes over the training split"),
-    Option("--trainer.gradient_clip_val", "a number or null", "1.0", "longest gradient: longer ones are clipped"),
-    Option("--trainer.fast_dev_run", "a whole number, true or false", "false", "only so many batches, without files"),
-    Option(
-        "--early_stopping.patience", "a whole number or null", "10", "validations without improvement before it stops"
-    ),
-    Option("--checkpoint.monitor", "a name or null", "null", "the metric that decides which checkpoint is best"),
+    Option("--trainer.gradient_clip_val", "a number or null", "1.0", "clip gradients longer than this"),
+    Option("--trainer.fast_dev_run", "a whole number, true or false", "false", "run so many batches only"),
+    Option("--early_stopping.patience", "a whole number or null", "10", "validations without improvement"),
+    Option("--checkpoint.monitor", "a name or null", "null", "the metric that says what is best"),
     Option("--seed_everything", "a whole number", "0", "seed for weights, batches and augmentation"),
     *DEVICES,
 )

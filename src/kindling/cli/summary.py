@@ -34,7 +34,7 @@ def _of_data(data: L.LightningDataModule | None) -> dict[str, Any]:
     unit = "classes" if data.classes else "target" if len(names) == 1 else "targets"
     targets = f"{len(names)} {unit}" if names else None
     if data.vocabulary and not names:
-        targets = f"tokens of {data.vocabulary:,} different ones"
+        targets = f"tokens, vocabulary of {data.vocabulary:,}"
     return {
         "data": type(data).__name__,
         "inputs": "×".join(map(str, data.input_shape)),

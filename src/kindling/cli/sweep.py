@@ -141,7 +141,9 @@ def check(arguments: Arguments, space: "Space") -> dict[str, Any]:
 def _show(options: argparse.Namespace, fit: list[str]) -> None:
     if fit or options.space or options.trials:
         given = fit[0] if fit else "--space" if options.space else "--trials"
-        raise UsageError(f"--study shows a study and takes no {given}: to go on with it, give its --config and --space")
+        raise UsageError(
+            f"--study only shows a study and takes no {given}: to go on with it, give its --config and --space"
+        )
     from kindling.cli.study_report import finish, show
     from kindling.study.trials import Trials
 

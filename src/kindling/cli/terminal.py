@@ -90,7 +90,7 @@ def next_commands(parts: Parts, run: Path, is_tested: bool) -> list[tuple[str, s
     if is_tested or (not parts.arguments.test and is_overridden("test_step", parts.model)):
         commands.append((f"kindling test --run {named}{again}", ""))
     if isinstance(parts.datamodule, Text):
-        commands.append((f"kindling predict --run {named}{to_predict} --prompt TEXT", "what it writes after a text"))
+        commands.append((f"kindling predict --run {named}{to_predict} --prompt TEXT", "continues a text"))
     elif isinstance(parts.datamodule, Data):
         commands.append((f"kindling predict --run {named}{to_predict} --input PATH", "new images, a table or arrays"))
     elif is_overridden("predict_step", parts.model):

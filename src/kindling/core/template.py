@@ -42,6 +42,7 @@ WITHOUT_ENGINE: dict[str, dict[str, str]] = {
     "Makefile": {
         r"^\t\$\(PIP\) -e \.$": "\t$(PIP) $(wildcard wheels/*.whl) -e .",
         r"^\t\$\(BIN\)/lint-imports\n": "",
+        r"mypy, lint-imports$": "mypy",
         r"style, types, and what imports what": "style and types",
     },
     ".pre-commit-config.yaml": {r"^      - id: lint-imports\n(?:        .*\n)+": ""},

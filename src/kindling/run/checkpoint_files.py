@@ -275,7 +275,7 @@ def newest_whole(run: Path) -> tuple[Path | None, dict[str, Any]]:
             continue
         for damaged, problem in problems:  # or the next save would keep it as the previous one
             damaged.replace(damaged.with_suffix(".damaged"))
-            print(f"warning: {problem}; it is {damaged.stem}.damaged now, and the one before it is used")
+            print(f"warning: {problem}; it is now {damaged.stem}.damaged, and the one before it is used")
         return path, checkpoint
     if problems:
         both = ", and so is the one before it" if len(problems) > 1 else ""

@@ -69,7 +69,7 @@ def lock_run(run: Path) -> None:
     held = LOCKS.get(run.absolute()) or ExitStack()
     if not _lock(file, held):
         holder = f"process {_holder(file).replace('@', ' on ')}"
-        raise UsageError(f"{run} is in use by {holder}: wait for its end, or stop it")
+        raise UsageError(f"{run} is in use by {holder}: wait until it ends, or stop it")
     gone = _holder(file)
     file.truncate(0)
     file.write(this_process())

@@ -144,7 +144,7 @@ def test_a_config_that_is_no_yaml(content: bytes, message: str, kindling: Run) -
     ("argv", "message"),
     [
         (["fti"], "unknown command 'fti': did you mean fit?"),
-        (["paint"], "unknown command 'paint': expected fit, validate, test, data, compare"),
+        (["paint"], "unknown command 'paint': expected fit, validate, test, data, board, compare, completion, demo, export, folds, new, predict, sweep"),
         (["fit", "--confg", "x.yaml"], "unknown option --confg: did you mean --config?"),
         (["folds", *MLP, "--resum", "x"], "unknown option --resum: did you mean --resume?"),
         (["sweep", *MLP, "--spcae", "x.yaml"], "unknown option --spcae: did you mean --space?"),

@@ -120,7 +120,7 @@ def test_a_plain_module_trains_by_its_import_path(kindling: Run) -> None:
 
 def test_a_network_that_learns_in_eval_mode_is_told(kindling: Run) -> None:
     told = kindling("fit", *PLAIN, "--model", "modules_of_nobody.Pretrained").out
-    assert "note   body: trained in eval mode, without dropout, as built; .train() switches it on\n" in told
+    assert "note   body: trained in eval mode as built, without dropout; .train() changes that\n" in told
     assert "eval mode" not in kindling("fit", *PLAIN).out
 
 

@@ -114,7 +114,7 @@ def test_the_output_says_what_where_and_what_next(kindling: Run) -> None:
 def test_variables_that_lightning_would_read_are_named(kindling: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_TRAINER_MAX_EPOCHS", "7")
     output = kindling("fit", *MLP, "--trainer.fast_dev_run", "1").out
-    assert "PL_TRAINER_MAX_EPOCHS: not read here, where flags and YAML say all: --trainer.max_epochs" in output
+    assert "PL_TRAINER_MAX_EPOCHS: ignored, since only flags and YAML count: use --trainer.max_epochs" in output
 
 
 @pytest.mark.slow

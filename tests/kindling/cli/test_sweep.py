@@ -271,7 +271,7 @@ FINE = "model.dropout: {float: [0, 0.5]}"
         (["--model.widht", "3"], "command line: unknown key model.widht"),
         (["--checkpoint.monitor", "val/typo"], "no validation logs val/typo to compare trials by: set checkpoint.monitor to one of val/"),
         (["--storage", "nonsense"], "can't open --storage: Could not parse"),
-        (["--study", "lightning_logs/x"], "--study shows a study and takes no --config: to go on with it"),
+        (["--study", "lightning_logs/x"], "--study only shows a study and takes no --config: to go on with it"),
     ],
 )  # fmt: skip
 def test_what_is_refused(argv: list[str], message: str, refusals: Callable[..., Result]) -> None:

@@ -46,7 +46,7 @@ def total(rows: list[dict[str, str]]) -> tuple[int, float]:
 def test_a_run_is_measured_predicts_exports_and_writes(kindling: Run) -> None:
     fitted = kindling(*FIT)
     assert fitted.code == 0, fitted.err
-    assert "Text (16 tokens of 256 different ones; " in fitted.out
+    assert "Text (16 tokens, vocabulary of 256; " in fitted.out
     assert f"kindling predict --run {RUN} --prompt TEXT" in fitted.out
     files = {path.name for path in (RUN / "figures").iterdir()}
     assert files == {f"{split}_{name}" for split in ("val", "test") for name in ("loss_by_position.png", "text.txt")}

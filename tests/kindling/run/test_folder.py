@@ -29,7 +29,7 @@ def test_a_run_that_another_process_has_is_refused_until_that_ends(tmp_path: Pat
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match=f"{tmp_path} is in use by process {holder.pid}: wait for its end"):
+        with pytest.raises(UsageError, match=f"{tmp_path} is in use by process {holder.pid}: wait until it ends"):
             lock_run(tmp_path)
         holder.communicate()  # closes what it reads, and so ends it
     lock_run(tmp_path)
@@ -39,7 +39,7 @@ def test_where_there_is_no_fcntl_a_run_is_locked_as_well(tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "fcntl", None)
     (tmp_path / "lock").write_text("7@elsewhere", encoding="utf-8")
     other = FileLock(tmp_path / "lock.windows")
-    with other, pytest.raises(UsageError, match="is in use by process 7 on elsewhere: wait for its end, or stop it"):
+    with other, pytest.raises(UsageError, match="is in use by process 7 on elsewhere: wait until it ends, or stop it"):
         lock_run(tmp_path)
     lock_run(tmp_path)
     lock_run(tmp_path)  # of the same process

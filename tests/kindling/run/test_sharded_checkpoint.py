@@ -141,7 +141,7 @@ def test_a_damaged_one_is_put_aside(
     path.unlink() if is_gone else path.write_bytes(damaged)
     found, checkpoint = newest_whole(tmp_path)
     assert (found, checkpoint["global_step"]) == (tmp_path / "checkpoints/previous.ckpt", 1)
-    assert "last.ckpt is not a checkpoint, or it is damaged; it is last.damaged now" in capsys.readouterr().out
+    assert "last.ckpt is not a checkpoint, or it is damaged; it is now last.damaged" in capsys.readouterr().out
 
 
 def test_a_name_whose_folder_is_gone_is_that_of_a_damaged_one(tmp_path: Path) -> None:

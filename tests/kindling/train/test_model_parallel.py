@@ -55,7 +55,7 @@ def test_a_resume_is_identical_from_one_file_and_from_a_folder(as_folder: bool, 
     told = child("fit", "--resume", broken, cwd=project)
     assert (told.code, told.err) == (0, "")
     assert "after step 15" in told.out
-    assert ("it is last.damaged now" in told.out) == as_folder
+    assert ("it is now last.damaged" in told.out) == as_folder
     ends = [load_checkpoint(run / "checkpoints/last.ckpt") for run in (whole, broken)]
     assert ends[0]["global_step"] == ends[1]["global_step"] == 18
     torch.testing.assert_close(ends[0]["state_dict"], ends[1]["state_dict"], rtol=0, atol=0)

@@ -552,7 +552,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     finished = kindling("fit", "--resume", RUN)
     assert finished.code == 0
     assert finished.out.startswith(f"warning: {LAST} is ")
-    assert "; it is last.damaged now, and the one before it is used\n" in finished.out
+    assert "; it is now last.damaged, and the one before it is used\n" in finished.out
     assert "resume after step 8; " in finished.out
     assert LAST.with_suffix(".damaged").read_bytes() == content
     assert not Path("pwned").exists()
@@ -753,7 +753,7 @@ def test_a_training_of_several_processes_ends_as_one(
 @linux
 @pytest.mark.slow
 def test_a_run_that_is_trained_by_another_process_is_refused(training: Any, kindling: Run) -> None:
-    message = f"{RUN} is in use by process {training.pid} on .+: wait for its end, or stop it"
+    message = f"{RUN} is in use by process {training.pid} on .+: wait until it ends, or stop it"
     assert_refused(kindling("fit", "--resume", RUN), message)
     assert training.poll() is None
     training.kill()
