@@ -188,7 +188,8 @@ def test_what_can_not_be_shown_is_refused(kindling: Callable[..., Result], tmp_p
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no process there can press another's Ctrl-C")
 def test_ctrl_c_ends_it_quietly_and_it_needs_no_torch(runs: Path) -> None:
-    code = "import sys; from kindling import main; code = main(sys.argv[1:]); print(code, 'torch' in sys.modules)"
+    code = "import signal, sys; from kindling import main; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "code = main(sys.argv[1:]); print(code, 'torch' in sys.modules)"  # in the background SIGINT is ignored
     command = [sys.executable, "-c", code, "board", str(runs / "mlp"), "--port", "0"]
     with subprocess.Popen(
         command, env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -196,7 +197,10 @@ def test_ctrl_c_ends_it_quietly_and_it_needs_no_torch(runs: Path) -> None:
         assert process.stdout
         assert process.stdout.readline().startswith(f"{runs / 'mlp'} is shown at http://localhost:")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, out, err) == (0, "\n0 False\n", "")
 
 
