@@ -145,7 +145,8 @@ def refuse_links(run: Path, but: str = "") -> None:
     inside = run.resolve()
     for folder, folders, files in os.walk(run):
         for path in (Path(folder, name) for name in (*folders, *files)):
-            if path.is_symlink() and inside not in path.resolve().parents and path != run / but:
+            goes_to = Path(os.path.realpath(path))  # where Path.resolve stops at links in a circle, before Python 3.13
+            if path.is_symlink() and inside not in goes_to.parents and path != run / but:
                 target = os.readlink(path)
                 raise UsageError(f"{path} is a link to {target}, outside the run: replace it by what it points to")
 
