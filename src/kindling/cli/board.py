@@ -54,12 +54,15 @@ def start(folder: Path, host: str = "localhost", port: int = PORT) -> str:
         port: the first to try.
 
     Raises:
-        UsageError: if this computer has no such host, or none of the ports can be taken.
+        UsageError: if this computer has no such host, none of the ports can be taken, or TensorBoard can't be imported.
     """
-    from tensorboard import default, program  # which --help does without
-    from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
+    try:  # here, since --help does without
+        from tensorboard import default, program
+        from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 
-    from kindling.cli.board_look import HParams, with_pins
+        from kindling.cli.board_look import HParams, with_pins
+    except ImportError as error:  # those before 2.21 need pkg_resources, which setuptools has no more
+        raise UsageError(f"TensorBoard can't start ({error}): pip install --upgrade tensorboard") from error
 
     hparams = HParams()
     plugins = [hparams if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]
