@@ -12,7 +12,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from kindling.core.files import read_json, whole_file
-from kindling.core.growing_file import going_on
 from kindling.core.tables import shown
 from kindling.report.curves import HEIGHT, WIDTH, charts
 from kindling.report.secrets import setting_without_secrets, without_secrets
@@ -30,14 +29,17 @@ Values = dict[str, Any]
 
 
 def write_page(run: Path, commands: list[tuple[str, str]]) -> None:
-    """Write the page of a run, as its files say it now. A full disk is a warning.
+    """Write the page of a run, as its files say it now.
 
     Args:
         run: the run's folder.
         commands: how to go on: each with what it does.
+
+    Raises:
+        UsageError: if it can't be written, as on a full disk.
     """
     html = _template().render(**_content(run), commands=commands, width=WIDTH, height=HEIGHT)
-    with going_on(run / FILE), whole_file(run / FILE) as part:
+    with whole_file(run / FILE) as part:
         part.write_text(html, encoding="utf-8")
 
 

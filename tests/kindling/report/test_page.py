@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kindling.cli import run_page
 from kindling.cli.run_page import write_run_page
 from kindling.report.page import LARGEST, LARGEST_TEXT, PNG, write_page
 
@@ -284,6 +285,16 @@ def test_a_fault_is_told_and_costs_nothing_else(tmp_path: Path, capsys: pytest.C
     assert said.startswith(f"warning: can't write {tmp_path}/report.html, and goes on without: AttributeError: ")
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_what_can_not_be_written_is_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_page, "has_stage", lambda *_: True)
+    monkeypatch.setattr(run_page, "next_commands", lambda *_: [])
+    (tmp_path / "report.html").mkdir()
+    write_run_page(SimpleNamespace(), tmp_path)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == f"warning: can't write {tmp_path}/report.html: it is a folder\n"
 
 
 @pytest.mark.slow
