@@ -33,16 +33,24 @@ def main(argv: list[str]) -> None:
     options = parse_options(parser, argv)
     if not 0 <= options.port <= LAST_PORT:
         raise UsageError(f"--port is {options.port}: expected 0 to {LAST_PORT}")
-    if not any(options.folder.rglob(EVENTS)):
-        raise UsageError(
-            f"there is no run to show in {options.folder}: expected TensorBoard's events, as fit writes in {ROOT}/"
-        )
+    refuse_without_events(options.folder)
     address = start(options.folder, options.host, options.port)
     with suppress(KeyboardInterrupt):  # the way to end it
         print("\n".join(told(options.folder, options.host, options.port, address, os.environ)), flush=True)
         while True:
             time.sleep(3600)
     print()  # after the terminal's ^C
+
+
+def refuse_without_events(folder: Path) -> None:
+    try:
+        has_events = any(folder.rglob(EVENTS))
+    except OSError as error:  # such as a name that is too long
+        raise UsageError(f"can't read {folder}: {error.strerror}") from error
+    if not has_events:
+        raise UsageError(
+            f"there is no run to show in {folder}: expected TensorBoard's events, as fit writes in {ROOT}/"
+        )
 
 
 def start(folder: Path, host: str = "localhost", port: int = PORT) -> str:

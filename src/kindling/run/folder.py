@@ -19,9 +19,9 @@ LOCKS: dict[Path, ExitStack] = {}  # of the runs that this process trains; to cl
 def new_run(experiment: str, run_id: str | None = None) -> Path:
     """Make the folder `lightning_logs/<experiment>/<run_id>`, or `version_N` with the next free number."""
     folder = ROOT / experiment
-    taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdecimal()]
-    run = folder / (run_id or f"version_{max(taken, default=-1) + 1}")
     try:
+        taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdecimal()]
+        run = folder / (run_id or f"version_{max(taken, default=-1) + 1}")
         run.mkdir(parents=True, exist_ok=run_id is not None)
     except FileExistsError:  # a run that started at the same time won the race for the number
         return new_run(experiment)

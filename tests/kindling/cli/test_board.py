@@ -180,6 +180,7 @@ def test_what_can_not_be_shown_is_refused(
     nothing = "there is no run to show in {}: expected TensorBoard's events, as fit writes in lightning_logs/"
     assert_refused(kindling("board"), nothing.format("lightning_logs"))
     assert_refused(kindling("board", "configs"), nothing.format("configs"))
+    assert_refused(kindling("board", "x" * 300), "xxx")  # whose name no file system takes
     assert_refused(kindling("board", "--port", 70000), "--port is 70000: expected 0 to 65535")
     assert_refused(kindling("board", "--port", "x"), "--port: invalid int value: 'x'")
     (tmp_path / "run").mkdir()
