@@ -114,7 +114,9 @@ def read_arguments(argv: list[str], processes: Processes | None = None) -> Argum
         processes=processes,
     )
     _follow(processes, arguments)
-    if not arguments.asks_for_help:
+    if arguments.asks_for_help:
+        _refuse_help_without_a_name(command, flags)
+    else:
         _check(arguments, own)
     return arguments
 
@@ -214,6 +216,12 @@ def settings_of_flags(flags: list[str]) -> list[Setting]:
             key, equals, value = flag[2:].partition("=")
             settings.append((COMMAND_LINE, key, value if equals else following))
     return settings
+
+
+def _refuse_help_without_a_name(command: str, flags: list[str]) -> None:
+    for _, key, value in settings_of_flags(flags):
+        if key in ("model.help", "data.help") and (not value or value.startswith("-")):
+            raise UsageError(f"--{key} needs a name: kindling {command} --help lists them")
 
 
 def _check(arguments: Arguments, own: argparse.Namespace) -> None:

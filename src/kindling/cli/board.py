@@ -33,16 +33,24 @@ def main(argv: list[str]) -> None:
     options = parse_options(parser, argv)
     if not 0 <= options.port <= LAST_PORT:
         raise UsageError(f"--port is {options.port}: expected 0 to {LAST_PORT}")
-    if not any(options.folder.rglob(EVENTS)):
-        raise UsageError(
-            f"there is no run to show in {options.folder}: expected TensorBoard's events, as fit writes in {ROOT}/"
-        )
+    refuse_without_events(options.folder)
     address = start(options.folder, options.host, options.port)
     with suppress(KeyboardInterrupt):  # the way to end it
         print("\n".join(told(options.folder, options.host, options.port, address, os.environ)), flush=True)
         while True:
             time.sleep(3600)
     print()  # after the terminal's ^C
+
+
+def refuse_without_events(folder: Path) -> None:
+    try:
+        has_events = any(folder.rglob(EVENTS))
+    except OSError as error:  # such as a name that is too long
+        raise UsageError(f"can't read {folder}: {error.strerror}") from error
+    if not has_events:
+        raise UsageError(
+            f"there is no run to show in {folder}: expected TensorBoard's events, as fit writes in {ROOT}/"
+        )
 
 
 def start(folder: Path, host: str = "localhost", port: int = PORT) -> str:
@@ -54,12 +62,15 @@ def start(folder: Path, host: str = "localhost", port: int = PORT) -> str:
         port: the first to try.
 
     Raises:
-        UsageError: if this computer has no such host, or none of the ports can be taken.
+        UsageError: if this computer has no such host, none of the ports can be taken, or TensorBoard can't be imported.
     """
-    from tensorboard import default, program  # which --help does without
-    from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
+    try:  # here, since --help does without
+        from tensorboard import default, program
+        from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 
-    from kindling.cli.board_look import HParams, with_pins
+        from kindling.cli.board_look import HParams, with_pins
+    except ImportError as error:  # those before 2.21 need pkg_resources, which setuptools has no more
+        raise UsageError(f"TensorBoard can't start ({error}): pip install --upgrade tensorboard") from error
 
     hparams = HParams()
     plugins = [hparams if plugin is HParamsPlugin else plugin for plugin in default.get_plugins()]

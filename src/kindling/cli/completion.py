@@ -20,7 +20,7 @@ from kindling.core.errors import UsageError
 
 UNIONS = (Union, UnionType)
 SHELLS = ("bash", "zsh", "fish")
-PASS_ON = {"folds": "fit", "sweep": "fit"}  # commands that take what another takes
+PASS_ON = {"demo": "fit", "folds": "fit", "sweep": "fit"}  # commands that take what another takes
 # Runs with plain names alone: bash would run what stands in $(…) in the name of a folder.
 LIST_RUNS = (
     "sh -c 'echo latest; ls -d lightning_logs/*/*/config.yaml 2>/dev/null | sed s,/config.yaml,, "
@@ -142,6 +142,7 @@ def keys_of_configs() -> dict[str, list[str]]:
         for path in choices_of(options.types[key]):
             options.problem(key, path)
             types |= options.types
+    types |= {f"{key}.help": types[key] for key in ("model", "data")}
     return {key: values_of(type_) for key, type_ in sorted(types.items()) if type_ is not None}
 
 
@@ -152,10 +153,10 @@ def values_of(type_: Any) -> list[str]:
     if type_ is bool:
         return ["true", "false"]
     if get_origin(type_) is Literal:
-        return [str(value) for value in get_args(type_)]
+        return list(dict.fromkeys(str(value) for value in get_args(type_)))  # 16 and "16" are alike
     if bases_of(type_):
         return sorted({short_name(path) for path in choices_of(type_)} - {*BASES})
     if get_origin(type_) not in UNIONS:
         return []
     parts = [["null"] if part is NoneType else values_of(part) for part in get_args(type_)]
-    return [value for values in parts for value in values] if all(parts) else []
+    return list(dict.fromkeys(value for values in parts for value in values)) if all(parts) else []

@@ -175,8 +175,9 @@ class Training:
         assert self.record
         arguments = self.parts.arguments
         now = [each for each in arguments.changes if each[1] not in arguments.of_launch]
-        before = [("", key, value) for key, value in dict(self.record.summary_before.get("settings") or {}).items()]
-        return given(self.record.config, [*before, *now])
+        settings = self.record.summary_before.get("settings")
+        before = settings.items() if isinstance(settings, dict) else []
+        return given(self.record.config, [*(("", key, value) for key, value in before), *now])
 
     @contextmanager
     def _page_if_it_breaks(self) -> Iterator[None]:

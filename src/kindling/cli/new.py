@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 
 from kindling import __version__
 from kindling.cli.arguments import parse_options
+from kindling.core.consoles import typed
 from kindling.core.errors import UsageError
 from kindling.core.project_names import ENGINE, check_name
 from kindling.core.template import (
@@ -34,7 +35,7 @@ NEXT = """\
   kindling fit --config configs/digits_mlp.yaml
 """
 NO_WHEEL = f"""
-  python {{clone}}/scripts/kindling/build_wheel.py {WHEELS}    # so that it can be installed without this clone"""
+  python {{script}} {WHEELS}    # so that it can be installed without this clone"""
 
 
 def main(argv: list[str]) -> None:
@@ -53,7 +54,8 @@ def main(argv: list[str]) -> None:
         has_wheel = copy_wheel(folder / WHEELS)
     except OSError as error:
         raise UsageError(f"can't write the project {folder}: {error.strerror or error}") from error
-    print(NEXT.format(name=name, folder=folder, wheel="" if has_wheel else NO_WHEEL.format(clone=template)), end="")
+    script = typed(template / "scripts" / "kindling" / "build_wheel.py")
+    print(NEXT.format(name=name, folder=folder, wheel="" if has_wheel else NO_WHEEL.format(script=script)), end="")
 
 
 def write_project(template: Path, folder: Path, name: str) -> None:

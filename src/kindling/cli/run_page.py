@@ -5,6 +5,7 @@ from pathlib import Path
 from kindling.cli.build import Parts
 from kindling.cli.stages import has_stage
 from kindling.cli.terminal import next_commands
+from kindling.core.errors import UsageError
 from kindling.core.tables import print_plain
 
 
@@ -14,6 +15,8 @@ def write_run_page(parts: Parts, run: Path) -> None:
         from kindling.report.page import write_page  # with jinja2, which only this needs
 
         write_page(run, next_commands(parts, run, has_stage(parts, "test")))
+    except UsageError as error:
+        print_plain(f"warning: {error}")
     except Exception as error:  # the run can be anyone's
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         print_plain(f"warning: can't write {run / 'report.html'}, and goes on without: {reason[:300]}")

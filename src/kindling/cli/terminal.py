@@ -53,7 +53,8 @@ def print_metrics(title: str, metrics: dict[str, dict[str, float]], notes: dict[
             for split, values in metrics.items()
         )
         table.add_row(printable(name), *cells)
-    console().print(table)
+    if table.row_count:  # a module without a validation and a test measures nothing
+        console().print(table)
     for name, note in notes.items():
         print_plain(f"note   {name} is {note}")
 

@@ -74,6 +74,8 @@ class Options:
         """What is wrong with a setting, if anything; the arguments of a class that it names become options."""
         key = name.rstrip("+")  # `callbacks+` adds to the list `callbacks`
         types = self.types
+        if key.endswith(".help") and bases_of(types.get(helped := key.removesuffix(".help"))):
+            return self.problem(helped, value)  # what `--model.help NAME` names is a model, or is none
         for each in _down_to(key):
             if each not in types:
                 return self._unknown(each)

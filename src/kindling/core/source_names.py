@@ -1,6 +1,7 @@
 """The names of the models and data of the installed projects, read from their sources: nothing of them is imported."""
 
 import ast
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from importlib.metadata import entry_points
@@ -26,7 +27,7 @@ def names_in_projects(bases: Collection[str]) -> list[str]:
 
 def _files_of_projects() -> Iterator[Path]:
     for name in sorted({point.value for point in entry_points(group=GROUP)}):
-        with suppress(ImportError, ValueError):  # of a package that is gone
+        with suppress(Exception):  # of a package that is gone, or one whose parent can't be imported
             spec = find_spec(name)
             folders = (spec.submodule_search_locations or []) if spec else []
             yield from (file for folder in folders for file in sorted(Path(folder).rglob("*.py")))
@@ -35,7 +36,9 @@ def _files_of_projects() -> Iterator[Path]:
 
 
 def _classes_in(file: Path) -> list[ast.ClassDef]:
-    with suppress(OSError, ValueError, SyntaxError):
+    # The last two errors are those of deep nesting; a warning, such as of "\\d", is for whoever imports the file.
+    with warnings.catch_warnings(), suppress(OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        warnings.simplefilter("ignore")
         return [node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.ClassDef)]
     return []
 

@@ -29,6 +29,7 @@ PARTS = ["pyproject.toml", "Makefile", "LICENSE", ".gitignore", ".gitattributes"
 PARTS += [".ci", ".github", ".vscode"]
 PARTS += ["Dockerfile", ".dockerignore", ".devcontainer", "lightning_logs/.gitkeep"]
 PARTS += ["configs", "notebooks", "scripts", "src/my_project", "tests"]
+CACHES = {"__pycache__", ".ipynb_checkpoints"}
 # What is of the engine's source in files of a clone, and goes where the engine is a wheel: pattern and replacement.
 WITHOUT_ENGINE: dict[str, dict[str, str]] = {
     "pyproject.toml": {
@@ -117,12 +118,12 @@ def belongs_to_project(path: str) -> bool:
 
 
 def files_of(template: Path) -> list[str]:
-    """The files that a project begins with, by their paths below the template; none that Python has cached."""
+    """The files that a project begins with, by their paths below the template; none that Python or Jupyter cached."""
     found = []
     for part in (template / part for part in PARTS):
         files = [part] if part.is_file() else part.rglob("*")
         found += [file.relative_to(template).as_posix() for file in files if file.is_file()]
-    return sorted(path for path in found if belongs_to_project(path) and "__pycache__" not in path)
+    return sorted(path for path in found if belongs_to_project(path) and not CACHES & {*path.split("/")})
 
 
 def renamed_pyproject(text: str, name: str) -> str:

@@ -4,7 +4,6 @@ All of it is read from the run's folder, which can be anyone's: every text is es
 """
 
 import math
-import re
 from base64 import b64encode
 from functools import cache
 from pathlib import Path
@@ -13,17 +12,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from kindling.core.files import read_json, whole_file
-from kindling.core.growing_file import going_on
 from kindling.core.tables import shown
 from kindling.report.curves import HEIGHT, WIDTH, charts
+from kindling.report.secrets import setting_without_secrets, without_secrets
 from kindling.run.metrics_table import whole_rows
 
 FILE = "report.html"
 IN_SIGHT = 2  # charts; the others are folded away
 LARGEST = 2_000_000  # bytes of a picture that is kept in the page
-LARGEST_CONFIG = 200_000  # characters that are shown
+LARGEST_TEXT = 200_000  # characters of a file that are shown
 PNG = b"\x89PNG\r\n\x1a\n"
-SECRET = re.compile(r"((?:api_?key|password|secret|token)['\"]?\s*[:= ]\s*)(?!null\b)\S+", re.IGNORECASE)
 CLASSES = 200  # of which the counts are shown
 SPLITS = {"val": "validation"}  # by the name that people read
 
@@ -31,14 +29,17 @@ Values = dict[str, Any]
 
 
 def write_page(run: Path, commands: list[tuple[str, str]]) -> None:
-    """Write the page of a run, as its files say it now. A full disk is a warning.
+    """Write the page of a run, as its files say it now.
 
     Args:
         run: the run's folder.
         commands: how to go on: each with what it does.
+
+    Raises:
+        UsageError: if it can't be written, as on a full disk.
     """
     html = _template().render(**_content(run), commands=commands, width=WIDTH, height=HEIGHT)
-    with going_on(run / FILE), whole_file(run / FILE) as part:
+    with whole_file(run / FILE) as part:
         part.write_text(html, encoding="utf-8")
 
 
@@ -51,7 +52,8 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": _shown, "environment": _environment, "without_secrets": _without_secrets}
+    environment.filters |= {"shown": _shown, "environment": _environment}
+    environment.filters |= {"without_secrets": without_secrets, "setting": setting_without_secrets}
     return environment.get_template("page.html")
 
 
@@ -61,9 +63,8 @@ def _content(run: Path) -> Values:
     name = run.resolve()
     measured = _measured(run, results)
     order = list(next(iter(measured.values()), {}))
-    found = charts(whole_rows(run / "metrics.csv"), order, summary.get("monitor"), summary.get("mode"))
-    config = run / "config.yaml"
-    has_config = config.is_file()
+    chosen_by = (str(summary.get("monitor")), str(summary.get("mode")))
+    found = charts(whole_rows(run / "metrics.csv"), order, *chosen_by)
     return {
         "name": f"{name.parent.name}/{name.name}",
         "summary": summary,
@@ -77,23 +78,28 @@ def _content(run: Path) -> Values:
         "metrics": list(dict.fromkeys(metric for values in measured.values() for metric in values)),
         "metric_notes": _dictionary(results.get("notes")),
         "pictures": [_picture(run, path) for path in _pictures(run)],
-        "texts": [
-            (_title(path), path.read_text(encoding="utf-8", errors="replace"))
-            for path in sorted(run.glob("figures/*.txt"))
-        ],
-        "config": _without_secrets(config.read_text(encoding="utf-8", errors="replace")[:LARGEST_CONFIG])
-        if has_config
-        else "",
+        "texts": [(_title(path), _text(path)) for path in sorted(run.glob("figures/*.txt")) if path.is_file()],
+        "notes": _list(summary.get("notes")),
+        "settings": _dictionary(summary.get("settings")),
+        "config": without_secrets(_text(run / "config.yaml")),
         "starts": _starts(run),
     }
 
 
-def _without_secrets(text: str) -> str:
-    return SECRET.sub(r"\1(not shown)", text)
+def _text(path: Path) -> str:
+    """The beginning of a file; nothing if there is none."""
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(LARGEST_TEXT)
 
 
 def _dictionary(value: Any) -> Values:
     return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _shown(value: Any) -> str:
@@ -175,7 +181,7 @@ def _pictures(run: Path) -> list[Path]:
     """Those of the training; those that `kindling test` or `validate` drew later where the training drew none."""
     found: dict[str, Path] = {}
     for folder in ("test/figures", "validate/figures", "figures"):
-        found |= {path.name: path for path in run.glob(f"{folder}/*.png")}
+        found |= {path.name: path for path in run.glob(f"{folder}/*.png") if path.is_file()}
     return sorted(found.values(), key=_place)
 
 
@@ -208,7 +214,7 @@ def _environment(start: Values) -> list[tuple[str, str]]:
     """What a start ran on and with, without its command."""
     packages = _dictionary(start.get("packages"))
     commit = start.get("git_commit")
-    gpus = start.get("gpus") or []
+    gpus = _list(start.get("gpus"))
     facts = {
         "started": start.get("started"),
         "git commit": f"{commit}{', with uncommitted changes' if start.get('git_dirty') else ''}" if commit else None,

@@ -19,9 +19,9 @@ LOCKS: dict[Path, ExitStack] = {}  # of the runs that this process trains; to cl
 def new_run(experiment: str, run_id: str | None = None) -> Path:
     """Make the folder `lightning_logs/<experiment>/<run_id>`, or `version_N` with the next free number."""
     folder = ROOT / experiment
-    taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdecimal()]
-    run = folder / (run_id or f"version_{max(taken, default=-1) + 1}")
     try:
+        taken = [int(path.name[8:]) for path in folder.glob("version_*") if path.name[8:].isdecimal()]
+        run = folder / (run_id or f"version_{max(taken, default=-1) + 1}")
         run.mkdir(parents=True, exist_ok=run_id is not None)
     except FileExistsError:  # a run that started at the same time won the race for the number
         return new_run(experiment)
@@ -145,7 +145,8 @@ def refuse_links(run: Path, but: str = "") -> None:
     inside = run.resolve()
     for folder, folders, files in os.walk(run):
         for path in (Path(folder, name) for name in (*folders, *files)):
-            if path.is_symlink() and inside not in path.resolve().parents and path != run / but:
+            goes_to = Path(os.path.realpath(path))  # where Path.resolve stops at links in a circle, before Python 3.13
+            if path.is_symlink() and inside not in goes_to.parents and path != run / but:
                 target = os.readlink(path)
                 raise UsageError(f"{path} is a link to {target}, outside the run: replace it by what it points to")
 

@@ -72,10 +72,13 @@ class Record(L.Callback):
     def keep(self, step: int) -> None:
         """Write the config. What was true before a resume stays under a number, the config if the resume changes it."""
         number = len(list(self.run.glob("environment.*.json")))
-        for path in (self.run / "environment.json", self.run / "results.json"):
+        # The first marks a run as finished; the others are what `kindling validate` and `test` measured of it.
+        results = [self.run / "results.json", *(self.run / split / "results.json" for split in ("validate", "test"))]
+        for path in (self.run / "environment.json", *results):
             if path.exists():
                 shutil.copy(path, path.with_suffix(f".{number}{path.suffix}"))
-        (self.run / "results.json").unlink(missing_ok=True)  # which marks a run as finished
+        for path in results:
+            path.unlink(missing_ok=True)
         config, head = self.run / "config.yaml", ""
         if config.exists():
             if not self.changes:

@@ -174,15 +174,20 @@ def test_over_ssh_and_in_a_notebook_it_says_what_to_type() -> None:
     assert lines[-1] == "  %load_ext tensorboard\n  %tensorboard --logdir 'my logs'"
 
 
-def test_what_can_not_be_shown_is_refused(kindling: Callable[..., Result], tmp_path: Path) -> None:
+def test_what_can_not_be_shown_is_refused(
+    kindling: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nothing = "there is no run to show in {}: expected TensorBoard's events, as fit writes in lightning_logs/"
     assert_refused(kindling("board"), nothing.format("lightning_logs"))
     assert_refused(kindling("board", "configs"), nothing.format("configs"))
+    assert_refused(kindling("board", "x" * 300), "xxx")  # whose name no file system takes
     assert_refused(kindling("board", "--port", 70000), "--port is 70000: expected 0 to 65535")
     assert_refused(kindling("board", "--port", "x"), "--port: invalid int value: 'x'")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/events.out.tfevents.1.host.2").touch()
     assert_refused(kindling("board", "run", "--host", "203.0.113.7"), "can't listen at 203.0.113.7, port 6006: ")
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    assert_refused(kindling("board", "run"), "): pip install --upgrade tensorboard")
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ TYPED = {  # what is typed, and what Tab makes of its last word
     "kindling fit --model C": "CNN",
     "kindling fit --model CNN --checkpoint.mode m": "min max",
     "kindling folds --res": "--resume",
+    "kindling demo --model.hi": "--model.hidden_sizes",
     "kindling fit --config con": "configs",
     "kindling fit --config configs/digits_m": "configs/digits_mlp.yaml",
     "kindling fit --data.path con": "configs",
@@ -78,6 +79,8 @@ def test_the_keys_are_the_parsers(kindling: Callable[..., Result]) -> None:
     assert keys["figures.enabled"] == ["true", "false"]
     assert {"MLP", "ResNet"} <= {*keys["model"]}
     assert {"Digits", "Table"} <= {*keys["data"]}
+    assert keys["model.help"] == keys["model"]
+    assert keys["trainer.precision"].count("32") == 1
     assert not {"Model", "Data", "LightningModule"} & {*keys["model"], *keys["data"]}
     assert {"AdamW", "Muon"} <= {*keys["model.optimizer"]}
     assert keys["trainer.max_epochs"] == keys["model.hidden_sizes"] == keys["data.target"] == []

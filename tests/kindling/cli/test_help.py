@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -125,11 +126,20 @@ def test_names_in_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     )
     (tmp_path / "of_a_cloner/deep/more.py").write_text("class small(_Hidden): ...\nclass Tree(Base): ...\n")
     (tmp_path / "of_a_cloner/broken.py").write_text("class Lost(Model:\n")
+    (tmp_path / "of_a_cloner/deep.py").write_text("(" * 5_000)
+    (tmp_path / "of_a_cloner/warned.py").write_text("class Warned(Model): ...\ndigits = '\\d'\n")
     (tmp_path / "of_one_file.py").write_text("class Single(Model): ...\n")
+    (tmp_path / "fails.py").write_text("raise RuntimeError('of a parent, which has to be imported')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    points = [type("Point", (), {"value": name}) for name in ("of_a_cloner", "of_one_file", "gone", "gone.deeper")]
+    points = [
+        type("Point", (), {"value": name})
+        for name in ("of_a_cloner", "of_one_file", "gone", "gone.deeper", "fails.deeper")
+    ]
     monkeypatch.setattr(source_names, "entry_points", lambda group: points)
-    assert names_in_projects(("Model", "LightningModule")) == ["GAN", "Single", "small", "Tree"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a warning would stand in the help, since Python 3.12 for each \d
+        found = names_in_projects(("Model", "LightningModule"))
+    assert found == ["GAN", "Single", "small", "Tree", "Warned"]
     assert "of_a_cloner" not in sys.modules
 
 

@@ -62,6 +62,8 @@ FLAGS = {
     "deepspeed": (["--trainer.strategy", "deepspeed"], "pip install deepspeed"),
     "minutes": (["--trainer.max_time", "10m"], "command line: trainer.max_time is '10m': expected days:hours:minutes:seconds"),
     "a plain number of time": (["--trainer.max_time", "10"], "command line: trainer.max_time is '10': expected days:hours:minutes:seconds"),
+    "help without a name": (["--model.help", "--data.help=Digits"], "--model.help needs a name: kindling fit --help lists them"),
+    "help of no model": (["--model.help", "ResNt"], "model is 'ResNt', which names no LightningModule here: did you mean ResNet"),
     "thousands": (["--trainer.max_epochs", "10k"], "trainer.max_epochs is '10k': expected int or null"),
     "megabytes": (["--data.batch_size", "64MB"], "data.batch_size is '64MB': expected int"),
     "minutes of a checkpoint": (["--checkpoint.every_minutes", "10m"], "checkpoint.every_minutes is '10m': expected float or null"),

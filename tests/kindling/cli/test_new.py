@@ -9,6 +9,7 @@ from conftest import ROOT, Result, assert_refused
 
 from kindling import __version__
 from kindling.cli import new
+from kindling.core.consoles import typed
 from kindling.core.template import files_of
 
 Kindling = Callable[..., Result]
@@ -23,6 +24,7 @@ def test_a_project_has_the_template_under_its_own_name(kindling: Kindling, proje
     finished = kindling("new", "deep_sky")
     assert (finished.code, finished.err) == (0, "")
     assert "  cd deep_sky\n" in finished.out
+    assert f"  python {typed(ROOT / 'scripts' / 'kindling' / 'build_wheel.py')} wheels    # so" in finished.out
     folder = project / "deep_sky"
     expected = {path.replace("my_project", "deep_sky") for path in files_of(ROOT)}
     assert {"src/deep_sky/models/mlp.py", "tests/deep_sky/test_models.py", "configs/digits_mlp.yaml"} <= expected

@@ -222,6 +222,13 @@ def test_a_link_out_of_a_run_is_refused(name: str, stranger: Path, kindling: Run
     assert victim.read_text(encoding="utf-8") == "mine"
 
 
+def test_a_summary_with_other_kinds_of_values_stops_no_resume(stranger: Path, kindling: Run) -> None:
+    (stranger / "summary.json").write_text('{"settings": [1], "notes": 5, "monitor": ["a"]}', encoding="utf-8")
+    finished = kindling("fit", "--resume", stranger, "--trainer.max_epochs=3")
+    assert (finished.code, finished.err) == (0, "")
+    assert '"trainer.max_epochs": 3' in (stranger / "summary.json").read_text(encoding="utf-8")
+
+
 def test_checkpoints_on_another_disk_can_be_measured_but_not_trained_on(stranger: Path, kindling: Run) -> None:
     shutil.move(stranger / "checkpoints", "elsewhere")
     (stranger / "checkpoints").symlink_to(Path("elsewhere").resolve())

@@ -36,6 +36,7 @@ def parser() -> ArgumentParser:
         ({"model": {"class_path": "Sized", "width": 3}}, "x.yaml: model.width is beside class_path: put it under init_args"),
         ({"model.width": 3}, "x.yaml: model has no default: name one first, such as --model "),
         ({"count": None}, "x.yaml: count is null: expected int"),
+        ({"model.help": "Sizde"}, "x.yaml: model is 'Sizde', which names no LightningModule here: did you mean Sized?"),
     ],
 )  # fmt: skip
 def test_the_first_problem_is_named(settings: dict[str, Any], sentence: str, parser: ArgumentParser) -> None:

@@ -37,7 +37,11 @@ def test_every_file_has_one_owner() -> None:
             assert sum(owners) == 1, f"{path}: name it in src/kindling/core/template.py"
 
 
-def test_what_python_has_cached_is_no_file_of_a_project() -> None:
+def test_what_is_cached_is_no_file_of_a_project(tmp_path: Path) -> None:
+    for path in ("notebooks/.ipynb_checkpoints/first.ipynb", "src/my_project/__pycache__/a.pyc", "notebooks/a.ipynb"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert template.files_of(tmp_path) == ["notebooks/a.ipynb"]
     files = template.files_of(ROOT)
     assert {"pyproject.toml", "lightning_logs/.gitkeep", "src/my_project/__init__.py"} <= set(files)
     assert [path for path in files if "__pycache__" in path or path.startswith(("docs/", "tests/kindling/"))] == []

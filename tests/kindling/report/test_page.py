@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from kindling.cli import run_page
 from kindling.cli.run_page import write_run_page
-from kindling.report.page import LARGEST, PNG, write_page
+from kindling.report.page import LARGEST, LARGEST_TEXT, PNG, write_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EVIL = "<script>document.title = 'run'</script>\"'><img src=x onerror=\"document.title = 'run'\">"
@@ -136,8 +137,12 @@ def test_of_a_run_that_holds_nothing_it_says_that(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[1]", "null", '{"val": 3, "notes": [], "class_counts": {"train": 2}}', "[" * 10_000]
-)
+    "content",
+    [
+        "{", "[1]", "null", "[" * 10_000, '{"val": 3, "notes": [], "class_counts": {"train": 2}}',
+        '{"notes": 5, "settings": [1], "monitor": ["a"], "mode": {}, "gpus": true}',
+    ],
+)  # fmt: skip
 def test_damaged_files_are_no_reason_to_write_none(content: str, tmp_path: Path) -> None:
     run = make(tmp_path, summary_json=content, results_json=content, environment_json=content, metrics_csv="\0,\n")
     assert "cats/version_3" in page(run).text
@@ -201,6 +206,17 @@ def test_pictures_are_in_it_but_for_those_that_are_large_or_none(tmp_path: Path)
     assert found.all("b") == []
 
 
+def test_of_figures_that_are_no_files_and_of_endless_texts_there_is_no_more_than_a_beginning(tmp_path: Path) -> None:
+    run = whole(tmp_path)
+    (run / "figures" / "val_folder.png").mkdir(parents=True)
+    (run / "figures" / "val_loop.png").symlink_to("val_loop.png")
+    (run / "figures" / "val_gone.txt").symlink_to("nowhere")
+    (run / "figures" / "val_text.txt").write_text("é" * (LARGEST_TEXT + 1), encoding="utf-8")
+    found = page(run)
+    assert found.all("img") == []
+    assert found.html.count("é") == LARGEST_TEXT
+
+
 def hostile(folder: Path) -> Path:
     """A run whose every text is markup."""
 
@@ -242,13 +258,15 @@ def test_it_asks_nothing_of_a_network_and_runs_nothing(tmp_path: Path) -> None:
 
 def test_secrets_are_not_shown(tmp_path: Path) -> None:
     command = "kindling fit --trainer.logger.api_key=hidden1 --x.token hidden2 --data.tokens bytes"
+    settings = {"model.token": "hidden4", "trainer.logger": [{"init_args": {"api_key": "hidden5"}}], "secret": None}
     run = make(
         tmp_path, config_yaml="logger:\n  api_key: hidden3\n  password: null\n",
-        environment_json=ENVIRONMENT | {"command": command},
+        environment_json=ENVIRONMENT | {"command": command}, summary_json={"settings": settings},
     )  # fmt: skip
     text = page(run).text
     assert "hidden" not in text
     assert "api_key: (not shown) password: null" in text
+    assert "model.token (not shown) trainer.logger [{'init_args': {'api_key': (not shown)}}] secret None" in text
     assert "--trainer.logger.api_key=(not shown) --x.token (not shown) --data.tokens bytes" in text
 
 
@@ -267,6 +285,16 @@ def test_a_fault_is_told_and_costs_nothing_else(tmp_path: Path, capsys: pytest.C
     assert said.startswith(f"warning: can't write {tmp_path}/report.html, and goes on without: AttributeError: ")
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_what_can_not_be_written_is_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_page, "has_stage", lambda *_: True)
+    monkeypatch.setattr(run_page, "next_commands", lambda *_: [])
+    (tmp_path / "report.html").mkdir()
+    write_run_page(SimpleNamespace(), tmp_path)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == f"warning: can't write {tmp_path}/report.html: it is a folder\n"
 
 
 @pytest.mark.slow

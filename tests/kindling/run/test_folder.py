@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from kindling.core.errors import UsageError
 from kindling.run import folder
-from kindling.run.folder import discard_run, lock_run
+from kindling.run.folder import discard_run, lock_run, new_run, refuse_links
 
 HOLD = """
 import fcntl, os, sys
@@ -59,3 +59,18 @@ def test_a_run_that_is_discarded_is_given_up_first(tmp_path: Path) -> None:
     assert closed == [True]
     assert run not in folder.LOCKS
     assert not run.parent.exists()
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="^can't make the run's folder in lightning_logs/x+: "):
+        new_run("x" * 300)
+
+
+def test_links_in_a_circle_lead_nowhere_and_those_out_of_a_run_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    refuse_links(tmp_path)
+    (tmp_path / "c").symlink_to("../elsewhere")
+    with pytest.raises(UsageError, match="c is a link to ../elsewhere, outside the run"):
+        refuse_links(tmp_path)
