@@ -191,7 +191,7 @@ def test_all_commands_work_where_windows_is_played(project: Path) -> None:
     assert "MLP (51,210 parameters, Classification) on Digits (1×8×8 -> 10 classes;" in out
     assert "trainer.max_epochs: 1 -> 2" in out
     assert "Traceback" not in err
-    assert "kindling: a study needs file locks that Windows doesn't have: use WSL" in err
+    assert "kindling: a study needs file locks, which Windows doesn't have: use WSL" in err
     run = project / "lightning_logs/digits_mlp/version_0"
     assert (run / "config.yaml").read_text(encoding="utf-8").startswith("# resumed after step 18; before it:")
     assert (run / "predict/predictions.csv").read_bytes().count(b"\r\n") == 361

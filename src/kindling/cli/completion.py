@@ -27,13 +27,13 @@ LIST_RUNS = (
     '| grep -x "[A-Za-z0-9_./-]*"\''
 )
 RUNS_BY_SHELL = {  # as shtab takes it: what completes, and where that is defined
-    "bash": "_kindling_runs",
-    "zsh": "_kindling_runs",
-    "fish": "(_kindling_runs)",
+    "bash": "__kindling_runs",
+    "zsh": "__kindling_runs",
+    "fish": "(__kindling_runs)",
     "preamble": {
-        "bash": f'_kindling_runs() {{ compgen -W "$({LIST_RUNS})" -- "$1"; }}',
-        "zsh": f"_kindling_runs() {{ compadd -- $({LIST_RUNS}) }}",
-        "fish": f"function _kindling_runs; {LIST_RUNS}; end",
+        "bash": f'__kindling_runs() {{ compgen -W "$({LIST_RUNS})" -- "$1"; }}',
+        "zsh": f"__kindling_runs() {{ compadd -- $({LIST_RUNS}) }}",
+        "fish": f"function __kindling_runs; {LIST_RUNS}; end",
     },
 }
 FILES = ("ckpt", "input", "output", "csv", "data.path", "data.split_file")

@@ -1,5 +1,6 @@
 """Parquet folders: what is read, in which order, split by row groups, resumed, and in how little memory."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -226,6 +227,6 @@ def test_memory_does_not_grow_with_the_files(project: Path) -> None:
     script = ROOT / "scripts" / "kindling" / "parquet_memory.py"
     command = [sys.executable, str(script), "--gigabytes", "4", "--steps", "400"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout
-    few, many = (float(line.split(": ")[1].split()[0].replace(",", "")) for line in printed.splitlines()[-2:])
+    few, many = (float(number.replace(",", "")) for number in re.findall(r"at most ([\d,]+) MB", printed))
     assert "4.0 GB of Parquet" in printed
     assert many < few + 200  # MB, of 3,800 more
