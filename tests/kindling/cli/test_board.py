@@ -94,6 +94,8 @@ def asked(address: str, what: str, **request: Any) -> Any:
 
 def experiment(address: str) -> dict[str, Any]:
     found: dict[str, Any] = asked(address, "data/plugin/hparams/experiment", experimentName="", hparamsLimit=1000)
+    for info in found["hparamInfos"]:
+        info.get("domainDiscrete", []).sort(key=str)  # in no order of their own
     return found
 
 
