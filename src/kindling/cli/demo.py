@@ -1,6 +1,6 @@
 """`kindling demo [--KEY VALUE …]`: train a ResNet on real handwritten digits, test it, and say where everything is.
 
-It takes two minutes on 2 CPU cores, and needs no network. Takes what fit takes, such as --trainer.max_epochs 2.
+It takes 20 seconds on 2 CPU cores, and needs no network. Takes what fit takes, such as --trainer.max_epochs 2.
 """
 
 from pathlib import Path
