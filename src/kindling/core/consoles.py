@@ -4,6 +4,7 @@ import codecs
 import io
 import shlex
 import sys
+from contextlib import suppress
 
 from kindling.core import system
 
@@ -16,7 +17,8 @@ def print_anything() -> None:
     codecs.register_error("kindling.plain", _in_plain_characters)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and knows all characters
-            stream.reconfigure(errors="kindling.plain")
+            with suppress(OSError):  # of one whose file was replaced by a pipe: it still expects to seek
+                stream.reconfigure(errors="kindling.plain")
 
 
 def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """What is printed where there are few characters, and commands as they are typed in each shell."""
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -55,3 +56,17 @@ def test_a_command_is_quoted_as_its_shell_wants_it(
 ) -> None:
     monkeypatch.setattr(system, "WINDOWS", windows)
     assert typed(*words) == line
+
+
+def test_a_stream_whose_file_became_a_pipe_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    with (tmp_path / "said.txt").open("w", encoding="utf-8") as stream:
+        stream.write("first ")
+        stream.flush()
+        os.dup2(writer, stream.fileno())
+        os.close(writer)
+        monkeypatch.setattr(sys, "stdout", stream)
+        print_anything()
+        print("→", file=stream, end="", flush=True)
+    with os.fdopen(reader, encoding="utf-8") as pipe:
+        assert pipe.read() == "→"
