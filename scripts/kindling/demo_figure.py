@@ -1,4 +1,7 @@
-"""Draws the README's figure: `python scripts/kindling/demo_figure.py lightning_logs/digits_resnet/version_0`."""
+"""Draws the figure on the first page of docs/: `python scripts/kindling/demo_figure.py RUN`.
+
+The run is one of the demo: lightning_logs/digits_resnet/version_0.
+"""
 
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Draws the figures of the guide's pages from real runs: `python scripts/kindling/docs_figures.py [NAME …]`.
 
-Without names it draws all of them, in about four minutes on 2 CPU cores. Under each figure it prints the commands that
+Without names it draws all of them, in two minutes on 2 CPU cores. Under each figure it prints the commands that
 were run and what they reached, which is what the pages quote.
 """
 

@@ -85,6 +85,7 @@ def test_examples_and_a_new_project_work_on_the_installed_wheel(wheel: Path, tmp
     few = ["--trainer.fast_dev_run", "1", "--trainer.accelerator", "cpu"]
     tried = succeed(tmp_path, programs / "kindling", "fit", "--model", "MLP", "--data", "Wine", *few)
     assert "MLP (" in tried  # the examples in the wheel, as no project is installed
+    assert "ResNet (" in succeed(tmp_path, programs / "kindling", "demo", *few)  # and its experiments
 
     succeed(tmp_path, programs / "kindling", "new", "galaxies")
     project = tmp_path / "galaxies"
