@@ -48,6 +48,7 @@ from kindling.run.record import Record
 
 SCRIPT = Path(__file__).resolve()
 sys.path.append(str(SCRIPT.parents[2] / "tests"))  # for launches
+SHOWN = 40  # differences that are printed
 PATIENCE = 300  # seconds after which a training is taken to be hanging
 SLOW = 0.01  # seconds that a slowed save waits before and after each of its steps
 DAMAGES = ("flip", "cut", "zeros", "noise", "rubbish")
@@ -119,6 +120,10 @@ class Training:
     def saving(self) -> bool:
         return self.marks.read_text().endswith("saving\n")
 
+    @property
+    def is_over(self) -> bool:
+        return any(self.folder.glob("lightning_logs/*/*/results.json"))
+
     def start(self, kill_after: float = PATIENCE, early: bool = False, code: int = 0, **faults: Any) -> bool:
         """Start, or resume what has begun; returns whether it was killed.
 
@@ -164,6 +169,8 @@ class Training:
                     clock = now
                 if not killed and rng and now - clock > kill_after:
                     killed = self._kill_some(processes, rng)
+                if killed and self.is_over:
+                    break  # torchrun waits five minutes at the end for an agent that was killed
                 if now - begun > PATIENCE:
                     raise Failure(f"processes hang after another was killed:\n{launches.said(self.folder)[-4000:]}")
                 time.sleep(0.01)
@@ -470,8 +477,10 @@ def main() -> int:
             print(
                 f"{part:<10}  {name:<17}  {row.faults:>6}  {row.resumes:>7}  {seconds:>7.0f}  {identical}", flush=True
             )
-            for difference in row.differences[:12]:
+            for difference in row.differences[:SHOWN]:
                 print(f"  {difference}", flush=True)
+            if len(row.differences) > SHOWN:
+                print(f"  and {len(row.differences) - SHOWN} more", flush=True)
             code |= bool(row.differences)
     return code
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from kindling.core.errors import UsageError
 from kindling.core.palette import class_colours
+from kindling.data.image_files import restored, size_of
 
 PALETTE = [value for colour in class_colours(256) for value in colour]
 
@@ -19,21 +20,32 @@ class ImageOutputs:
         folder: the files are written there first; it is then to replace `target`.
         target: where they belong, beside the table.
         replaces: whether an existing `target` may be replaced; if not, the first image to write raises a UsageError.
+        resize: how image files were brought to the size that the model takes.
     """
 
-    def __init__(self, folder: Path, target: Path, replaces: bool) -> None:
-        self.folder, self.target, self.replaces = folder, target, replaces
+    def __init__(self, folder: Path, target: Path, replaces: bool, resize: str) -> None:
+        self.folder, self.target, self.replaces, self.resize = folder, target, replaces, resize
         self.written = set[str]()
 
-    def with_files(self, columns: dict[str, Any], names: list[str]) -> dict[str, Any]:
-        """A table's columns, with images replaced by the names of the files they are written to, one per input name."""
+    def with_files(self, columns: dict[str, Any], names: list[str], sources: list[str]) -> dict[str, Any]:
+        """A table's columns, with images replaced by the names of the files they are written to.
+
+        Args:
+            columns: of the table.
+            names: of the inputs.
+            sources: their image files, whose sizes the images get; empty if they are not from files.
+        """
+        triples = [names, sources or [""] * len(names)]
         return {
-            column: [self._write(*pair) for pair in zip(names, values, strict=True)] if _are_images(values) else values
+            column: [*map(self._write, *triples, values)] if _are_images(values) else values
             for column, values in columns.items()
         }
 
-    def _write(self, name: str, pixels: np.ndarray) -> str:
-        """Write an image of integers, (H, W) uint8 or uint16, as an input's PNG; returns its name for the table."""
+    def _write(self, name: str, source: str, pixels: np.ndarray) -> str:
+        """Write an image of integers, (H, W) uint8 or uint16, as an input's PNG; returns its name for the table.
+
+        What was cropped away from an image file has the largest value, 255: no class.
+        """
         if not self.replaces and self.target.exists():
             raise UsageError(
                 f"{self.target} exists already, where the masks would go: remove it, or choose another --output"
@@ -42,6 +54,8 @@ class ImageOutputs:
         path = self.folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(pixels)
+        if source:
+            image = restored(image, *size_of(source), self.resize, border=np.iinfo(pixels.dtype).max)
         if pixels.dtype == np.uint8:
             image.putpalette(PALETTE)  # colours for the eye; the numbers stay
         image.save(path)

@@ -143,7 +143,7 @@ def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
         predictions = trained.predictions_of_loader(options.device)
     folder = output.parent / f"{output.stem}_masks"
     with written_whole(output) as part, written_whole_folder(folder) as images:
-        files = ImageOutputs(images, folder, replaces=options.output is None)
+        files = ImageOutputs(images, folder, options.output is None, predictor.preprocessing.resize)
         summary = write_table(part, predictor, predictions, files)
     print(f"{summary.inputs - summary.failed:,} of {summary.inputs:,} inputs predicted: {output}")
     if files.written:
@@ -162,7 +162,7 @@ def _predictions(predictor: "Predictor", inputs: "InputBatches") -> Iterator["Pr
 
     for batch in inputs.batches:
         scores = predictor.scores(*batch.tensors)
-        yield Predictions(batch.names, batch.reasons, scores, batch.targets, batch.counts)
+        yield Predictions(batch.names, batch.reasons, scores, batch.targets, batch.counts, batch.files)
 
 
 class Summary:
@@ -197,7 +197,7 @@ def write_table(path: Path, predictor: "Predictor", batches: Iterable["Predictio
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         for predictions in batches:
-            columns = files.with_files(_columns(predictor, predictions), _readable(predictions))
+            columns = files.with_files(_columns(predictor, predictions), _readable(predictions), predictions.files)
             if not summary.inputs:
                 writer.writerow(["input", *columns, "error"])
             writer.writerows(_rows(predictions, columns))

@@ -23,7 +23,7 @@ def fingerprint(targets: Tensor | LazyInputs, names: Sequence[str] | None) -> in
     number = zlib.crc32(content)
     for start in range(0, len(names or []), NAMES):
         text = "\n" * bool(start) + "\n".join((names or [])[start : start + NAMES])
-        number = zlib.crc32(text.encode(), number)
+        number = zlib.crc32(text.encode(errors="surrogateescape"), number)  # a file's name may be no valid text
     return number
 
 

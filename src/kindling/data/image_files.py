@@ -166,6 +166,35 @@ def resized(
     return image.resize((width, height), resample, region)
 
 
+def restored(image: Image.Image, width: int, height: int, resize: str, border: int) -> Image.Image:
+    """Bring what was computed from a `resized` image to the size before, by nearest neighbour.
+
+    Args:
+        image: of integers, one for each pixel of the resized image.
+        width: before it was resized, in pixels.
+        height: before it was resized, in pixels.
+        resize: how it was resized: stretch, crop or pad.
+        border: the value of what had been cropped away.
+    """
+    if resize == "pad":
+        inside = _size_inside(width, height, *image.size)
+        left, top = round((image.width - inside[0]) / 2), round((image.height - inside[1]) / 2)
+        image = image.crop((left, top, left + inside[0], top + inside[1]))
+    region: Box = (0, 0, width, height)
+    if resize == "crop":
+        region = _middle(region, image.width / image.height)
+    left, top, right, bottom = map(round, region)
+    whole = Image.new(image.mode, (width, height), border)
+    whole.paste(image.resize((right - left, bottom - top), Image.Resampling.NEAREST), (left, top))
+    return whole
+
+
+def size_of(path: str) -> tuple[int, int]:
+    """Width and height of an image in pixels, turned as its EXIF data says."""
+    with _opened(path) as image:
+        return _swapped(image.size, image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
 def _size_inside(width: float, height: float, most_width: int, most_height: int) -> tuple[int, int]:
     """The largest size of the same proportions that fits into another."""
     scale = min(most_width / width, most_height / height)

@@ -1,7 +1,6 @@
 """Your own images, in a folder: `kindling fit --model CNN --data ImageFolder --data.path photos`."""
 
 import re
-from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 
 from kindling.data.image_listing import Listing
-from kindling.data.lazy_images import PackedNames
+from kindling.data.packed_names import PackedNames
 from kindling.data.split_folders import SPLIT_OF_FOLDER, folder_of_each_split
 from kindling.data.stored_images import StoredImages
 
@@ -22,7 +21,7 @@ class ClassFolder(NamedTuple):
 
     split: str
     label: str
-    names: Sequence[str]
+    names: PackedNames
 
 
 class ImageFolder(StoredImages):
@@ -54,7 +53,7 @@ class ImageFolder(StoredImages):
     def find(self) -> None:
         folders = self._folders()  # in the order train, val, test
         names = [folder.names for folder in folders]
-        self.files = PackedNames(names) if self.lazy else list(chain(*names))
+        self.files = PackedNames.joined(names) if self.lazy else list(chain(*names))
         if self.group:
             self.groups = np.array([self._group_of(name, self.group) for name in self.files])
         self.own_val, self.own_test = (
@@ -124,11 +123,11 @@ class ImageFolder(StoredImages):
         without = "; for images without classes: --data.labelled false" if count else ""
         raise ValueError(f"{folder} has {content}: expected {folder}/<class>/<image>{without}")
 
-    def _images(self, folder: str, listing: Listing) -> Sequence[str]:
+    def _images(self, folder: str, listing: Listing) -> PackedNames:
         names = listing.images(folder)
         if not names:
             raise ValueError(f"{self.root / folder} has no images (JPEG, PNG …): put some in, or remove the folder")
-        return PackedNames([names]) if self.lazy else names
+        return names
 
     def _notes_of_classes(self) -> list[str]:
         alike = [name for name in self.classes or [] if _looks_like_a_split(name)]

@@ -1,7 +1,6 @@
 """Finds the image files in folders and below, in an order that splits can depend on, and says what else is there."""
 
 import hashlib
-import json
 import os
 import time
 from collections import Counter
@@ -11,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kindling.core.files import made_by_one, whole_file
+from kindling.data.packed_names import PackedNames
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 KINDS = 5  # of files left out that a note names, at most
 JUST_NOW = 2  # seconds within which a file system may give two changes the same time
 
@@ -28,7 +28,7 @@ class Found:
         times: when each of the folders was changed, in nanoseconds, by its path.
     """
 
-    names: list[str] = field(default_factory=list)
+    names: PackedNames = field(default_factory=PackedNames)
     left_out: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
@@ -44,14 +44,16 @@ class Found:
     def write(self, path: Path, started: float) -> None:
         """Keep this, unless a folder was changed so recently that its time could hide another change."""
         if max(self.times.values()) < (started - JUST_NOW) * 1e9:
+            about = {name: value for name, value in vars(self).items() if name != "names"}
             with whole_file(path) as part:
-                part.write_text(json.dumps(vars(self)), encoding="utf-8")
+                self.names.write(part, about)
 
     @classmethod
     def read(cls, path: Path) -> "Found | None":
         """What is kept; None if it isn't there, is damaged, or a folder has changed since then."""
         with suppress(OSError, ValueError, TypeError, AttributeError):
-            kept = cls(**json.loads(path.read_text(encoding="utf-8")))
+            names, about = PackedNames.read(path)
+            kept = cls(names, **about)
             kept.left_out = Counter(kept.left_out)
             if kept.times and all(os.stat(folder).st_mtime_ns == time for folder, time in kept.times.items()):
                 return kept
@@ -61,8 +63,8 @@ class Found:
 class Listing:
     """The image files below a folder, and what else lies there.
 
-    Files are strings, relative to the folder, since a Path takes several times the memory and the time. Their parts
-    are separated by / on every system: what a run keeps of them holds on another.
+    Files are relative to the folder, and their parts are separated by / on every system: what a run keeps of them holds
+    on another.
 
     Args:
         root: the folder.
@@ -80,7 +82,7 @@ class Listing:
         """How many files, or folders, of each kind are not images."""
         return self._all.left_out
 
-    def images(self, folder: str = "") -> list[str]:
+    def images(self, folder: str = "") -> PackedNames:
         """The names of all images in a folder below the root, sorted by the parts of their paths.
 
         Linked folders count too, except those whose images are found anyway.
@@ -108,10 +110,11 @@ class Listing:
             started = time.time()
             self._look(path, folder)
             self._found.write(kept, started)
+        self._found = Found.read(kept) or self._found  # the kept names, which take no memory
 
     def _look(self, path: str, folder: str) -> None:
         self._known, self._found = [Path(path).resolve()], Found()
-        self._walk(path, f"{folder}/" if folder else "")
+        self._found.names = PackedNames(self._walk(path, f"{folder}/" if folder else ""))
 
     def _cache_file(self, path: str) -> Path | None:
         if not self.cache:
@@ -148,15 +151,15 @@ class Listing:
         example = os.path.join(self.root, self._all.examples[kinds[0][0]])
         return [f"left out: {self.left_out.total():,} ({', '.join(told)}), such as {example}"]
 
-    def _walk(self, path: str, prefix: str) -> None:
-        """Add the images of a folder, whose names begin with a prefix."""
+    def _walk(self, path: str, prefix: str) -> Iterator[str]:
+        """The images of a folder, whose names begin with a prefix."""
         self._found.times[path] = os.stat(path).st_mtime_ns
         images, folders = self._content(path, prefix)
         for name in sorted([*images, *folders]):
             if name not in folders:
-                self._found.names.append(prefix + name)
+                yield prefix + name
             elif self._leads_elsewhere(folders[name]):
-                self._walk(folders[name].path, f"{prefix}{name}/")
+                yield from self._walk(folders[name].path, f"{prefix}{name}/")
             else:
                 self._found.leave_out("linked in a circle or twice", prefix + name)
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from kindling.data.image_listing import SUFFIXES, Listing
-from kindling.data.lazy_images import PackedNames
 from kindling.data.open_table import OpenTable
+from kindling.data.packed_names import PackedNames
 from kindling.data.split_folders import order_by_split
 from kindling.data.stored_images import StoredImages
 from kindling.data.table_files import Name
@@ -82,7 +82,7 @@ class Images(StoredImages):
         for name in columns["time"]:
             self.times = self.table.times(name, self.time_format)[places]
         files = [names[place] for place in places]
-        self.files = PackedNames([files]) if self.lazy else files
+        self.files = PackedNames(files) if self.lazy else files
         del self.table  # which takes as much memory again
 
     def _note(self, *sentences: str) -> None:

@@ -1,8 +1,7 @@
-"""Image files that are decoded when a batch asks for them, and their names in little memory."""
+"""Image files that are decoded when a batch asks for them."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,48 +10,6 @@ from torch import Tensor
 from kindling.core.errors import UnreadableSample
 from kindling.data.image_files import read_pixels
 from kindling.data.lazy_inputs import LazyInputs
-
-
-class PackedNames(Sequence[str]):
-    """Names as one string of bytes: each takes its length and 8 bytes, where a list takes 57 bytes more.
-
-    Worker processes share it, since reading an array writes nothing, unlike reading a list.
-
-    Args:
-        parts: lists of names, one after the other.
-    """
-
-    bytes: np.ndarray
-    ends: np.ndarray
-
-    def __init__(self, parts: Iterable[Sequence[str]]) -> None:
-        packed, lengths = [np.empty(0, np.uint8)], [np.zeros(1, np.int64)]
-        for names in parts:
-            if isinstance(names, PackedNames):
-                packed.append(names.bytes)
-                lengths.append(np.diff(names.ends))
-                continue
-            encoded = [os.fsencode(name) for name in names]
-            packed.append(np.frombuffer(b"".join(encoded), np.uint8))
-            lengths.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
-        self.bytes = np.concatenate(packed)
-        self.ends = np.cumsum(np.concatenate(lengths))
-
-    def __len__(self) -> int:
-        return len(self.ends) - 1
-
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
-        number = range(len(self))[place]  # counts from the end too, and refuses what is beyond it
-        return os.fsdecode(self.bytes[self.ends[number] : self.ends[number + 1]].tobytes())
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self.__getitem__, range(len(self)))
 
 
 class LazyImages(LazyInputs):

@@ -27,11 +27,13 @@ class LazyInputs:
         shape: (N, *input_shape).
         dtype: uint8, from 0 to 255, float32, or int64 for tokens.
         is_slow: whether reading one takes so long that a command does not go through all before the training.
+        files: the image file of each; None if they are not from files, or have no output of their size.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     is_slow = False
+    files: list[str] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -63,11 +65,17 @@ class MappedArray(LazyInputs):
         *arrays: of the same shape and type but for their lengths.
         arrange: brings a batch of them to (B, *input_shape), such as channels first; None if they have that shape.
         names: what a user calls each of them; None for inputs.
+        files: the image file of each sample; None if they are not from files.
     """
 
     def __init__(
-        self, *arrays: Any, arrange: Callable[[Tensor], Tensor] | None = None, names: list[str] | None = None
+        self,
+        *arrays: Any,
+        arrange: Callable[[Tensor], Tensor] | None = None,
+        names: list[str] | None = None,
+        files: list[str] | None = None,
     ) -> None:
+        self.files = files
         self.arrays, self.arrange, self.names = arrays, arrange, names or ["inputs"] * len(arrays)
         self.ends = np.cumsum([len(array) for array in arrays])
         first = self[torch.arange(int(self.ends[-1] > 0))]

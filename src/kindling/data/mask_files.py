@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
-from kindling.data.image_files import FORMATS, SIDEWAYS, read_pixels, resized
+from kindling.data.image_files import FORMATS, read_pixels, resized, size_of
 from kindling.tasks.segmentation import IGNORED
 
 LOSSY = (".jpg", ".jpeg", ".webp")  # these may change the numbers
@@ -30,7 +30,7 @@ class PairReader:
     def __call__(self, path: str, shape: tuple[int, ...], resize: str) -> np.ndarray:
         """A ValueError with the reason if one of them can't be read, or they differ in size."""
         pixels = read_pixels(path, (shape[0] - 1, *shape[1:]), resize)
-        mask = self._read_mask(self.masks[path], _size(path))
+        mask = self._read_mask(self.masks[path], size_of(path))
         nearest = Image.Resampling.NEAREST
         small = resized(Image.fromarray(mask), shape[2], shape[1], resize, resample=nearest, border=IGNORED)
         return np.concatenate([pixels, np.asarray(small)[None]])
@@ -66,13 +66,6 @@ def _values(path: str) -> np.ndarray:
     if values.size and values.max() > 255:
         raise ValueError(f"its mask {path} holds the value {values.max()}: expected at most 255")
     return values.astype(np.uint8)
-
-
-def _size(path: str) -> tuple[int, int]:
-    """Width and height of an image in pixels, turned as its EXIF data says."""
-    with Image.open(path, formats=FORMATS) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
-        return (image.height, image.width) if turned else image.size
 
 
 def paired(images: list[str], masks: list[str], image_root: Path, mask_root: Path) -> dict[str, str]:

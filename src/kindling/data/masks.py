@@ -74,7 +74,7 @@ class Masks(Data):
     def _find(self) -> list[str]:
         """The names of all images, split by split; sets their masks, the data's own splits, and the notes."""
         listing, mask_listing = Listing(self.root), Listing(self.mask_root)
-        images, masks = listing.images(), mask_listing.images()
+        images, masks = [*listing.images()], [*mask_listing.images()]
         if not images:
             raise ValueError(f"{self.root} has no images (JPEG, PNG …)")
         self.mask_of = paired(images, masks, self.root, self.mask_root)
@@ -104,7 +104,7 @@ class Masks(Data):
             part = slice(done, done + len(both))
             pixels[part], masks[part] = both[:, :-1], both[:, -1]
             done += len(both)
-        return MappedArray(pixels), torch.from_numpy(masks)
+        return MappedArray(pixels, files=paths), torch.from_numpy(masks)
 
     def _decoded(self, paths: list[str]) -> Iterator[np.ndarray]:
         """Images, their masks being the last channel, in batches; a ValueError at the first that can't be used."""

@@ -270,10 +270,11 @@ def check_resume(run: Path, checkpoint: dict[str, Any], model: Any, trainer: Any
     for unit, (done, limit) in counts.items():
         if limit is None or limit < 0 or done < limit:
             continue
+        trained = f"{done} {unit if done != 1 else unit.removesuffix('s')}"
         if done > limit:
-            raise UsageError(f"{run} has trained {done} {unit}: give a larger --trainer.max_{unit} to go on")
+            raise UsageError(f"{run} has trained {trained}: give a larger --trainer.max_{unit} to go on")
         if (run / "results.json").exists():
-            raise NothingToDo(f"{run} has trained its {done} {unit}; --trainer.max_{unit} {2 * done} trains on")
+            raise NothingToDo(f"{run} has trained its {trained}; --trainer.max_{unit} {2 * done} trains on")
 
 
 def _without_rate(part: Any) -> Any:

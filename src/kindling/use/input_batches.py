@@ -21,6 +21,7 @@ class InputBatch:
         tensors: those that can be read, as `Predictor.scores` takes them: raw inputs, then lengths and the like.
         targets: the true values, if they are given.
         counts: what was missing or never seen, as columns.encode counts it.
+        files: the image file of each that can be read, to bring a mask to its size; empty if there are none.
     """
 
     names: list[str]
@@ -28,6 +29,7 @@ class InputBatch:
     tensors: tuple[Tensor, ...]
     targets: Any = None
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    files: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Predictions:
         scores: those of the inputs that can be read, as the model's task gives them.
         targets: the true values, if they are given.
         counts: what was missing or never seen.
+        files: the image file of each input that can be read; empty if there are none.
     """
 
     names: list[str]
@@ -47,6 +50,7 @@ class Predictions:
     scores: Any
     targets: Any = None
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    files: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -83,6 +87,8 @@ def of_test_split(data: Data, size: int) -> InputBatches:
             raw, *others = (each[rows] for each in inputs)
             reasons, is_fine = finite(raw) if data.takes_only_finite else ([""] * len(rows), slice(None))
             tensors = tuple(each[is_fine] for each in (raw, *others))
-            yield InputBatch(names, reasons, tensors, targets[rows][is_fine])
+            of_files = getattr(inputs[0], "files", None)
+            files = [of_files[row] for row in rows.tolist()] if of_files else []
+            yield InputBatch(names, reasons, tensors, targets[rows][is_fine], files=files)
 
     return InputBatches(len(indices), batches())

@@ -88,7 +88,7 @@ def _read_images(path: Path, predictor: Predictor, size: int) -> InputBatches:
     folder, names, left_out = path.parent, [path.name], Counter[tuple[str, str]]()
     if path.is_dir():
         listing = Listing(path)
-        folder, names = path, listing.images()
+        folder, names = path, [*listing.images()]
         left_out.update({("files left out", kind): count for kind, count in listing.left_out.items()})
     if not names:
         raise ValueError("there are no images in this folder")
@@ -102,7 +102,9 @@ def _read_images(path: Path, predictor: Predictor, size: int) -> InputBatches:
         ):
             raw = predictor.raw_inputs.of_pixels(pixels)
             names = [file.removeprefix(root) for file in files]
-            yield InputBatch(names, reasons, predictor.with_lengths(raw), counts=Counter(left_out))
+            readable = [file for file, reason in zip(files, reasons, strict=True) if not reason]
+            tensors = predictor.with_lengths(raw)
+            yield InputBatch(names, reasons, tensors, counts=Counter(left_out), files=readable)
             left_out.clear()  # so that it is said once
 
     return InputBatches(len(paths), batches())

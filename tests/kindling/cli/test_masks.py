@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 import torch
 from conftest import QUICK, Result
-from PIL import Image
+from PIL import ExifTags, Image
 from sklearn.metrics import f1_score, jaccard_score
 
 import kindling as package
@@ -162,6 +162,24 @@ def test_new_images_get_masks_of_their_names(trained: Path, kindling: Run) -> No
     assert [path.name for path in folder.iterdir()] == ["0.png"]  # nothing of before
 
 
+@pytest.mark.parametrize(("resize", "of_no_class"), [("crop", 24 * 12), ("pad", 0), ("stretch", 0)])
+def test_a_mask_has_the_size_of_its_image(resize: str, of_no_class: int, kindling: Run) -> None:
+    write_images()
+    fit = ["fit", *FOLDERS, *SETTINGS, "--data.resize", resize, "--trainer.max_epochs", "1"]
+    assert kindling(*fit, "--name", "it").code == 0
+    Path("new").mkdir()
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.open("images/a/0.bmp").resize((24, 36)).save("new/tall.png")
+    Image.open("images/a/0.bmp").resize((36, 24)).save("new/turned.jpg", exif=turned)
+    run = ROOT / "it" / "version_0"
+    assert kindling("predict", "--run", run, "--input", "new").code == 0
+    for row in read(run / "predict" / "predictions_new.csv"):
+        with Image.open(run / "predict" / row["mask"]) as image:
+            assert image.size == (24, 36)
+            assert (np.asarray(image) == 255).sum() == of_no_class
+
+
 def test_a_folder_of_somebody_else_is_not_replaced(trained: Path, kindling: Run) -> None:
     Path("mine_masks").mkdir()
     Path("mine_masks/0.png").write_text("by hand", encoding="utf-8")
@@ -259,22 +277,22 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_names_lead_nowhere_else(tmp_path: Path) -> None:
-    files = ImageOutputs(tmp_path / "part", tmp_path / "out_masks", replaces=True)
+    files = ImageOutputs(tmp_path / "part", tmp_path / "out_masks", replaces=True, resize="crop")
     pixels = np.zeros((2, 2), np.uint8)
     names = ["../up.png", "/root.png", "a/b.tif", "", "a/b.png", "17"]
-    columns = files.with_files({"mask": [pixels] * 6, "share": np.zeros(6)}, names)
+    columns = files.with_files({"mask": [pixels] * 6, "share": np.zeros(6)}, names, [])
     assert columns["mask"] == [f"out_masks/{name}.png" for name in ("0", "1", "a/b", "3", "a/b.png", "17")]
     assert len(list(tmp_path.rglob("*.png"))) == 6
     assert columns["share"].tolist() == [0.0] * 6
     (tmp_path / "out_masks").mkdir()
     with pytest.raises(UsageError, match="out_masks exists already"):
-        ImageOutputs(tmp_path / "part", tmp_path / "out_masks", replaces=False).with_files({"mask": [pixels]}, ["a"])
+        ImageOutputs(tmp_path / "part", tmp_path / "out_masks", False, "crop").with_files({"mask": [pixels]}, ["a"], [])
 
 
 def test_a_mask_of_many_classes_keeps_its_numbers(tmp_path: Path) -> None:
-    files = ImageOutputs(tmp_path, tmp_path, replaces=True)
+    files = ImageOutputs(tmp_path, tmp_path, replaces=True, resize="crop")
     pixels = np.array([[0, 300], [65535, 7]], np.uint16)
-    files.with_files({"mask": [pixels]}, ["a"])
+    files.with_files({"mask": [pixels]}, ["a"], [])
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), pixels)
 
 

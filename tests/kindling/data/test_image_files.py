@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
-from kindling.data.image_files import pixels, read_images, read_pixels
+from kindling.data.image_files import pixels, read_images, read_pixels, resized, restored
 
 # Four squares, so that what compresses with loss keeps their middles.
 COLOURS = np.array([[[200, 30, 60], [20, 180, 90]], [[240, 240, 240], [0, 0, 0]]], np.uint8)
@@ -210,6 +210,22 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "floats": ("a.tiff", lambda path: Image.new("F", (4, 4)).save(path), "its pixels are floats: expected 8 or 16 bits"),
     "gone": ("a.png", lambda path: None, "No such file"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [(24, 36), (36, 24), (12, 12), (6, 10), (101, 57)])
+@pytest.mark.parametrize("resize", ["crop", "pad", "stretch"])
+def test_a_mask_gets_the_size_of_its_image_back(size: tuple[int, int], resize: str) -> None:
+    width, height = size
+    quarters = 1 + 2 * (np.arange(height)[:, None] >= height / 2) + (np.arange(width) >= width / 2)
+    whole = Image.fromarray(quarters.astype(np.uint8))
+    small = resized(whole, 12, 12, resize, resample=Image.Resampling.NEAREST, border=9)
+    back = restored(small, *size, resize, border=255)
+    assert back.size == size
+    found, (left, top) = np.asarray(back), ((side - min(size)) // 2 * (resize == "crop") for side in size)
+    inside = (slice(top, height - top), slice(left, width - left))
+    assert (found[inside] == quarters[inside]).mean() > 0.9
+    assert (found == 255).sum() == height * width - found[inside].size
+    assert 9 not in found
 
 
 @pytest.mark.parametrize(("name", "make", "reason"), BROKEN.values(), ids=BROKEN)

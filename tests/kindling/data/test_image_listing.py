@@ -32,28 +32,28 @@ def test_the_order_is_that_of_sorted_paths(tmp_path: Path) -> None:
     names = ["a", "a b", "a.b", "a.x", "a0", "A", "ä", "é", "z", "Z", "10", "9", "_", "~", "a-b"]
     touch(tmp_path, *[f"{name}.png" for name in names], *[f"{name}/{name}.JPG" for name in names])
     touch(tmp_path, *[f"a/{name}/{name}.tiff" for name in names], "deep/er/still/1.webp")
-    found = Listing(tmp_path).images()
+    found = [*Listing(tmp_path).images()]
     assert len(found) == 3 * len(names) + 1
     assert found == by_pathlib(tmp_path)
-    assert [f"a/{name}" for name in by_pathlib(tmp_path / "a")] == Listing(tmp_path).images("a")
+    assert [f"a/{name}" for name in by_pathlib(tmp_path / "a")] == [*Listing(tmp_path).images("a")]
 
 
 def test_hidden_files_and_those_with_other_endings_are_left_out_and_told(tmp_path: Path) -> None:
-    touch(tmp_path, "b.PNG", "a.jpeg", "deep/er/c.webp", "folder.png/d.bmp")
-    touch(tmp_path, ".hidden.png", ".git/d.png", "notes.txt", "e.png.bak", "deep/x.JFIF", "deep/w.jfif", "png")
+    touch(tmp_path, "b.PNG", "a.jpeg", "deep/er/c.webp", "deep/er/d.JFIF", "folder.png/d.bmp")
+    touch(tmp_path, ".hidden.png", ".git/d.png", "notes.txt", "e.png.bak", "deep/x.HEIC", "deep/w.heic", "png")
     listing = Listing(tmp_path)
-    assert listing.images() == ["a.jpeg", "b.PNG", "deep/er/c.webp", "folder.png/d.bmp"]
-    assert listing.left_out == {"hidden": 2, ".txt": 1, ".bak": 1, ".jfif": 2, "no ending": 1}
+    assert [*listing.images()] == ["a.jpeg", "b.PNG", "deep/er/c.webp", "deep/er/d.JFIF", "folder.png/d.bmp"]
+    assert listing.left_out == {"hidden": 2, ".txt": 1, ".bak": 1, ".heic": 2, "no ending": 1}
     (note,) = listing.notes()
     assert note.startswith("left out: 7 (")
-    assert all(part in note for part in ("hidden 2", ".jfif 2", ".txt 1", ".bak 1", "no ending 1"))
-    assert Listing(tmp_path).images(".git") == [".git/d.png"]  # asked for by name
+    assert all(part in note for part in ("hidden 2", ".heic 2", ".txt 1", ".bak 1", "no ending 1"))
+    assert [*Listing(tmp_path).images(".git")] == [".git/d.png"]  # asked for by name
 
 
 def test_of_many_kinds_the_most_frequent_are_told(tmp_path: Path) -> None:
     touch(tmp_path, *[f"{number}.heic" for number in range(1200)], *[f"x.{letter}" for letter in "abcdef"])
     listing = Listing(tmp_path)
-    assert listing.images() == []
+    assert [*listing.images()] == []
     (note,) = listing.notes()
     assert note.startswith("left out: 1,206 (.heic 1,200, ")
     assert note.endswith(f", …), such as {tmp_path}/0.heic")
@@ -62,7 +62,7 @@ def test_of_many_kinds_the_most_frequent_are_told(tmp_path: Path) -> None:
 def test_nothing_is_told_where_nothing_is_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b/c.gif")
     listing = Listing(tmp_path)
-    assert listing.images() == ["a.png", "b/c.gif"]
+    assert [*listing.images()] == ["a.png", "b/c.gif"]
     assert listing.notes() == []
 
 
@@ -73,10 +73,10 @@ def test_links_are_followed(tmp_path: Path) -> None:
     link(tmp_path / "pets/dog", tmp_path / "elsewhere")
     listing = Listing(tmp_path / "pets")
     assert listing.folders() == ["cat", "dog"]
-    assert listing.images("cat") == ["cat/0.png", "cat/9.png", "cat/more/1.png", "cat/more/in/2.png"]
-    assert listing.images("dog") == ["dog/3.png"]
+    assert [*listing.images("cat")] == ["cat/0.png", "cat/9.png", "cat/more/1.png", "cat/more/in/2.png"]
+    assert [*listing.images("dog")] == ["dog/3.png"]
     assert not listing.left_out
-    assert Listing(tmp_path / "pets").images() == [*listing.images("cat"), *listing.images("dog")]
+    assert [*Listing(tmp_path / "pets").images()] == [*listing.images("cat"), *listing.images("dog")]
 
 
 LINKS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -93,7 +93,7 @@ def test_no_image_is_found_twice(make: Callable[[Path], object], told: str, tmp_
     touch(tmp_path, "cat/1.png", "cat/deep/2.png", "dog/3.png")
     make(tmp_path)
     listing = Listing(tmp_path)
-    assert listing.images("cat") == ["cat/1.png", "cat/deep/2.png"]
+    assert [*listing.images("cat")] == ["cat/1.png", "cat/deep/2.png"]
     assert listing.left_out == {told: 1}
 
 
@@ -103,7 +103,7 @@ def test_two_links_to_one_folder_are_one(tmp_path: Path) -> None:
         link(tmp_path / "cat" / name, tmp_path / "store")
     link(tmp_path / "store/back", tmp_path / "cat")  # by which the links would be reached again
     listing = Listing(tmp_path)
-    assert listing.images("cat") == ["cat/0.png", "cat/a/1.png"]
+    assert [*listing.images("cat")] == ["cat/0.png", "cat/a/1.png"]
     assert listing.left_out["linked in a circle or twice"] == 2
 
 
@@ -131,4 +131,4 @@ def test_a_file_takes_little_more_memory_than_its_name(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert len(found) == 2000
-    assert grown / len(found) < 150  # bytes
+    assert grown / len(found) < 30  # bytes that Python knows of, which are not those of Arrow
