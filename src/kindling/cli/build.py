@@ -1,10 +1,10 @@
 """Builds what the command line describes: the data, then the model, whose sizes come from the data."""
 
-import inspect
 import re
 import sys
 from argparse import SUPPRESS, ArgumentError
 from contextlib import nullcontext
+from copy import deepcopy
 from functools import cached_property, partial
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ from kindling.core import short_names
 from kindling.core.class_paths import IN_A_LIST, foreign_parts, import_part, is_foreign, shortened, with_class_paths
 from kindling.core.config_problems import explain
 from kindling.core.errors import Stopped, UsageError, origin
-from kindling.core.parts import class_path_of, find_class, load_projects
+from kindling.core.parts import class_path_of, find_class, load_projects, parameter_of
 from kindling.core.settings import COMMAND_LINE, settings_in
 from kindling.core.trusted_parts import imported_parts
 from kindling.data.base import Data
@@ -238,6 +238,7 @@ class Parts(LightningCLI):
         """Build data and model; the model's arguments that come from the data are filled in on the way."""
         foreign = [cls for cls in (self.model_type, self.data_type) if cls and not issubclass(cls, Model | Data)]
         run = self.arguments.run
+        self.config_dump = self._written(skip_link_targets=False)  # what modules save as hyper-parameters
         is_trained = bool(self.checkpoint) or (run is not None and any((run / "checkpoints").glob("*.ckpt")))
         with learnt(self.checkpoint.get("preprocessing")), weights_follow(is_trained):
             own = [(_as_its_author_does, cls, False) for cls in foreign]
@@ -265,7 +266,7 @@ class Parts(LightningCLI):
     @cached_property
     def foreign(self) -> dict[str, str]:
         """The import paths of parts that belong to no installed project: a resume has to name them again."""
-        return {key: path for key, path in foreign_parts(self.dump()).items() if key != IN_A_LIST}
+        return {key: path for key, path in foreign_parts(self._plain).items() if key != IN_A_LIST}
 
     def callbacks(self) -> list[L.Callback]:
         """The engine's callbacks, as their flags say."""
@@ -273,7 +274,15 @@ class Parts(LightningCLI):
 
     def dump(self) -> dict[str, Any]:
         """Every setting, as a run keeps it: classes by their short names where those mean one class."""
-        plain = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        return deepcopy(self._plain)
+
+    def _written(self, **options: Any) -> dict[str, Any]:
+        """The settings as YAML has them; they were checked when they were read, which takes twice as long as this."""
+        return yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_validation=True, **options))
+
+    @cached_property
+    def _plain(self) -> dict[str, Any]:
+        plain = self._written()
         plain["trainer"]["logger"] = without_defaults(plain["trainer"]["logger"])
         return with_class_paths(plain, shortened)
 
@@ -285,9 +294,3 @@ def _as_its_author_does(cls: type, *args: Any, **kwargs: Any) -> Any:
     would find none of its own, and would give the description of an object instead of the object.
     """
     return cls(*args, **kwargs)
-
-
-def parameter_of(cls: type, name: str) -> inspect.Parameter | None:
-    """A parameter of a constructor, or of a parent's that it may pass arguments on to; None if none has that name."""
-    signatures = [inspect.signature(each).parameters for each in cls.__mro__]
-    return next((signature[name] for signature in signatures if name in signature), None)

@@ -7,6 +7,7 @@ finds those of the installed projects by their entry points, such as this one in
     my_project = "my_project"
 """
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -175,3 +176,9 @@ def imported(path: str) -> Any:
     """What a path names, if its module is imported; else None."""
     module, _, name = path.rpartition(".")
     return getattr(sys.modules.get(module), name, None)
+
+
+def parameter_of(cls: type, name: str) -> inspect.Parameter | None:
+    """A parameter of a constructor, or of a parent's that it may pass arguments on to; None if none has that name."""
+    signatures = [inspect.signature(each).parameters for each in cls.__mro__]
+    return next((signature[name] for signature in signatures if name in signature), None)

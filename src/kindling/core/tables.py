@@ -15,8 +15,11 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the 
 def plain_cell(text: str) -> str:
     """A text as it is; after an apostrophe if a spreadsheet would compute it: names of classes and files are not code.
 
-    Numbers, such as a class -1, stay as they are.
+    Numbers, such as a class -1, stay as they are. Lone surrogates, which stand for the bytes of a file's name that are
+    no text, become escapes, such as \\udce9: no file could hold them.
     """
+    if not text.isascii():
+        text = text.encode(errors="backslashreplace").decode()
     if not text.startswith(FORMULAS):
         return text
     with suppress(ValueError):

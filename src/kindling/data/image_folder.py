@@ -81,6 +81,8 @@ class ImageFolder(StoredImages):
                 self._refuse_without_classes(split_folder)
             for label in labels[split]:
                 folder = f"{split_folder}/{label}" if split_folder else label
+                if label.encode(errors="replace").decode() != label:
+                    raise ValueError(f"{self.root / folder} is named after a class, but not in UTF-8: rename it")
                 if label not in self.classes:
                     named = ", ".join(self.classes)
                     raise ValueError(f"{self.root / folder} is a class that {train} lacks: it has {named}")

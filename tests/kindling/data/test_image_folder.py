@@ -1,7 +1,9 @@
 """Folders of images. Each image is of one grey value, 100 × its class + its number, so that labels can be checked."""
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -371,6 +373,23 @@ def test_it_trains_and_tests_the_same_with_and_without_a_cache(kindling: Run, mo
     ]
     for split in ("val", "test"):
         assert results[0][split] == results[1][split] == results[2][split]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are text")
+@pytest.mark.parametrize("lazy", ["false", "true"])
+def test_a_file_may_have_any_name_and_a_class_a_name_of_text(lazy: str, kindling: Run) -> None:
+    folder, odd = write(Path("photos"), cat=10, dog=10), os.fsdecode(b"caf\xe9")
+    for path in folder.glob("*/0[0-4].png"):
+        path.rename(path.with_stem(path.stem + odd))
+    data = ["--data", "ImageFolder", "--data.path", "photos", "--data.image_size", "8", "--data.batch_size", "4"]
+    assert kindling("fit", "--model", "CNN", *data, "--data.lazy", lazy, *QUICK).code == 0
+    assert kindling("predict", "--run", "latest", "--input", "photos").code == 0
+    table = Path("lightning_logs/unnamed/version_0/predict/predictions_photos.csv").read_text(encoding="utf-8")
+    assert table.count(r"caf\udce9.png,") == 10
+    (folder / "dog").rename(folder / odd)
+    shutil.rmtree("lightning_logs")
+    refused = kindling("fit", "--model", "CNN", *data, "--data.lazy", lazy, *QUICK)
+    assert_refused(refused, r"photos/caf\udce9 is named after a class, but not in UTF-8: rename it")
 
 
 def test_what_is_skipped_is_told(kindling: Run) -> None:
