@@ -22,10 +22,10 @@ demo: .venv/installed  ## train a ResNet on real handwritten digits, test it, sa
 	@echo "in a new shell, first: source .venv/bin/activate"
 
 test: .venv/installed-dev  ## run the tests, without the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 test-all: .venv/installed-dev  ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/installed-dev  ## check style, types, and what imports what
 	$(BIN)/ruff check
