@@ -40,8 +40,7 @@ class Workers:
     ) -> None:
         self.trials, self.space, self.fit, self.about, self.most = trials, space, fit, about, most
         self.slots: list[TrialProcess | None] = [None] * count
-        gpus = gpus_here() if count > 1 else []
-        self.environments = [environment_of(slot, count, gpus) for slot in range(count)]
+        self.gpus = gpus_here() if count > 1 else []
         self.signal = 0  # the one that asks to stop
         self.next_claim = 0.0  # when to look again
 
@@ -96,8 +95,14 @@ class Workers:
         goes_on = "goes on: " if (run / "config.yaml").exists() else ""
         print_plain(f"trial {number}  {goes_on}{', '.join(described(values))}")
         output = folder / "output" / f"{run.name}.txt"
-        environment = self.environments[slot] | {ENDS_WITH_PARENT: str(os.getpid())}
+        environment = self._environment(slot, number) | {ENDS_WITH_PARENT: str(os.getpid())}
         return TrialProcess(claim, [*FIT, *given, *OF_A_TRIAL], environment, run, output, self.about["metric"])
+
+    def _environment(self, slot: int, number: int) -> dict[str, str]:
+        """The environment of a trial, which shares this machine with those of other shells as well."""
+        own = {process.claim.trial.number for process in self.slots if process}
+        others = self.trials.at_work_here() - own - {number}
+        return environment_of(slot, len(self.slots) + len(others), self.gpus)
 
     def _is_over(self, process: TrialProcess) -> bool:
         """Look at a trial, and tell the study what has become of it; returns whether its process has ended."""

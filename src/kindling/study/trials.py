@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from socket import gethostname
 from typing import IO, Any
 from uuid import uuid4
 
@@ -149,8 +150,17 @@ class Trials:
                 lock.close()
         return {number for number, lock in locks.items() if not lock}
 
+    def at_work_here(self) -> set[int]:
+        """The numbers of those that a process of this machine is working on."""
+        return {
+            number for number in self.at_work() if self._lock_file(number).read_text(encoding="utf-8") == gethostname()
+        }
+
+    def _lock_file(self, number: int) -> Path:
+        return self.folder / "locks" / f"trial_{number}"
+
     def _lock(self, number: int) -> IO[str] | None:
-        return try_lock(self.folder / "locks" / f"trial_{number}")
+        return try_lock(self._lock_file(number))
 
     def _claim(self, number: int) -> Claim | None:
         """A claim of the trial, if no other worker has one."""
@@ -162,6 +172,9 @@ class Trials:
         if self.storage.get_trial(trial_id).state.is_finished():  # just now
             lock.close()
             return None
+        lock.truncate(0)
+        lock.write(gethostname())
+        lock.flush()
         self.study.sampler = _sampler(self.about["search"], self.about["seed"], number)
         return Claim(optuna.trial.Trial(self.study, trial_id), lock)
 

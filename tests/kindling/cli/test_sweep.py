@@ -133,6 +133,18 @@ def test_a_trial_is_a_fit_without_test_and_figures(
     assert cards == {"3", "5"}
 
 
+@pytest.mark.parametrize(("others", "threads"), [(set(), "None"), ({98, 99}, "2")])
+def test_trials_of_several_shells_share_the_cores(
+    others: set[int], threads: str, search: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("kindling.study.trial_process.cores", lambda: 6)
+    monkeypatch.setattr(Trials, "at_work_here", lambda _: {0, *others})
+    assert search(["fine"]).code == 0
+    _, environment = Path(STUDY, "trial_0/commands.txt").read_text(encoding="utf-8").splitlines()
+    assert environment.split()[0] == threads
+
+
 def test_an_interrupted_trial_goes_on_and_counts_once(search: Callable[..., Result]) -> None:
     told = search(["interrupted"])
     assert told.code == 0

@@ -71,6 +71,17 @@ def test_a_trial_is_at_work_as_long_as_a_process_has_its_lock(folder: Path) -> N
     assert second.claim(SPACE, 9).trial.number == 1  # which the look has left free
 
 
+def test_trials_of_other_machines_are_not_at_work_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = worker(folder), worker(folder)
+    claims = [first.claim(SPACE, 9)]
+    with monkeypatch.context() as patch:
+        patch.setattr("kindling.study.trials.gethostname", lambda: "elsewhere")
+        claims.append(second.claim(SPACE, 9))
+    claims.append(second.claim(SPACE, 9))
+    assert first.at_work() == {0, 1, 2}
+    assert first.at_work_here() == second.at_work_here() == {0, 2}
+
+
 @pytest.mark.parametrize("search", ["tpe", "random"])
 def test_what_is_drawn_follows_from_the_seed_and_the_trials_before(folder: Path, search: str) -> None:
     drawn = []
