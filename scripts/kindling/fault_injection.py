@@ -12,7 +12,7 @@ leaves is compared with one that nobody disturbed: every value in `last.ckpt`, t
 Times may differ.
 
 All but `ranks` take 6.6 minutes on 2 cores: 30 kills in 10 configurations, 15 kills during saves, 6 full disks and 206
-damaged checkpoints, after all of which everything was identical.
+damaged checkpoints, after all of which everything was identical. `ranks` takes another 12 for its 20 kills.
 """
 
 import argparse

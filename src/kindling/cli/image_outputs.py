@@ -26,6 +26,7 @@ class ImageOutputs:
     def __init__(self, folder: Path, target: Path, replaces: bool, resize: str) -> None:
         self.folder, self.target, self.replaces, self.resize = folder, target, replaces, resize
         self.written = set[str]()
+        self.cropped = 0  # how many of the image files were cropped
 
     def with_files(self, columns: dict[str, Any], names: list[str], sources: list[str]) -> dict[str, Any]:
         """A table's columns, with images replaced by the names of the files they are written to.
@@ -55,7 +56,9 @@ class ImageOutputs:
         path.parent.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(pixels)
         if source:
-            image = restored(image, *size_of(source), self.resize, border=np.iinfo(pixels.dtype).max)
+            size, largest = size_of(source), np.iinfo(pixels.dtype).max
+            image = restored(image, *size, self.resize, border=largest)
+            self.cropped += self.resize == "crop" and size[0] * pixels.shape[0] != size[1] * pixels.shape[1]
         if pixels.dtype == np.uint8:
             image.putpalette(PALETTE)  # colours for the eye; the numbers stay
         image.save(path)

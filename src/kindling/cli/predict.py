@@ -147,7 +147,10 @@ def predict_table(trained: "Trained", options: argparse.Namespace) -> None:
         summary = write_table(part, predictor, predictions, files)
     print(f"{summary.inputs - summary.failed:,} of {summary.inputs:,} inputs predicted: {output}")
     if files.written:
-        print(f"{len(files.written):,} masks: {folder}")
+        print(f"{len(files.written):,} mask{'s' * (len(files.written) != 1)}: {folder}")
+    if files.cropped:
+        told = f"{files.cropped:,} cropped: their masks hold 255 where the model did not look"
+        print(f"{told}; one trained with --data.resize pad looks everywhere")
     for line in summary.lines():
         print_plain(line)
 

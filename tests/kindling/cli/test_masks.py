@@ -173,7 +173,9 @@ def test_a_mask_has_the_size_of_its_image(resize: str, of_no_class: int, kindlin
     Image.open("images/a/0.bmp").resize((24, 36)).save("new/tall.png")
     Image.open("images/a/0.bmp").resize((36, 24)).save("new/turned.jpg", exif=turned)
     run = ROOT / "it" / "version_0"
-    assert kindling("predict", "--run", run, "--input", "new").code == 0
+    finished = kindling("predict", "--run", run, "--input", "new")
+    assert finished.code == 0
+    assert ("2 cropped: their masks hold 255 where the model did not look" in finished.out) == bool(of_no_class)
     for row in read(run / "predict" / "predictions_new.csv"):
         with Image.open(run / "predict" / row["mask"]) as image:
             assert image.size == (24, 36)
