@@ -1,6 +1,7 @@
 """Your own images, in a folder: `kindling fit --model CNN --data ImageFolder --data.path photos`."""
 
 import re
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ class ClassFolder(NamedTuple):
 
     split: str
     label: str
-    names: PackedNames
+    names: Sequence[str]
 
 
 class ImageFolder(StoredImages):
@@ -68,7 +69,7 @@ class ImageFolder(StoredImages):
 
     def _folders(self) -> list[ClassFolder]:
         """All images; sets the classes, which are the folders of the training split, and the notes."""
-        listing = Listing(self.root, self.cache if self.lazy else None)
+        listing = Listing(self.root, self.lazy, self.cache if self.lazy else None)
         top = listing.folders()
         split_folders = self._split_folders(top, listing)
         if not self.labelled:
@@ -95,7 +96,7 @@ class ImageFolder(StoredImages):
     def _unlabelled_folders(self, split_folders: dict[str, str], listing: Listing) -> list[ClassFolder]:
         """All images of each split, at any depth; sets the notes."""
         if "" in split_folders.values():
-            listing = Listing(self.root, listing.cache)  # for which no image lies outside a class
+            listing = Listing(self.root, listing.packed, listing.cache)  # for which no image lies outside a class
         found = [ClassFolder(split, "", self._images(folder, listing)) for split, folder in split_folders.items()]
         self.classes, self.notes = None, listing.notes()
         return found
@@ -125,7 +126,7 @@ class ImageFolder(StoredImages):
         without = "; for images without classes: --data.labelled false" if count else ""
         raise ValueError(f"{folder} has {content}: expected {folder}/<class>/<image>{without}")
 
-    def _images(self, folder: str, listing: Listing) -> PackedNames:
+    def _images(self, folder: str, listing: Listing) -> Sequence[str]:
         names = listing.images(folder)
         if not names:
             raise ValueError(f"{self.root / folder} has no images (JPEG, PNG …): put some in, or remove the folder")

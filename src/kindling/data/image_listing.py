@@ -4,13 +4,13 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kindling.core.files import made_by_one, whole_file
-from kindling.data.packed_names import PackedNames
+from kindling.data.packed_names import BLOCK, PackedNames
 
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 KINDS = 5  # of files left out that a note names, at most
@@ -28,7 +28,7 @@ class Found:
         times: when each of the folders was changed, in nanoseconds, by its path.
     """
 
-    names: PackedNames = field(default_factory=PackedNames)
+    names: Sequence[str] = ()
     left_out: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Found:
         if max(self.times.values()) < (started - JUST_NOW) * 1e9:
             about = {name: value for name, value in vars(self).items() if name != "names"}
             with whole_file(path) as part:
-                self.names.write(part, about)
+                PackedNames.joined([self.names]).write(part, about)
 
     @classmethod
     def read(cls, path: Path) -> "Found | None":
@@ -68,12 +68,13 @@ class Listing:
 
     Args:
         root: the folder.
-        cache: a folder to keep what was found in, so that another listing need only look at the times of the folders;
-            None to keep nothing.
+        packed: whether to pack the names, since there can be millions of them.
+        cache: a folder to keep what was found in, packed, so that another listing need only look at the times of the
+            folders; None to keep nothing.
     """
 
-    def __init__(self, root: Path, cache: str | None = None) -> None:
-        self.root, self.cache = root, cache
+    def __init__(self, root: Path, packed: bool = False, cache: str | None = None) -> None:
+        self.root, self.packed, self.cache = root, packed, cache
         self._all, self._found = Found(), Found()  # what all calls have found, and what the latest has
         self._known: list[Path] = []  # where links have led to
 
@@ -82,7 +83,7 @@ class Listing:
         """How many files, or folders, of each kind are not images."""
         return self._all.left_out
 
-    def images(self, folder: str = "") -> PackedNames:
+    def images(self, folder: str = "") -> Sequence[str]:
         """The names of all images in a folder below the root, sorted by the parts of their paths.
 
         Linked folders count too, except those whose images are found anyway.
@@ -114,7 +115,10 @@ class Listing:
 
     def _look(self, path: str, folder: str) -> None:
         self._known, self._found = [Path(path).resolve()], Found()
-        self._found.names = PackedNames(self._walk(path, f"{folder}/" if folder else ""))
+        self._names: list[str] = []
+        self._packed: list[PackedNames] = []
+        self._walk(path, f"{folder}/" if folder else "")
+        self._found.names = PackedNames.joined([*self._packed, self._names]) if self.packed else self._names
 
     def _cache_file(self, path: str) -> Path | None:
         if not self.cache:
@@ -151,17 +155,20 @@ class Listing:
         example = os.path.join(self.root, self._all.examples[kinds[0][0]])
         return [f"left out: {self.left_out.total():,} ({', '.join(told)}), such as {example}"]
 
-    def _walk(self, path: str, prefix: str) -> Iterator[str]:
-        """The images of a folder, whose names begin with a prefix."""
+    def _walk(self, path: str, prefix: str) -> None:
+        """Add the images of a folder, whose names begin with a prefix."""
         self._found.times[path] = os.stat(path).st_mtime_ns
         images, folders = self._content(path, prefix)
         for name in sorted([*images, *folders]):
             if name not in folders:
-                yield prefix + name
+                self._names.append(prefix + name)
             elif self._leads_elsewhere(folders[name]):
-                yield from self._walk(folders[name].path, f"{prefix}{name}/")
+                self._walk(folders[name].path, f"{prefix}{name}/")
             else:
                 self._found.leave_out("linked in a circle or twice", prefix + name)
+        if self.packed and len(self._names) > BLOCK:
+            self._packed.append(PackedNames(self._names))
+            self._names.clear()
 
     def _content(self, path: str, prefix: str) -> tuple[list[str], dict[str, os.DirEntry[str]]]:
         """The names of the images in a folder, and the folders by their names; in any order."""

@@ -150,7 +150,7 @@ class Images(StoredImages):
         written = [words.words[place] for place in words.places.tolist()]
         root, base = os.path.abspath(self.root), self._base(written[0])
         names = [self._below_root(path, row, base, root) for row, path in enumerate(written)]
-        there = {*Listing(self.root, self.cache if self.lazy else None).images()}
+        there = {*Listing(self.root, self.lazy, self.cache if self.lazy else None).images()}
         self._refuse_missing(names, there)
         self._refuse_twice(names)
         if unnamed := there.difference(names):

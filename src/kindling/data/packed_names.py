@@ -30,10 +30,11 @@ class PackedNames(Sequence[str]):
         self.blocks = pa.chunked_array(blocks, PACKED)
 
     @classmethod
-    def joined(cls, parts: Iterable["PackedNames"]) -> "PackedNames":
-        """The names of all parts, one after the other, without a copy."""
+    def joined(cls, parts: Iterable[Sequence[str]]) -> "PackedNames":
+        """The names of all parts, one after the other, without a copy of those that are packed."""
+        packed = [part if isinstance(part, cls) else cls(part) for part in parts]
         names = cls()
-        names.blocks = pa.chunked_array([block for part in parts for block in part.blocks.chunks], PACKED)
+        names.blocks = pa.chunked_array([block for part in packed for block in part.blocks.chunks], PACKED)
         return names
 
     def __len__(self) -> int:

@@ -128,7 +128,10 @@ def test_a_file_takes_little_more_memory_than_its_name(tmp_path: Path) -> None:
         listing = Listing(tmp_path)
         found = listing.images()
         grown, _ = tracemalloc.get_traced_memory()
+        packed = Listing(tmp_path, packed=True).images()
+        more, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert len(found) == 2000
-    assert grown / len(found) < 30  # bytes that Python knows of, which are not those of Arrow
+    assert grown / len(found) < 150  # bytes
+    assert (more - grown) / len(packed) < 5  # bytes that Python knows of, besides those of Arrow

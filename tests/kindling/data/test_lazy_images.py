@@ -100,7 +100,7 @@ def test_a_kept_listing_is_read_while_no_folder_changes(tmp_path: Path, monkeypa
     make_old(root)
 
     def listing() -> tuple[list[str], list[str]]:
-        one = Listing(root, str(cache))
+        one = Listing(root, True, str(cache))
         return [*one.images("cat")], one.notes()
 
     names, notes = listing()
@@ -122,7 +122,7 @@ def test_a_kept_listing_is_read_while_no_folder_changes(tmp_path: Path, monkeypa
 
 def test_a_listing_of_a_folder_that_has_just_changed_is_not_kept(tmp_path: Path) -> None:
     root, cache = noise(tmp_path / "photos"), tmp_path / "cache"
-    assert Listing(root, str(cache)).images("cat")
+    assert Listing(root, True, str(cache)).images("cat")
     assert not [*cache.glob("*.listing")]
 
 
