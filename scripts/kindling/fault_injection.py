@@ -92,6 +92,17 @@ class Row:
     faults: int = 0
     resumes: int = 0
     differences: list[str] = field(default_factory=list)
+    keep: Path | None = None  # where to copy what differs
+
+    def compare(self, expected: dict[str, str], training: "Training", reference: "Training") -> None:
+        """Note how a training that was broken off has ended otherwise, or that it could not write, and remove it."""
+        new = differences(expected, training.contents())
+        new += [line for line in training.said.splitlines() if "can't write" in line]
+        if new and self.keep:
+            for each in (training, reference):
+                shutil.copytree(each.folder, self.keep / each.folder.name, dirs_exist_ok=True)
+        self.differences += new
+        shutil.rmtree(training.folder)
 
 
 class Failure(Exception):
@@ -119,6 +130,10 @@ class Training:
     @property
     def saving(self) -> bool:
         return self.marks.read_text().endswith("saving\n")
+
+    @property
+    def said(self) -> str:
+        return "".join(path.read_text(errors="replace") for path in (self.log, *sorted(self.folder.glob("said-*.txt"))))
 
     @property
     def is_over(self) -> bool:
@@ -339,8 +354,7 @@ def kills(row: Row, folder: Path, configuration: str, count: int, rng: random.Ra
         else:
             training.start()
         row.resumes += training.starts - 1
-        row.differences += differences(expected, training.contents())
-        shutil.rmtree(training.folder)
+        row.compare(expected, training, reference)
 
 
 def ranks(row: Row, folder: Path, way: str, count: int, rng: random.Random) -> None:
@@ -357,8 +371,7 @@ def ranks(row: Row, folder: Path, way: str, count: int, rng: random.Random) -> N
         else:
             training.start_in_ranks(way)
         row.resumes += training.starts - 1
-        row.differences += differences(expected, training.contents())
-        shutil.rmtree(training.folder)
+        row.compare(expected, training, reference)
 
 
 def saves(row: Row, folder: Path, configuration: str, count: int, rng: random.Random) -> None:
@@ -442,9 +455,9 @@ PARTS: dict[str, tuple[Callable[..., None], int, tuple[str, ...]]] = {  # number
 }
 
 
-def inject(part: str, configuration: str, count: int, seed: int = 0) -> Row:
-    """Run a part with a configuration, in a temporary folder."""
-    row = Row()
+def inject(part: str, configuration: str, count: int, seed: int = 0, keep: Path | None = None) -> Row:
+    """Run a part with a configuration, in a temporary folder; trainings that end otherwise are copied to `keep`."""
+    row = Row(keep=keep and keep / f"{part}_{configuration}_{seed}".replace(" ", "_"))
     with tempfile.TemporaryDirectory() as folder:
         try:
             PARTS[part][0](row, Path(folder).resolve(), configuration, count, random.Random(f"{seed} {configuration}"))
@@ -460,6 +473,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--count", type=int, help="number of faults of a part, over all its configurations")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments and damages")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the kills' trainings that ended otherwise")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"unknown part {', '.join(unknown)}: expected {', '.join(PARTS)}")
@@ -472,7 +486,7 @@ def main() -> int:
             share, start = (count + index) // len(configurations), time.monotonic()
             if not share:
                 continue
-            row = inject(part, name, share, options.seed)
+            row = inject(part, name, share, options.seed, options.keep)
             identical, seconds = "NO" if row.differences else "yes", time.monotonic() - start
             print(
                 f"{part:<10}  {name:<17}  {row.faults:>6}  {row.resumes:>7}  {seconds:>7.0f}  {identical}", flush=True
