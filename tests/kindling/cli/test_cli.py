@@ -447,16 +447,13 @@ def test_a_refused_resume_leaves_the_run_as_it_was(kindling: Run) -> None:
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"],
-        ["--trainer.callbacks+=EMAWeightAveraging", "--trainer.gradient_clip_val", "null"],
+        ["--trainer.enable_progress_bar", "false", "--trainer.limit_test_batches", "0"],
+        ["--trainer.callbacks+=EMAWeightAveraging", "--trainer.enable_model_summary", "false"],
         ["--model.optimizer", "SGD", "--model.optimizer.lr", "0.1", "--model.schedule", "null"],
-        ["--model.schedule", "StepLR", "--model.schedule.step_size", "1"],
+        ["--trainer.callbacks+=TQDMProgressBar", "--model.schedule", "StepLR", "--model.schedule.step_size", "1"],
         ["--trainer.precision", "bf16-mixed", "--trainer.accumulate_grad_batches", "2"],
-        ["--trainer.precision", "64-true"],
-        ["--trainer.callbacks+=TQDMProgressBar"],
-        ["--trainer.limit_val_batches", "0"],
-        ["--trainer.limit_test_batches", "0"],
-        ["--trainer.num_sanity_val_steps", "0"],
+        ["--trainer.precision", "64-true", "--trainer.gradient_clip_val", "null"],
+        ["--trainer.limit_val_batches", "0", "--trainer.num_sanity_val_steps", "0"],
     ],
     ids=lambda flags: flags[0],
 )

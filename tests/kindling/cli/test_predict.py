@@ -56,11 +56,11 @@ def raw_inputs(kind: str, shape: tuple[int, ...], size: int) -> np.ndarray:
 
 
 def first_of_each(cases: list[Any]) -> Iterator[Any]:
-    """The first case of each model and of each task as they are, and the others as slow ones."""
+    """The first case of each model and of each task as they are; the others, and the largest network, as slow ones."""
     models, tasks = set[str](), set[str]()
     for case in cases:
         model, _, task = case.values
-        is_further = model in models and task in tasks
+        is_further = (model in models and task in tasks) or model == "Backbone"
         yield pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) if is_further else case
         models.add(model)
         tasks.add(task)

@@ -122,8 +122,8 @@ def test_the_curve_is_that_of_torch_stepped_by_hand(name: str, accumulate: int, 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_resumed_schedule_goes_on_where_it_was(name: str, tmp_path: Path) -> None:
-    schedule, _, _ = SCHEDULES[name]
-    whole, _ = train(schedule, tmp_path, "whole", max_epochs=EPOCHS)
+    schedule, make, per_epoch = SCHEDULES[name]
+    whole = by_hand(make, STEPS, per_epoch, EPOCHS * STEPS)
     schedule_of_whole_run = {"max_epochs": EPOCHS}
     train(schedule, tmp_path, "first", **schedule_of_whole_run, callbacks=[StopAfter(2, tmp_path)])
     rates, _ = train(schedule, tmp_path, "second", ckpt=str(tmp_path / "stopped.ckpt"), **schedule_of_whole_run)
