@@ -137,7 +137,9 @@ class Training:
 
     @property
     def is_over(self) -> bool:
-        return any(self.folder.glob("lightning_logs/*/*/results.json"))
+        """Whether the training ended some seconds ago, so that its page is written too."""
+        ends = [path.stat().st_mtime for path in self.folder.glob("lightning_logs/*/*/results.json")]
+        return any(time.time() - end > 10 for end in ends)
 
     def start(self, kill_after: float = PATIENCE, early: bool = False, code: int = 0, **faults: Any) -> bool:
         """Start, or resume what has begun; returns whether it was killed.
@@ -187,14 +189,14 @@ class Training:
                 if killed and self.is_over:
                     break  # torchrun waits five minutes at the end for an agent that was killed
                 if now - begun > PATIENCE:
-                    raise Failure(f"processes hang after another was killed:\n{launches.said(self.folder)[-4000:]}")
+                    raise Failure(f"processes hang after another was killed:\n{self.said[-4000:]}")
                 time.sleep(0.01)
         finally:
             launches.kill(processes)
         self.starts, self.seconds = self.starts + 1, time.monotonic() - clock
         codes = [process.returncode for process in processes]
         if not killed and any(codes):
-            raise Failure(f"exit codes {codes} of start {self.starts}:\n{launches.said(self.folder)[-4000:]}")
+            raise Failure(f"exit codes {codes} of start {self.starts}:\n{self.said[-4000:]}")
         if self.trace.stat().st_size:
             self.argv = ["fit", "--resume", str(next(self.folder.glob("lightning_logs/*/*")))]
         return killed

@@ -36,9 +36,11 @@ class ImageOutputs:
             names: of the inputs.
             sources: their image files, whose sizes the images get; empty if they are not from files.
         """
-        triples = [names, sources or [""] * len(names)]
+        sources = sources or [""] * len(names)
         return {
-            column: [*map(self._write, *triples, values)] if _are_images(values) else values
+            column: [self._write(*each) for each in zip(names, sources, values, strict=True)]
+            if _are_images(values)
+            else values
             for column, values in columns.items()
         }
 

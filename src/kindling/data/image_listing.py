@@ -116,9 +116,9 @@ class Listing:
     def _look(self, path: str, folder: str) -> None:
         self._known, self._found = [Path(path).resolve()], Found()
         self._names: list[str] = []
-        self._packed: list[PackedNames] = []
+        self._parts: list[PackedNames] = []
         self._walk(path, f"{folder}/" if folder else "")
-        self._found.names = PackedNames.joined([*self._packed, self._names]) if self.packed else self._names
+        self._found.names = PackedNames.joined([*self._parts, self._names]) if self.packed else self._names
 
     def _cache_file(self, path: str) -> Path | None:
         if not self.cache:
@@ -167,7 +167,7 @@ class Listing:
             else:
                 self._found.leave_out("linked in a circle or twice", prefix + name)
         if self.packed and len(self._names) > BLOCK:
-            self._packed.append(PackedNames(self._names))
+            self._parts.append(PackedNames(self._names))
             self._names.clear()
 
     def _content(self, path: str, prefix: str) -> tuple[list[str], dict[str, os.DirEntry[str]]]:

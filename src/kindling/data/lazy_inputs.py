@@ -27,7 +27,7 @@ class LazyInputs:
         shape: (N, *input_shape).
         dtype: uint8, from 0 to 255, float32, or int64 for tokens.
         is_slow: whether reading one takes so long that a command does not go through all before the training.
-        files: the image file of each; None if they are not from files, or have no output of their size.
+        files: the image file of each, whose size a predicted mask gets; None for none.
     """
 
     shape: tuple[int, ...]

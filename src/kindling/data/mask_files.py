@@ -9,7 +9,7 @@ from PIL import Image
 from kindling.data.image_files import FORMATS, read_pixels, resized, size_of
 from kindling.tasks.segmentation import IGNORED
 
-LOSSY = (".jpg", ".jpeg", ".webp")  # these may change the numbers
+LOSSY = (".jfif", ".jpe", ".jpeg", ".jpg", ".webp")  # these may change the numbers
 MODES = ("1", "L", "P", "I;16", "I")  # of an image with one whole number per pixel
 
 

@@ -88,7 +88,8 @@ def of_test_split(data: Data, size: int) -> InputBatches:
             reasons, is_fine = finite(raw) if data.takes_only_finite else ([""] * len(rows), slice(None))
             tensors = tuple(each[is_fine] for each in (raw, *others))
             of_files = getattr(inputs[0], "files", None)
-            files = [of_files[row] for row in rows.tolist()] if of_files else []
+            readable = [row for row, reason in zip(rows.tolist(), reasons, strict=True) if not reason]
+            files = [of_files[row] for row in readable] if of_files else []
             yield InputBatch(names, reasons, tensors, targets[rows][is_fine], files=files)
 
     return InputBatches(len(indices), batches())

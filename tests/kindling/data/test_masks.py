@@ -145,6 +145,9 @@ MISTAKES: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "lossy": (
         lambda: Path("masks/03.png").rename("masks/03.jpg"), {}, "masks/03.jpg is in a format that changes numbers: expected masks/03.png",
     ),
+    "lossy by another ending": (
+        lambda: Path("masks/03.png").rename("masks/03.jfif"), {}, "masks/03.jfif is in a format that changes numbers: expected masks/03.png",
+    ),
     "size": (mask(GREY.T), {}, "images/03.png can't be used: its mask masks/03.png has 20×30 pixels, but the image has 30×20"),
     "value": (mask(GREY + 3), NAMED, "images/03.png can't be used: its mask masks/03.png holds the value 3: expected 0, 1, 2, 255"),
     "too large": (mask(GREY.astype(np.uint16) + 300), {}, "its mask masks/03.png holds the value 300: expected at most 255"),
