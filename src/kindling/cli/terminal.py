@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelSummary, ProgressBar, RichProgressBar
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.table import Column, Table
@@ -148,6 +149,10 @@ def _epoch(trainer: L.Trainer) -> str:
 
 class Summary(ModelSummary):
     """The model's parts: name, type, parameters, and the shape of one output (without the batch), if that is known."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        with torch.compiler.set_stance("force_eager"):  # torch 2.11 would never compile what it has seen counted
+            super().on_fit_start(trainer, pl_module)
 
     @staticmethod
     def summarize(summary_data: list[tuple[str, list[str]]], *_: Any, **__: Any) -> None:
