@@ -1,6 +1,7 @@
 """What a checkpoint may hold: plain values of the expected types, no file outside its folder, a model's weights."""
 
 import io
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType
@@ -32,6 +33,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "pytorch-lightning_version": (str,),
 }
 RECIPE = ("optimizer", "schedule", "_instantiator")  # hyper-parameters on which no weight depends
+PLAIN = (NoneType, bool, int, float, str, Tensor)
 OF_DICTS = ("callbacks", "loops", "optimizer_states")  # their parts are dicts
 
 
@@ -90,6 +92,8 @@ def unloadable_in(content: Any, name: str = "") -> str | None:
 
 
 def _can_be_loaded(content: Any) -> bool:
+    if _is_plain(content):
+        return True
     empty = torch.empty(0)
     buffer = io.BytesIO()
     try:
@@ -99,6 +103,14 @@ def _can_be_loaded(content: Any) -> bool:
     except Exception:  # foreign objects fail in any way
         return False
     return True
+
+
+def _is_plain(content: Any) -> bool:
+    """Whether it is made of nothing but what is known to load, which is found in a tenth of the time of a try."""
+    kind = type(content)
+    if kind in (dict, OrderedDict):
+        return all(map(_is_plain, content)) and all(map(_is_plain, content.values()))
+    return kind in PLAIN or (kind in (list, tuple) and all(map(_is_plain, content)))
 
 
 def unloadable_hyperparameters(*owners: Any) -> dict[str, str]:

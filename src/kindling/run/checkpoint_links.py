@@ -17,7 +17,7 @@ def free_name(path: Path) -> Path:
 
 def have_link(path: Path) -> None:
     """Put a link where a copy of a run has the folder itself, which nothing could replace in one step."""
-    if is_file(path / MANIFEST) and not path.is_symlink():
+    if path.is_dir() and not path.is_symlink() and is_file(path / MANIFEST):
         folder = free_name(path.with_name("step-copied"))
         path.rename(folder)
         os.symlink(folder.name, path)
