@@ -137,7 +137,7 @@ class Training:
 
     @property
     def is_over(self) -> bool:
-        """Whether the training ended some seconds ago, so that its page is written too."""
+        """Whether the training ended so many seconds ago that its processes should have ended too."""
         ends = [path.stat().st_mtime for path in self.folder.glob("lightning_logs/*/*/results.json")]
         return any(time.time() - end > 10 for end in ends)
 

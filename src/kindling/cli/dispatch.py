@@ -8,13 +8,14 @@ import traceback
 import warnings
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TextIO
 
 from kindling import __version__
 from kindling.cli.arguments import PLAIN, read_arguments
 from kindling.cli.help_texts import ABOUT, COMMANDS
 from kindling.core.consoles import print_anything
-from kindling.core.errors import NothingToDo, Stopped, UsageError
+from kindling.core.errors import NothingToDo, Stopped, Terminated, UsageError
 from kindling.core.launch import launch_of_environment
 from kindling.core.processes import Processes
 from kindling.core.tables import print_plain
@@ -76,8 +77,8 @@ def run_command(argv: list[str]) -> int:
         command = import_module(f"kindling.cli.{MODULES.get(argv[0], argv[0])}")  # takes seconds
         tame_lightning()
         command.main(arguments)
-    except (Exception, KeyboardInterrupt) as error:
-        code, line, file = outcome(error)
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        code, line, file = outcome(error, processes.run)
         code, says = processes.end(code)
         if says and code and (not line or "KINDLING_TRACEBACK" in os.environ):
             if processes.number == 1 or isinstance(error, BrokenPipeError):  # which main answers
@@ -91,8 +92,10 @@ def run_command(argv: list[str]) -> int:
     return 0
 
 
-def outcome(error: BaseException) -> tuple[int, str, TextIO]:
+def outcome(error: BaseException, run: Path | None) -> tuple[int, str, TextIO]:
     """An error's exit code, the line that reports it, and where to print that; no line for a mistake in code."""
+    if isinstance(error, Terminated):
+        error = Stopped("stopped", int(str(error)), run)
     if isinstance(error, NothingToDo):
         return 0, f"nothing to do: {error}", sys.stdout
     if isinstance(error, UsageError | Stopped):

@@ -20,8 +20,8 @@ from kindling.cli.stages import has_stage, left_out, loggers_end, make_trainer, 
 from kindling.cli.summary import given, notes_of, summary_of
 from kindling.cli.terminal import metric_notes, print_header, print_metrics, print_next
 from kindling.core.errors import UsageError
-from kindling.core.files import write_json
-from kindling.core.processes import EndsWithOthers
+from kindling.core.files import as_json, write_json
+from kindling.core.processes import EndsWithOthers, Processes
 from kindling.core.settings import COMMAND_LINE
 from kindling.figures.callback import checkpoint_callback
 from kindling.run import folder
@@ -40,7 +40,7 @@ def main(arguments: Arguments) -> None:
     # The first process finds or makes the run, and holds its lock for all.
     run, ckpt, resumed_after = arguments.processes.decide("training", lambda: start_of(parts))
     try:
-        refuse_unseen(run)
+        refuse_unseen(run, arguments.processes)
         Training(parts, Path(run) if run else None, resumed_after).fit(Path(ckpt) if ckpt else None)
     except (UsageError, EndsWithOthers) as error:
         is_refused = run and not arguments.run and error.code == UsageError.code
@@ -69,9 +69,10 @@ def new_run(arguments: Arguments) -> Path:
     return run
 
 
-def refuse_unseen(run: str | None) -> None:
+def refuse_unseen(run: str | None, processes: Processes) -> None:
     """Raise a UsageError on a machine that does not see the run, from which all processes load the best weights."""
     if run and not Path(run).is_dir():
+        processes.hear_others()  # the first may have refused a setting, and removed the run
         where = f"{Path.cwd()} on {gethostname()}"
         advice = "start all processes in one folder, on a disk that their machines share"
         raise UsageError(f"{run}, which the first process has made, can't be seen from {where}: {advice}")
@@ -190,18 +191,19 @@ class Training:
             self._write_page(str(error) or type(error).__name__)
             raise
 
-    def _write_page(self, ended: str | None) -> None:
+    def _write_page(self, ended: str | None, results: dict[str, Any] | None = None) -> None:
         """Write the run's page.
 
         Args:
             ended: why the training has ended before its time, if it has.
+            results: what it has come to; None for what the run's folder says.
         """
         is_begun = self.run and (self.run / "config.yaml").exists()
         if not (self.run and self.record and is_begun and self.trainer.is_global_zero):
             return
         checkpoint = checkpoint_callback(self.trainer)
         self.record.end(ended, getattr(checkpoint, "monitor", None), getattr(checkpoint, "mode", None))
-        write_run_page(self.parts, self.run)
+        write_run_page(self.parts, self.run, results)
 
     def _finish(self, trainer: Trainer) -> None:
         end_profiler(trainer)
@@ -220,14 +222,13 @@ class Training:
             return print_metrics("debug run: nothing was written", metrics, notes)
         step = trainer.fit_loop.epoch_loop._batches_that_stepped  # as loggers count, also with several optimisers
         Dashboard.finish(loggers, metrics.get("val", {}), results, step)
-        write_json(
-            self.run / "results.json", metrics | ({"notes": notes} if notes else {}) | results
-        )  # by which a run is known to be finished
         early = "; ".join(filter(None, reasons))
         if early:
             print(f"stopped early: {early}")
         print_metrics("best epoch {best_epoch} of {epochs}, trained in {seconds} s".format(**results), metrics, notes)
-        self._write_page(early or None)
+        results = as_json(metrics | ({"notes": notes} if notes else {}) | results)
+        self._write_page(early or None, results)
+        write_json(self.run / "results.json", results)  # the last, since by it a run is known to be finished
         print_next(self.parts, self.run, metrics)
 
     def _best_checkpoint(self) -> Path | None:

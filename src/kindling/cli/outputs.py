@@ -2,13 +2,13 @@
 
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from kindling.core.errors import Terminated
 from kindling.core.files import is_left_over, put_in_place, remove, unfinished, whole_file
 
 
@@ -67,4 +67,4 @@ def _sigterm_ends_the_command() -> Iterator[None]:
 
 
 def _end(number: int, frame: Any) -> None:
-    sys.exit(128 + number)
+    raise Terminated(128 + number)

@@ -15,7 +15,7 @@ from kindling.cli.build import Parts
 from kindling.cli.library_errors import is_setting
 from kindling.cli.profiling import prepare_profiler
 from kindling.cli.terminal import terminal_callbacks
-from kindling.core.errors import Stopped, UsageError
+from kindling.core.errors import Stopped, Terminated, UsageError
 from kindling.run.added_logger import AddedLogger
 from kindling.run.checkpoint_files import WholeCheckpointIO
 from kindling.run.logger_recipes import Recipe
@@ -136,8 +136,8 @@ def told_in_a_sentence(parts: Parts, run: Path | None) -> Iterator[None]:
         yield
     except (Stopped, UsageError):
         raise
-    except SystemExit as error:  # Lightning's answer to Ctrl-C and SIGTERM
-        raise Stopped("stopped", 143 if isinstance(error, SIGTERMException) else 130, run) from error
+    except SystemExit as error:  # also Lightning's answer to Ctrl-C and SIGTERM
+        raise Stopped("stopped", 143 if isinstance(error, SIGTERMException | Terminated) else 130, run) from error
     except Exception as error:
         if isinstance(error, MisconfigurationException) or is_setting(error):
             parts.refuse(error)

@@ -24,6 +24,13 @@ class Stopped(Exception):
         self.code = code
 
 
+class Terminated(SystemExit):
+    """SIGTERM has come, and its handler ends the command; `code` is the exit code.
+
+    It is no Exception, or what it interrupts could take it for a fault of its own: a damaged file, say.
+    """
+
+
 class UnreadableSample(Exception):
     """A sample can't be read, and the training has begun. The message says which, why, and what to do."""
 

@@ -27,6 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     part = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove(part)  # left by a killed process of this number: writing to it could write to a file that it links to
         yield part
         put_in_place(part, path)
     except ConnectionError:  # to a process that reads what is written here
@@ -164,7 +165,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
+def as_json(content: dict[str, Any]) -> dict[str, Any]:
+    """Values as JSON gives them back, None for NaN and infinity, which it does not know."""
+    return json.loads(json.dumps(content), parse_constant=lambda constant: None)
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    without_nan = json.loads(json.dumps(content), parse_constant=lambda constant: None)  # which JSON does not know
     with whole_file(path) as part:
-        part.write_text(json.dumps(without_nan, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(as_json(content), indent=2) + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from kindling.core.errors import Stopped, UsageError
+from kindling.core.errors import Stopped, Terminated, UsageError
 from kindling.core.launch import Launch
 from kindling.core.meeting_place import client_of, reach_first
 from kindling.core.tables import print_plain
@@ -80,7 +80,7 @@ class Processes:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """End at a launcher's signal outside the training, which handles signals itself."""
-        raise Stopped("stopped", 128 + number, self.run)
+        raise Terminated(128 + number)
 
     def begun_run(self) -> Path | None:
         """The run that the same processes had before torchrun restarted them."""
@@ -192,6 +192,11 @@ class Processes:
         except RuntimeError as error:  # the store's process is gone
             self.end_with_others()
             raise Stopped(GONE, 1, self.run) from error
+
+    def hear_others(self) -> None:
+        """Give another process time to say that it ends; EndsWithOthers if it does."""
+        until = time.monotonic() + OTHERS_HEAR
+        self._wait(lambda: time.monotonic() > until)
 
     def end_with_others(self) -> None:
         """Raise EndsWithOthers if another process has ended before its time."""

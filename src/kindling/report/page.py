@@ -28,17 +28,19 @@ SPLITS = {"val": "validation"}  # by the name that people read
 Values = dict[str, Any]
 
 
-def write_page(run: Path, commands: list[tuple[str, str]]) -> None:
+def write_page(run: Path, commands: list[tuple[str, str]], results: Values | None = None) -> None:
     """Write the page of a run, as its files say it now.
 
     Args:
         run: the run's folder.
         commands: how to go on: each with what it does.
+        results: what its `results.json` is going to say; None for what it says.
 
     Raises:
         UsageError: if it can't be written, as on a full disk.
     """
-    html = _template().render(**_content(run), commands=commands, width=WIDTH, height=HEIGHT)
+    results = read_json(run / "results.json") if results is None else results
+    html = _template().render(**_content(run, results), commands=commands, width=WIDTH, height=HEIGHT)
     with whole_file(run / FILE) as part:
         part.write_text(html, encoding="utf-8")
 
@@ -57,9 +59,9 @@ def _template() -> Template:
     return environment.get_template("page.html")
 
 
-def _content(run: Path) -> Values:
+def _content(run: Path, results: Values) -> Values:
     """What the template shows."""
-    summary, results = read_json(run / "summary.json"), read_json(run / "results.json")
+    summary = read_json(run / "summary.json")
     name = run.resolve()
     measured = _measured(run, results)
     order = list(next(iter(measured.values()), {}))

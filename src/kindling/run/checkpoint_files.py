@@ -150,7 +150,6 @@ def _make_whole(path: Path, make: Callable[[Path], None]) -> None:
 
 def _link(path: Path, other: Path) -> None:
     """Give a file a second name; where links are not possible, copy it."""
-    other.unlink(missing_ok=True)  # left by a kill: writing to it could write to the checkpoint that it links to
     if path.is_symlink():
         point(os.readlink(path), other)
         return

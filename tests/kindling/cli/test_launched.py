@@ -14,7 +14,7 @@ from kindling.cli.arguments import read_arguments
 from kindling.cli.fit import refuse_unseen
 from kindling.core.errors import UsageError
 from kindling.core.launch import Launch
-from kindling.core.processes import Processes
+from kindling.core.processes import EndsWithOthers, Processes
 from kindling.run.dashboard import Dashboard
 
 FIT = [
@@ -70,13 +70,17 @@ def test_a_run_keeps_its_devices_when_a_launcher_goes_on_with_it(
     assert Seen.keys == ["trainer.max_epochs"]
 
 
-def test_a_machine_that_does_not_see_the_run_is_named(tmp_path: Path) -> None:
-    refuse_unseen(str(tmp_path))
-    refuse_unseen(None)
-    with pytest.raises(
-        UsageError, match="elsewhere, which the first process has made, can't be seen from .+ on .+: start all"
-    ):
-        refuse_unseen(str(tmp_path / "elsewhere"))
+def test_a_machine_that_does_not_see_the_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kindling.core.processes.OTHERS_HEAR", 0.05)
+    alone, refused = Processes(), Processes()
+    refused.code = UsageError.code
+    refuse_unseen(str(tmp_path), alone)
+    refuse_unseen(None, alone)
+    where = "elsewhere, which the first process has made, can't be seen from .+ on .+: start all"
+    with pytest.raises(UsageError, match=where):
+        refuse_unseen(str(tmp_path / "elsewhere"), alone)
+    with pytest.raises(EndsWithOthers):  # the first, which has refused a setting, has removed the run
+        refuse_unseen(str(tmp_path / "elsewhere"), refused)
 
 
 def test_several_processes_whose_reader_has_gone_end_as_one_does(monkeypatch: pytest.MonkeyPatch) -> None:

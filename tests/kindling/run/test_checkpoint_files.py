@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import pickle
+import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 import torch
 from conftest import QUICK, Result
 
-from kindling.core.errors import UsageError
+from kindling.core.errors import Terminated, UsageError
 from kindling.core.files import unfinished
+from kindling.core.processes import Processes
 from kindling.run.checkpoint_content import fit_or_refuse
-from kindling.run.checkpoint_files import SEAL, WholeCheckpointIO, load_checkpoint
+from kindling.run.checkpoint_files import SEAL, WholeCheckpointIO, load_checkpoint, newest_whole
 from my_project.models.mlp import MLP
 
 FIT = ["fit", "--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", *QUICK]
@@ -255,14 +257,33 @@ def test_a_kill_between_two_names_leaves_two_whole_checkpoints(
     assert steps_in(tmp_path) == {"last.ckpt": 4, "previous.ckpt": fails + 1}
 
 
-def test_a_link_that_a_kill_has_left_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By chance the number of the process can be the same: to write to such a link would be to write to `last.ckpt`."""
+@pytest.mark.parametrize("left", ["last.ckpt", "previous.ckpt"])
+def test_a_link_that_a_kill_has_left_does_no_harm(left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container that is started again, the number of the process is the same: what it writes is no link."""
     save_step(tmp_path, 1)
-    os.link(tmp_path / "last.ckpt", unfinished(tmp_path / "previous.ckpt"))
+    os.link(tmp_path / "last.ckpt", tmp_path / "best.ckpt")
+    os.link(tmp_path / "best.ckpt", unfinished(tmp_path / left))
 
     def refused(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refused)
     save_step(tmp_path, 2)
-    assert steps_in(tmp_path) == {"last.ckpt": 2, "previous.ckpt": 1}
+    assert steps_in(tmp_path) == {"best.ckpt": 1, "last.ckpt": 2, "previous.ckpt": 1}
+
+
+def test_sigterm_while_a_checkpoint_is_read_does_not_make_it_a_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for step in (1, 2):
+        save_step(tmp_path / "checkpoints", step)
+    before = signal.signal(signal.SIGTERM, Processes()._stop)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "load", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+            with pytest.raises(Terminated):
+                newest_whole(tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert newest_whole(tmp_path)[0] == tmp_path / "checkpoints" / "last.ckpt"

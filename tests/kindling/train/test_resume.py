@@ -18,6 +18,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import lightning as L
 import numpy as np
@@ -433,6 +434,18 @@ def test_a_signal_stops_after_the_step(
     assert load_checkpoint(LAST)["global_step"] == step
     assert kindling("fit", "--resume", RUN).code == 0
     assert_same(undisturbed())
+
+
+def test_a_run_that_ended_before_its_page_was_written_is_not_finished(
+    kindling: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("kindling.cli.fit.write_run_page", Mock(side_effect=KeyboardInterrupt))
+        assert kindling(*FIT).code == 130
+    assert not (RUN / "results.json").exists()
+    assert kindling("fit", "--resume", RUN).code == 0
+    results = json.loads((RUN / "results.json").read_text())
+    assert f"{results['test']['accuracy']:.4f}" in (RUN / "report.html").read_text()
 
 
 def test_a_second_ctrl_c_stops_at_once(undisturbed: Any, kindling: Run) -> None:
