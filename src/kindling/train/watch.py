@@ -1,5 +1,7 @@
 """What a callback watches: the metric that the user asked for, or the one that it finds in the first validation."""
 
+from typing import Any
+
 import lightning as L
 
 from kindling.run.monitor import Mode, Monitor, monitored, refuse_unlogged
@@ -18,6 +20,14 @@ class Watch:
         self.settled: Monitor | None = None  # once it has been logged; it does not change after that
         self.restored: Monitor | None = None  # the metric that a checkpoint's state is about
         self.validated = False
+
+    def about(self, monitor: str | None, mode: str) -> dict[str, Any]:
+        """What the callback's state says that it is about; before a first metric, what the callback was made with.
+
+        A resumed training settles on its metric in its first validation, and can be saved and end before that.
+        """
+        metric = self.settled or self.restored
+        return {"monitor": metric.metric, "mode": metric.mode} if metric else {"monitor": monitor, "mode": mode}
 
     def settle(self, trainer: L.Trainer) -> bool:
         """Settle on a metric if one is logged for the first time now; returns whether it did.

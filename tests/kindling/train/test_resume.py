@@ -175,6 +175,44 @@ def test_a_training_goes_on_exactly(hook: str, call: int, undisturbed: Any, kind
     assert_same(undisturbed())
 
 
+def test_a_second_accident_before_a_validation_does_not_make_it_forget_what_was_best(
+    undisturbed: Any, broken: Run, kindling: Run
+) -> None:
+    """The first epoch is the best, with a maximum of the loss; the checkpoint in between is of a resumed training."""
+    flags = ["--checkpoint.mode", "max", "--early_stopping.mode", "max", "--checkpoint.every_steps", "1"]
+    broken(*flags)
+    with at("on_train_batch_start", 3, fall), pytest.raises(Accident):
+        kindling("fit", "--resume", RUN)
+    assert load_checkpoint(LAST)["global_step"] == 10
+    assert kindling("fit", "--resume", RUN).code == 0
+    assert_same(undisturbed(*flags))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--checkpoint.monitor", "val/accuracy", "--early_stopping.monitor", "val/f1"],
+        ["--weight_averaging.enabled", "true", "--freezing.parts", "{net.1: 0.6}"],
+        ["--model.schedule", "ReduceLROnPlateau", "--model.schedule.monitor", "val/loss"],
+        ["--non_finite.action", "skip", "--trainer.val_check_interval", "3"],
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_what_a_resumed_training_saves_is_what_it_would_have_saved(
+    flags: list[str], broken: Run, kindling: Run
+) -> None:
+    flags = [*flags, "--checkpoint.every_steps", "1"]
+    broken(*flags, batch=12)
+    expected = dict(leaves(load_checkpoint(LAST), ""))
+    shutil.rmtree(RUN)
+    broken(*flags)
+    with at("on_train_batch_start", 3, fall), pytest.raises(Accident):
+        kindling("fit", "--resume", RUN)
+    found = dict(leaves(load_checkpoint(LAST), ""))
+    different = [name for name in expected | found if expected.get(name) != found.get(name)]
+    assert [name for name in different if not MAY_DIFFER.search(name)] == []
+
+
 @pytest.mark.parametrize(
     "flags",
     [

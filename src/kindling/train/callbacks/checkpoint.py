@@ -91,7 +91,8 @@ class Checkpoint(ModelCheckpoint):
             change_learning_rate(checkpoint, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"mode": self.mode, "validated_step": self._last_global_step_saved}
+        about = self.watch.about(self.monitor, self.mode)
+        return super().state_dict() | about | {"validated_step": self._last_global_step_saved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what was best so far, even in a run that has been moved, where Lightning forgets it."""

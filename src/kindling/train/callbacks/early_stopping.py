@@ -61,7 +61,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         take_up_state(checkpoint, self, self.watch.metric)
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"monitor": self.monitor, "mode": self.mode}
+        return super().state_dict() | self.watch.about(self.monitor, self.mode)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the count where it was, with the present patience; a run that had finished starts counting anew."""
