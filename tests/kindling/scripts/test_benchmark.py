@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,17 @@ def test_when_it_is_stopped_nothing_goes_on(number: signal.Signals, tmp_path: Pa
     mark = f"BENCHMARK_TEST={tmp_path}"
     environment = {**os.environ, "BENCHMARK_TEST": str(tmp_path)}
     command = [sys.executable, str(SCRIPT), "steps:mlp64", "--output", "found.json"]
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background ignore it
     started = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=listen,
+    )  # fmt: skip
     assert started.stderr
     assert any("warms up" in line for line in started.stderr)
     assert len(running(mark)) > 2  # the program, what forks its workers, and a worker
     started.send_signal(number)
     started.communicate(timeout=600)
+    assert started.returncode != 0
     end = time.monotonic() + 600
     while running(mark):
         assert time.monotonic() < end
