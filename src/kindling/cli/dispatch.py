@@ -95,7 +95,7 @@ def run_command(argv: list[str]) -> int:
 def outcome(error: BaseException, run: Path | None) -> tuple[int, str, TextIO]:
     """An error's exit code, the line that reports it, and where to print that; no line for a mistake in code."""
     if isinstance(error, Terminated):
-        error = Stopped("stopped", int(str(error)), run)
+        error = Stopped("stopped", error.code, run)
     if isinstance(error, NothingToDo):
         return 0, f"nothing to do: {error}", sys.stdout
     if isinstance(error, UsageError | Stopped):

@@ -25,10 +25,12 @@ class Stopped(Exception):
 
 
 class Terminated(SystemExit):
-    """SIGTERM has come, and its handler ends the command; `code` is the exit code.
+    """SIGTERM has come, and its handler ends the command.
 
     It is no Exception, or what it interrupts could take it for a fault of its own: a damaged file, say.
     """
+
+    code: int  # the exit code
 
 
 class UnreadableSample(Exception):
