@@ -113,10 +113,10 @@ def generator_states() -> dict[str, Any]:
     version, integers, gauss = random.getstate()
     name, words, *rest = NUMPY.get_state()
     return {
-        "python": (version, torch.tensor(integers), gauss),
+        "python": (version, torch.from_numpy(np.array(integers, dtype="int64")), gauss),
         "numpy": (name, torch.from_numpy(words.astype("int64")), *rest),
         "torch": torch.get_rng_state(),
-        "torch.cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "torch.cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "torch.mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,  # Apple's
     }
 

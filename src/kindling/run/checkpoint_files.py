@@ -1,7 +1,5 @@
 """Checkpoint files that can be trusted: written whole or not at all, with a checksum, and read without running code."""
 
-import hashlib
-import io
 import os
 import re
 import shutil
@@ -19,9 +17,8 @@ from kindling.core.files import content_to_disk, names_to_disk, remove, whole_fi
 from kindling.run.checkpoint_content import unloadable_in, wrong_in
 from kindling.run.checkpoint_links import free_name, have_link, point, remove_unnamed
 from kindling.run.checkpoint_names import BEST, LAST, PREVIOUS, REST, is_checkpoint
+from kindling.run.sealed_file import seal_of, write_sealed
 
-SEAL = b"sha256:"  # begins the checksum, which is the comment of the zip file that torch writes: all readers skip it
-SEAL_SIZE = len(SEAL) + 64
 HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}  # where checkpoints keep them
 
 
@@ -54,12 +51,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 self.failure = Path(path), Unloadable(f"checkpoints of this training could not be loaded: {problem}")
                 return
             self.is_loadable = True
-        buffer = io.BytesIO()
-        torch.save(checkpoint | {"sealed": True}, buffer)
-        buffer.seek(-2, os.SEEK_END)
-        buffer.write(SEAL_SIZE.to_bytes(2, "little"))  # the length of the comment, 0 until now
         with self._failures(Path(path)):
-            write(Path(path), buffer.getbuffer())
+            write(Path(path), checkpoint | {"sealed": True})
             self.written = Path(path)
 
     def save_folder(
@@ -120,9 +113,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return load_checkpoint(Path(path))
 
 
-def write(path: Path, content: memoryview) -> None:
+def write(path: Path, checkpoint: dict[str, Any]) -> None:
     """Write a checkpoint and its checksum, whole or not at all."""
-    _replace(path, partial(_write_sealed, content))
+    _replace(path, partial(write_sealed, checkpoint))
 
 
 def _replace(path: Path, make: Callable[[Path], None]) -> None:
@@ -158,14 +151,6 @@ def _link(path: Path, other: Path) -> None:
     except OSError:
         shutil.copyfile(path, other)
         content_to_disk(other)
-
-
-def _write_sealed(content: memoryview, path: Path) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.write(SEAL + hashlib.sha256(content).hexdigest().encode())
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def load_checkpoint(path: Path, shapes_only: bool = False) -> dict[str, Any]:
@@ -214,7 +199,7 @@ def _damaged(path: Path) -> UsageError:
 def _load_file(path: Path, named: Path) -> dict[str, Any]:
     damaged = _damaged(named)
     try:
-        seal = _seal(path)
+        seal = seal_of(path)
     except FileNotFoundError as error:  # a name whose folder is gone
         raise damaged from error
     except OSError as error:
@@ -235,24 +220,6 @@ def _load_file(path: Path, named: Path) -> dict[str, Any]:
     if problem := wrong_in(checkpoint):
         raise UsageError(f"{path} is refused, since its {problem}")
     return checkpoint
-
-
-def _seal(path: Path) -> bool | None:
-    """Whether the checksum at the end of a file is right; None if it has none, as in other programs' checkpoints."""
-    with path.open("rb") as file:
-        left = file.seek(0, os.SEEK_END) - SEAL_SIZE
-        if left < 0:
-            return None
-        file.seek(left)
-        seal = file.read()
-        if not seal.startswith(SEAL):
-            return None
-        file.seek(0)
-        digest = hashlib.sha256()
-        while left and (chunk := file.read(min(left, 2**20))):
-            digest.update(chunk)
-            left -= len(chunk)
-    return seal == SEAL + digest.hexdigest().encode()
 
 
 def newest_whole(run: Path) -> tuple[Path | None, dict[str, Any]]:

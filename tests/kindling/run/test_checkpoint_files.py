@@ -2,12 +2,15 @@
 
 import errno
 import hashlib
+import io
+import itertools
 import os
 import pickle
 import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +20,8 @@ from kindling.core.errors import Terminated, UsageError
 from kindling.core.files import unfinished
 from kindling.core.processes import Processes
 from kindling.run.checkpoint_content import fit_or_refuse
-from kindling.run.checkpoint_files import SEAL, WholeCheckpointIO, load_checkpoint, newest_whole
+from kindling.run.checkpoint_files import WholeCheckpointIO, load_checkpoint, newest_whole
+from kindling.run.sealed_file import SEAL
 from my_project.models.mlp import MLP
 
 FIT = ["fit", "--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", *QUICK]
@@ -138,6 +142,17 @@ def test_a_checkpoint_is_a_whole_zip_file_with_a_checksum(sealed: Path) -> None:
     assert load_checkpoint(sealed)["epoch"] == 3
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 1000, 2**16, 2**20])
+def test_checkpoints_of_any_size_have_a_checksum(size: int, tmp_path: Path) -> None:
+    for extra in range(4):
+        path, weight = tmp_path / f"{extra}.ckpt", torch.arange(size + extra, dtype=torch.uint8)
+        WholeCheckpointIO().save_checkpoint({"state_dict": {"weight": weight}, "more": "x" * extra}, path)
+        with zipfile.ZipFile(path) as file:
+            assert file.testzip() is None
+            assert file.comment.startswith(SEAL)
+        assert torch.equal(load_checkpoint(path)["state_dict"]["weight"], weight)
+
+
 def test_no_flipped_bit_passes(sealed: Path) -> None:
     content = sealed.read_bytes()
     for position in range(0, len(content), 5):
@@ -184,6 +199,30 @@ def test_a_write_that_fails_leaves_what_was_there(sealed: Path, monkeypatch: pyt
         assert files.failure
         assert (files.failure[0], files.failure[1].errno) == (sealed, errno.ENOSPC)
         assert {path.name: path.read_bytes() for path in sealed.parent.iterdir()} == {"sealed.ckpt": before}
+
+
+@pytest.mark.parametrize(("weights", "written"), [(10, 0), (100_000, 0), (100_000, 1), (100_000, 3)])
+def test_a_disk_that_fills_up_while_a_checkpoint_is_written_leaves_what_was_there(
+    weights: int, written: int, sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch writes in many pieces, and loses what goes wrong with the last of them."""
+    before, files, pieces = sealed.read_bytes(), WholeCheckpointIO(), itertools.count()
+
+    class Full(io.FileIO):
+        def write(self, content: Any) -> int:
+            if next(pieces) >= written:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)
+
+    def open_(path: Path, mode: str) -> io.BufferedWriter:
+        return io.BufferedWriter(Full(path, mode))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", open_)
+        files.save_checkpoint({"state_dict": {str(number): torch.rand(weights) for number in range(9)}}, sealed)
+    assert files.failure
+    assert (files.failure[0], getattr(files.failure[1], "errno", None)) == (sealed, errno.ENOSPC)
+    assert {path.name: path.read_bytes() for path in sealed.parent.iterdir()} == {"sealed.ckpt": before}
 
 
 def save_step(folder: Path, step: int) -> None:
