@@ -26,6 +26,7 @@ from kindling.cli.full_help import InWords
 from kindling.cli.library_errors import is_setting, sentence, too_large
 from kindling.core import short_names
 from kindling.core.class_paths import IN_A_LIST, foreign_parts, import_part, is_foreign, shortened, with_class_paths
+from kindling.core.config_files import FAST_LOADER
 from kindling.core.config_problems import explain
 from kindling.core.errors import Stopped, UsageError, origin
 from kindling.core.parts import class_path_of, find_class, load_projects, parameter_of
@@ -278,7 +279,8 @@ class Parts(LightningCLI):
 
     def _written(self, **options: Any) -> dict[str, Any]:
         """The settings as YAML has them; they were checked when they were read, which takes twice as long as this."""
-        return yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_validation=True, **options))
+        dumped = self.parser.dump(self.config, skip_none=False, skip_validation=True, **options)
+        return yaml.load(dumped, FAST_LOADER)
 
     @cached_property
     def _plain(self) -> dict[str, Any]:

@@ -45,14 +45,14 @@ def shortened(path: str) -> str:
     cls = imported(path)
     if not isinstance(cls, type):
         return path
-    alike = _own_paths().get(cls.__name__, ())
+    alike = _own_paths(cls.__name__)
     return cls.__name__ if preferred(alike) == [path_of(cls)] else path
 
 
 def current(path: str) -> str:
     """The path, or its last word if its class is gone and an installed part has that name."""
     gone = "." in path and imported(path) is None
-    return short_name(path) if gone and short_name(path) in _own_paths() else path
+    return short_name(path) if gone and _own_paths(short_name(path)) else path
 
 
 def is_foreign(path: str) -> bool:
@@ -95,14 +95,9 @@ def import_part(path: str) -> None:
         raise UsageError(f"{path}: the module {module} has no {name}")
 
 
-def _own_paths() -> dict[str, list[str]]:
-    """The paths of all classes of the engine and the projects, by their short names."""
-    owners = (ENGINE, *load_projects())
-    paths: dict[str, list[str]] = {}
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] not in owners:
-            continue
-        for cls in list(vars(module).values()):
-            if isinstance(cls, type) and cls.__module__ == name:
-                paths.setdefault(cls.__name__, []).append(path_of(cls))
-    return paths
+def _own_paths(name: str) -> list[str]:
+    """The paths of the classes of the engine and the projects that have this name."""
+    owners = tuple(f"{owner}." for owner in (ENGINE, *load_projects()))
+    modules = [module for path, module in list(sys.modules.items()) if f"{path}.".startswith(owners)]
+    classes = [(module.__name__, vars(module).get(name)) for module in modules]
+    return [path_of(cls) for module, cls in classes if isinstance(cls, type) and cls.__module__ == module]

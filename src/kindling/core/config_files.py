@@ -9,6 +9,7 @@ import yaml
 from kindling.core.errors import UsageError
 
 MOST_VALUES = 100_000  # in a config: aliases of aliases can turn a few lines into billions
+FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
 EXAMPLES = "expected keys such as model:, data: and trainer:"
 
 

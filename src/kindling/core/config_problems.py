@@ -9,6 +9,7 @@ from argparse import Action
 from collections.abc import Iterable
 from contextlib import suppress
 from difflib import get_close_matches
+from functools import cached_property
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -31,7 +32,7 @@ def explain(parser: ArgumentParser, settings: list[Setting], message: str = "") 
     for _, key, value in settings if message else []:
         options.problem(key, value)  # learns what each class takes: a key may come before its class
     for origin, key, value in settings:
-        problem = options.problem(key, value)
+        problem = options.problem(key, value, is_parsed=not message)
         slips_through = options.types.get(key) in (None, *PLAIN)
         if problem and (message or slips_through):
             return f"{origin}: {problem}"
@@ -55,9 +56,9 @@ class Options:
         self.parsers = {"": parser}  # by the key that they are below
         self.classes: dict[str, type] = {}  # by the key that names them
 
-    @property
+    @cached_property
     def types(self) -> dict[str, Any]:
-        """The type of each key; None if it has keys below it instead."""
+        """The type of each key; None if it has keys below it instead. A class that is named adds to them."""
         types = {}
         for above, parser in self.parsers.items():
             for action in _actions(parser):
@@ -70,8 +71,11 @@ class Options:
         actions = _actions(self.parsers[key]) if key in self.parsers else []
         return {f"{key}.{action.dest}" for action in actions if action.required and action.dest not in from_data}
 
-    def problem(self, name: str, value: Any) -> str | None:
-        """What is wrong with a setting, if anything; the arguments of a class that it names become options."""
+    def problem(self, name: str, value: Any, is_parsed: bool = False) -> str | None:
+        """What is wrong with a setting, if anything; the arguments of a class that it names become options.
+
+        Of a value that the parser has let pass, only what it does not look at is wrong.
+        """
         key = name.rstrip("+")  # `callbacks+` adds to the list `callbacks`
         types = self.types
         if key.endswith(".help") and bases_of(types.get(helped := key.removesuffix(".help"))):
@@ -86,7 +90,10 @@ class Options:
             return self._problem_of_classes(name, value)
         if isinstance(value, str | dict) and self._note_class(key, value):
             return None
-        return _problem_of_value(name, value, types[key])
+        is_left_out = value is None and types[key] in PLAIN  # which the parser lets pass
+        if not is_left_out and (is_parsed or _accepts(types[key], value)):
+            return None
+        return f"{name} is {_written(value)}: expected {_in_words(types[key])}"
 
     def _unknown(self, key: str) -> str | None:
         above, _, word = key.rpartition(".")
@@ -146,6 +153,7 @@ class Options:
         first_comes_from_code = "Callable[" in str(self.types[key])  # the weights or the optimiser
         parser = self.parsers[key] = ArgumentParser(exit_on_error=False)
         self.classes[key] = cls
+        self.__dict__.pop("types", None)
         with suppress(ValueError):  # an argument of a type that the parser can't take
             parser.add_class_arguments(cls, skip={1} if first_comes_from_code else set(), fail_untyped=False)
         for action in _actions(parser):
@@ -171,13 +179,6 @@ def _down_to(key: str) -> list[str]:
     """The keys from the top down to this one: model, model.optimizer, model.optimizer.lr."""
     words = key.split(".")
     return [".".join(words[:count]) for count in range(1, len(words) + 1)]
-
-
-def _problem_of_value(name: str, value: Any, type_: Any) -> str | None:
-    is_left_out = value is None and type_ in PLAIN  # which the parser lets pass
-    if not is_left_out and _accepts(type_, value):
-        return None
-    return f"{name} is {_written(value)}: expected {_in_words(type_)}"
 
 
 def _accepts(type_: Any, value: Any) -> bool:

@@ -18,6 +18,7 @@ import yaml
 from torch.nn.parameter import is_lazy
 
 from kindling import __version__
+from kindling.core.config_files import FAST_LOADER
 from kindling.core.consoles import typed
 from kindling.core.files import read_json, whole_file, write_json
 from kindling.core.growing_file import going_on
@@ -123,7 +124,8 @@ def changes(path: Path, config: dict[str, Any]) -> list[str]:
     """What a config changes in the one in a file, as `trainer.max_epochs: 10 → 20`; nothing if there is no file."""
     if not path.exists():
         return []
-    before, now = (dict(flatten(values)) for values in (yaml.safe_load(path.read_text(encoding="utf-8")), config))
+    kept = yaml.load(path.read_text(encoding="utf-8"), FAST_LOADER)
+    before, now = dict(flatten(kept)), dict(flatten(config))
     keys = [key for key in before | now if before.get(key) != now.get(key)]
     return [f"{key}: {before.get(key, 'null')} → {now.get(key, 'null')}" for key in keys]
 

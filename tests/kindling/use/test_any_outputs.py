@@ -24,13 +24,14 @@ FEW = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 3, "--trainer
 FEW += ["--trainer.gradient_clip_val", "null"]
 
 
-@pytest.fixture(autouse=True)
-def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(autouse=True, scope="module")
+def modules() -> Iterator[Any]:
     """The module of these models, which no project has: it is given by its import path."""
-    monkeypatch.syspath_prepend(Path(__file__).parent / "modules")
-    import on_model  # type: ignore[import-not-found]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent / "modules")
+        import on_model  # type: ignore[import-not-found]
 
-    yield on_model
+        yield on_model
     for name in [name for name in sys.modules if name.partition(".")[0] == "on_model"]:
         del sys.modules[name]
     del on_model
