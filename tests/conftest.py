@@ -72,8 +72,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def kindling(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+def kindling(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
     """Runs a command in this process, and leaves nothing of its training for the next one."""
+    monkeypatch.setattr("kindling.cli.data.SECONDS", 0.2)  # how long `kindling data` times each number of workers
 
     def run(*argv: object) -> Result:
         capsys.readouterr()

@@ -206,7 +206,7 @@ def test_folders_that_have_moved_have_the_split_of_their_run(trained: Path, kind
     assert results[0] == pytest.approx(results[1], rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["onnx", "torch"])
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "torch"])
 def test_an_exported_file_gives_the_probability_of_each_pixel(kind: str, trained: Path, kindling: Run) -> None:
     finished = kindling("export", "--run", trained, "--format", kind)
     assert finished.code == 0

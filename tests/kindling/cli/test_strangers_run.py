@@ -94,7 +94,8 @@ def test_no_place_of_a_run_takes_what_is_not_known(name: Any, stranger: Path, ki
         assert attack(kindling, stranger, settings | {key: name}).code == 2, key
 
 
-@pytest.mark.parametrize("name", [pytest.param(NAMES[0], marks=pytest.mark.slow), NAMES[1]], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES, ids=str)
 def test_nor_does_a_part_of_the_trainer(name: Any, stranger: Path, kindling: Run, one_parser: None) -> None:
     places = places_below_trainer()
     assert {("callbacks", "lightning.pytorch.callbacks.lambda_function.LambdaCallback", "setup")} <= {*places}

@@ -42,6 +42,7 @@ def test_parquet_folder(project: Path, kindling: Kindling) -> None:
     assert predicted("houses") == 5000
 
 
+@pytest.mark.slow
 def test_hugging_face_data(project: Path, kindling: Kindling) -> None:
     pytest.importorskip("datasets")
     run("hugging_face_data")

@@ -10,6 +10,7 @@ from model_cases import MODELS, SHAPES, build, classification_cases, inputs_of, 
 from kindling.models.layers import activation
 
 
+@pytest.mark.slow
 @classification_cases
 def test_it_compiles_as_one_graph(model: str, kind: str) -> None:
     net = build(model, kind, "Classification").eval()

@@ -39,6 +39,7 @@ from kindling.train.learning_rates import change_learning_rate
 from my_project.models.mlp import MLP
 
 # Two epochs of eight steps; `last.ckpt` is saved before the batches 3 and 6, and at the end of the epoch.
+SLOW = pytest.mark.slow
 FIT = ["fit", "--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", "--model.dropout", "0.3", *QUICK]
 FIT += ["--trainer.limit_train_batches", "8", "--trainer.log_every_n_steps", "3", "--checkpoint.every_steps", "3"]
 FIT += ["--figures.enabled", "false"]
@@ -382,7 +383,9 @@ def test_another_learning_rate_scales_the_schedule(schedule: str, broken: Run, k
 HEAD = "net.5"
 
 
-@pytest.mark.parametrize("schedule", ["WarmupCosine", "OneCycleLR", "StepLR"])
+@pytest.mark.parametrize(
+    "schedule", ["WarmupCosine", *(pytest.param(each, marks=SLOW) for each in ("OneCycleLR", "StepLR"))]
+)
 def test_the_rate_of_a_group_changes_alone(schedule: str, broken: Run, kindling: Run) -> None:
     steps = ["--model.schedule.step_size", 1] * (schedule == "StepLR")
     broken("--model.schedule", schedule, *steps, "--model.groups", f"{{{HEAD}: {{lr: 0.01}}}}", batch=14)
