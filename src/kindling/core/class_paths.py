@@ -98,6 +98,6 @@ def import_part(path: str) -> None:
 def _own_paths(name: str) -> list[str]:
     """The paths of the classes of the engine and the projects that have this name."""
     owners = tuple(f"{owner}." for owner in (ENGINE, *load_projects()))
-    modules = [module for path, module in list(sys.modules.items()) if f"{path}.".startswith(owners)]
-    classes = [(module.__name__, vars(module).get(name)) for module in modules]
-    return [path_of(cls) for module, cls in classes if isinstance(cls, type) and cls.__module__ == module]
+    modules = [(path, module) for path, module in list(sys.modules.items()) if f"{path}.".startswith(owners)]
+    classes = [(path, vars(module).get(name)) for path, module in modules]
+    return [path_of(cls) for path, cls in classes if isinstance(cls, type) and cls.__module__ == path]

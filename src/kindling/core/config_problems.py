@@ -30,7 +30,7 @@ def explain(parser: ArgumentParser, settings: list[Setting], message: str = "") 
     """
     options = Options(parser)
     for _, key, value in settings if message else []:
-        options.problem(key, value)  # learns what each class takes: a key may come before its class
+        options.problem(key, value, is_parsed=True)  # learns what each class takes: a key may come before its class
     for origin, key, value in settings:
         problem = options.problem(key, value, is_parsed=not message)
         slips_through = options.types.get(key) in (None, *PLAIN)

@@ -142,8 +142,12 @@ def test_a_checkpoint_is_a_whole_zip_file_with_a_checksum(sealed: Path) -> None:
     assert load_checkpoint(sealed)["epoch"] == 3
 
 
+@pytest.mark.parametrize("piece", [1, 2, 3, 2**16])  # bytes that are written at once
 @pytest.mark.parametrize("size", [0, 1, 2, 1000, 2**16, 2**20])
-def test_checkpoints_of_any_size_have_a_checksum(size: int, tmp_path: Path) -> None:
+def test_checkpoints_of_any_size_have_a_checksum(
+    size: int, piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kindling.run.sealed_file.BUFFER", piece)
     for extra in range(4):
         path, weight = tmp_path / f"{extra}.ckpt", torch.arange(size + extra, dtype=torch.uint8)
         WholeCheckpointIO().save_checkpoint({"state_dict": {"weight": weight}, "more": "x" * extra}, path)

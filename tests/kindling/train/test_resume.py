@@ -38,8 +38,8 @@ from kindling.train import resume
 from kindling.train.learning_rates import change_learning_rate
 from my_project.models.mlp import MLP
 
-# Two epochs of eight steps; `last.ckpt` is saved before the batches 3 and 6, and at the end of the epoch.
 SLOW = pytest.mark.slow
+# Two epochs of eight steps; `last.ckpt` is saved before the batches 3 and 6, and at the end of the epoch.
 FIT = ["fit", "--config", "configs/digits_mlp.yaml", "--model.hidden_sizes", "[32]", "--model.dropout", "0.3", *QUICK]
 FIT += ["--trainer.limit_train_batches", "8", "--trainer.log_every_n_steps", "3", "--checkpoint.every_steps", "3"]
 FIT += ["--figures.enabled", "false"]
